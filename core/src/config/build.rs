@@ -1,0 +1,404 @@
+//! From a parsed document to a pipeline.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::document::{Document, join};
+use super::problem::{Invalid, Problems};
+use crate::context::Delivery;
+use crate::engine::{OnFailure, Pipeline, RunOptions};
+use crate::registry::{BuildContext, Registry};
+use crate::sink::{RecordFormat, Sink};
+use crate::source::Source;
+use crate::suggest::did_you_mean;
+use crate::transform::Transform;
+
+/// The `[run]` table.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunTable {
+    /// The number of threads that read.
+    pub workers: Option<NonZeroUsize>,
+    /// What happens when a partition fails for good.
+    pub on_failure: Option<OnFailure>,
+    /// When rows may leave a partition.
+    pub delivery: Option<DeliveryName>,
+    /// Fewer rows than this fail the run.
+    pub min_rows: Option<u64>,
+}
+
+/// How TOML spells a [`Delivery`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryName {
+    /// When the partition is known to be complete.
+    Verified,
+    /// As the rows arrive.
+    Direct,
+}
+
+impl From<DeliveryName> for Delivery {
+    fn from(name: DeliveryName) -> Delivery {
+        match name {
+            DeliveryName::Verified => Delivery::Verified,
+            DeliveryName::Direct => Delivery::Direct,
+        }
+    }
+}
+
+/// The tables and keys at the top of a pipeline file.
+const TOP: [&str; 5] = ["name", "source", "transform", "sink", "run"];
+
+/// Builds the pipeline that `document` describes.
+///
+/// Makes no I/O. Reports everything that is wrong at once. `default_name` is
+/// the pipeline's name unless the file has one.
+pub fn build(
+    mut document: Document<'_>,
+    default_name: &str,
+    registry: &Registry,
+    cx: &BuildContext,
+) -> Result<Pipeline, Problems> {
+    let root = document.root().clone();
+    for (key, _) in root.iter() {
+        let key = key.get_ref();
+        if !TOP.contains(&key.as_ref()) {
+            document.invalid(
+                key,
+                format!(
+                    "unknown field `{key}`, expected one of `name`, `source`, `transform`, `sink`, `run`{}",
+                    did_you_mean(key, &TOP)
+                ),
+            );
+        }
+    }
+    let name = match root.get("name") {
+        Some(value) => document.read("name", value.clone()),
+        None => Some(default_name.to_owned()),
+    };
+    let source_table = component(&mut document, &root, "source", "mixpanel_events");
+    let sink_table = component(&mut document, &root, "sink", "duckdb");
+    let run = run_table(&mut document, &root, source_table.as_ref());
+
+    let cx = BuildContext {
+        store: source_table
+            .as_ref()
+            .and_then(|table| store_name(registry, table)),
+        ..cx.clone()
+    };
+    let sink = sink_table.and_then(|table| build_sink(&mut document, table, registry, &cx));
+    let records = sink
+        .as_ref()
+        .map(|(_, sink)| sink.capabilities().records)
+        .unwrap_or_default();
+    let source =
+        source_table.and_then(|table| build_source(&mut document, table, registry, &cx, records));
+    let transforms = source.as_ref().and_then(|(_, source)| {
+        build_transforms(&mut document, &root, registry, &**source, records)
+    });
+    if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
+        join_stages(&mut document, &**source, transforms, &**sink);
+    }
+    document.into_problems()?;
+    // Whatever is `None` has left a problem.
+    let (Some(name), Some(source), Some(sink), Some(transforms), Some(run)) =
+        (name, source, sink, transforms, run)
+    else {
+        unreachable!("a part that could not be built has left a problem");
+    };
+    Ok(Pipeline {
+        name,
+        source_type: source.0,
+        source: source.1,
+        transforms: transforms.into(),
+        sink_type: sink.0,
+        sink: sink.1,
+        options: run,
+    })
+}
+
+/// A component's table without its `type`.
+struct Component<'t> {
+    path: String,
+    kind: String,
+    table: DeTable<'t>,
+    span: Range<usize>,
+}
+
+impl<'t> Component<'t> {
+    fn value(&self) -> Spanned<DeValue<'t>> {
+        Spanned::new(self.span.clone(), DeValue::Table(self.table.clone()))
+    }
+}
+
+fn component<'t>(
+    document: &mut Document<'t>,
+    root: &DeTable<'t>,
+    path: &str,
+    example: &str,
+) -> Option<Component<'t>> {
+    match root.get(path) {
+        Some(value) => component_of(document, value, path, example),
+        None => {
+            document.invalid(
+                "",
+                format!("there is no `[{path}]` table; it needs at least `type`, such as `type = \"{example}\"`"),
+            );
+            None
+        }
+    }
+}
+
+fn component_of<'t>(
+    document: &mut Document<'t>,
+    value: &Spanned<DeValue<'t>>,
+    path: &str,
+    example: &str,
+) -> Option<Component<'t>> {
+    let Some(table) = value.get_ref().as_table() else {
+        document.invalid(path, "this must be a table");
+        return None;
+    };
+    let mut table = table.clone();
+    match table.remove("type") {
+        Some(kind) => {
+            let kind = document.read(&join(path, "type"), kind)?;
+            Some(Component {
+                path: path.to_owned(),
+                kind,
+                table,
+                span: value.span(),
+            })
+        }
+        None => {
+            document.invalid(
+                path,
+                format!("`type` is missing, such as `type = \"{example}\"`"),
+            );
+            None
+        }
+    }
+}
+
+fn store_name(registry: &Registry, source: &Component<'_>) -> Option<String> {
+    let key = registry.source(&source.kind)?.store_key?;
+    match source.table.get(key)?.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn run_table<'t>(
+    document: &mut Document<'t>,
+    root: &DeTable<'t>,
+    source: Option<&Component<'t>>,
+) -> Option<RunOptions> {
+    let run: RunTable = match root.get("run") {
+        Some(value) => document.read("run", value.clone())?,
+        None => RunTable::default(),
+    };
+    // `workers` is accepted beside the source's options too, because that is
+    // where people who think of the API's limits look for it.
+    let beside: Option<NonZeroUsize> = match source.and_then(|s| s.table.get("workers")) {
+        Some(value) => Some(document.read("source.workers", value.clone())?),
+        None => None,
+    };
+    let workers = beside.or(run.workers).unwrap_or(NonZeroUsize::MIN);
+    Some(RunOptions {
+        workers,
+        on_failure: run.on_failure.unwrap_or(match workers.get() {
+            1 => OnFailure::Abort,
+            _ => OnFailure::Keep,
+        }),
+        delivery: run.delivery.map(Delivery::from),
+        min_rows: run.min_rows.unwrap_or(0),
+    })
+}
+
+fn report(document: &mut Document<'_>, path: &str, problems: Vec<Invalid>) {
+    for problem in problems {
+        let path = match problem.key.as_str() {
+            "" => path.to_owned(),
+            key => join(path, key),
+        };
+        document.invalid(&path, problem.message);
+    }
+}
+
+fn unknown_type(
+    document: &mut Document<'_>,
+    component: &Component<'_>,
+    what: &str,
+    known: &[&str],
+) {
+    let list: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+    document.invalid(
+        &join(&component.path, "type"),
+        format!(
+            "there is no {what} `{}`, known are {}{}",
+            component.kind,
+            list.join(", "),
+            did_you_mean(&component.kind, known)
+        ),
+    );
+}
+
+fn build_sink<'t>(
+    document: &mut Document<'t>,
+    component: Component<'t>,
+    registry: &Registry,
+    cx: &BuildContext,
+) -> Option<(String, Box<dyn Sink>)> {
+    let Some(entry) = registry.sink(&component.kind) else {
+        unknown_type(document, &component, "sink", &registry.sink_names());
+        return None;
+    };
+    let mut reader = Reader {
+        document,
+        path: &component.path,
+        value: component.value(),
+    };
+    match (entry.build)(&mut reader, cx)? {
+        Ok(sink) => Some((component.kind, sink)),
+        Err(problems) => {
+            report(document, &component.path, problems);
+            None
+        }
+    }
+}
+
+fn build_source<'t>(
+    document: &mut Document<'t>,
+    mut component: Component<'t>,
+    registry: &Registry,
+    cx: &BuildContext,
+    records: RecordFormat,
+) -> Option<(String, Box<dyn Source>)> {
+    component.table.remove("workers");
+    let Some(entry) = registry.source(&component.kind) else {
+        unknown_type(document, &component, "source", &registry.source_names());
+        return None;
+    };
+    let prefix = format!("{}.", component.path);
+    let cx = BuildContext {
+        records,
+        expanded: document
+            .expanded()
+            .iter()
+            .filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned))
+            .collect(),
+        ..cx.clone()
+    };
+    let mut reader = Reader {
+        document,
+        path: &component.path,
+        value: component.value(),
+    };
+    match (entry.build)(&mut reader, &cx)? {
+        Ok(source) => Some((component.kind, source)),
+        Err(problems) => {
+            report(document, &component.path, problems);
+            None
+        }
+    }
+}
+
+fn build_transforms<'t>(
+    document: &mut Document<'t>,
+    root: &DeTable<'t>,
+    registry: &Registry,
+    source: &dyn Source,
+    records: RecordFormat,
+) -> Option<Vec<Box<dyn Transform>>> {
+    let Some(value) = root.get("transform") else {
+        return Some(Vec::new());
+    };
+    let Some(items) = value.get_ref().as_array() else {
+        document.invalid("transform", "transforms are written as `[[transform]]`");
+        return None;
+    };
+    if records == RecordFormat::Raw && !items.is_empty() {
+        document.invalid(
+            "transform",
+            "raw records pass untouched: remove the transforms, or the sink's `format = \"raw\"`",
+        );
+        return None;
+    }
+    let mut schema = source.schema();
+    let mut transforms: Vec<Box<dyn Transform>> = Vec::new();
+    for (n, item) in items.iter().enumerate() {
+        let path = format!("transform.{n}");
+        let component = component_of(document, item, &path, "select")?;
+        let Some(entry) = registry.transform(&component.kind) else {
+            unknown_type(
+                document,
+                &component,
+                "transform",
+                &registry.transform_names(),
+            );
+            return None;
+        };
+        let mut reader = Reader {
+            document,
+            path: &component.path,
+            value: component.value(),
+        };
+        match (entry.build)(&mut reader, &schema)? {
+            Ok(transform) => {
+                schema = transform.schema();
+                transforms.push(transform);
+            }
+            Err(problems) => {
+                report(document, &component.path, problems);
+                return None;
+            }
+        }
+    }
+    Some(transforms)
+}
+
+/// Checks that what comes out of each stage is what the next one takes.
+fn join_stages(
+    document: &mut Document<'_>,
+    source: &dyn Source,
+    transforms: &[Box<dyn Transform>],
+    sink: &dyn Sink,
+) {
+    let schema = transforms
+        .last()
+        .map_or_else(|| source.schema(), |last| last.schema());
+    if let Err(error) = sink.check_schema(&Arc::clone(&schema)) {
+        let mut message = error.to_string();
+        for cause in error.causes() {
+            message.push_str(": ");
+            message.push_str(&cause);
+        }
+        document.invalid("sink", message);
+    }
+    if sink.capabilities().replaces_days && !source.info().partitions_are_days {
+        document.invalid(
+            "sink.mode",
+            "`replace_window` needs a source whose partitions are days; use `replace`",
+        );
+    }
+}
+
+/// Reads a component's options out of the document.
+pub struct Reader<'d, 't> {
+    document: &'d mut Document<'t>,
+    path: &'d str,
+    value: Spanned<DeValue<'t>>,
+}
+
+impl Reader<'_, '_> {
+    /// Reads the options; on errors these are kept and `None` is returned.
+    pub fn read<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
+        self.document.read(self.path, self.value.clone())
+    }
+}

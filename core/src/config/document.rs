@@ -1,0 +1,422 @@
+//! The text of a pipeline file, parsed, with the place of every value.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::env::Env;
+use super::problem::{Place, Problem, Problems};
+use crate::suggest::did_you_mean;
+
+/// A pipeline file: parsed, with variables and overrides put in.
+#[derive(Debug)]
+pub struct Document<'t> {
+    origin: String,
+    text: &'t str,
+    root: DeTable<'t>,
+    /// The overrides, as written. Number n has the span `text.len() + 1 + n`,
+    /// which no value of the text can have.
+    overrides: Vec<String>,
+    expanded: BTreeSet<String>,
+    problems: Vec<Problem>,
+}
+
+impl<'t> Document<'t> {
+    /// Parses `text`, replaces `${NAME}` and applies `overrides`.
+    ///
+    /// `origin` is what problems call the text. Each override is a key, a value
+    /// and the argument as a person wrote it. Nothing fails here: what is wrong
+    /// is kept and reported with everything else.
+    pub fn parse(
+        origin: &str,
+        text: &'t str,
+        env: &Env,
+        overrides: &'t [Override],
+    ) -> Document<'t> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let mut root = root.into_inner();
+        let mut document = Document {
+            origin: origin.to_owned(),
+            text,
+            root: DeTable::new(),
+            overrides: Vec::new(),
+            expanded: BTreeSet::new(),
+            problems: Vec::new(),
+        };
+        for error in errors {
+            let place = error.span().map_or(Place::Nowhere, Place::Text);
+            document.problem("", error.message(), place);
+        }
+        for change in overrides {
+            document.apply(&mut root, change);
+        }
+        document.expand_table(&mut root, "", env);
+        document.root = root;
+        document
+    }
+
+    /// Returns the table that a pipeline is.
+    pub(crate) fn root(&self) -> &DeTable<'t> {
+        &self.root
+    }
+
+    /// Returns the keys whose value came from a variable, with their tables.
+    pub(crate) fn expanded(&self) -> &BTreeSet<String> {
+        &self.expanded
+    }
+
+    /// Adds a problem at the place of `path`, or of the nearest table around it.
+    pub(crate) fn invalid(&mut self, path: &str, message: impl Into<String>) {
+        let mut place = Place::Nowhere;
+        let mut table = &self.root;
+        for segment in path.split('.') {
+            let Some((key, value)) = table.get_key_value(segment) else {
+                break;
+            };
+            let span = match value.get_ref() {
+                // A table's own span can be the whole file; its header says it.
+                DeValue::Table(_) => key.span(),
+                _ => value.span(),
+            };
+            place = self.place(span);
+            match value.get_ref() {
+                DeValue::Table(inner) => table = inner,
+                _ => break,
+            }
+        }
+        self.problem(path, message, place);
+    }
+
+    /// Reads `value`, which stands at `path`, as a `T`.
+    ///
+    /// Collects every problem, not only the first: the entry that an error
+    /// points at is taken out and the rest is read again.
+    pub(crate) fn read<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        value: Spanned<DeValue<'t>>,
+    ) -> Option<T> {
+        let mut value = value;
+        let mut clean = true;
+        loop {
+            let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
+                Ok(read) => return clean.then_some(read),
+                Err(error) => error,
+            };
+            clean = false;
+            let message = explain(error.message());
+            let span = error.span().unwrap_or_else(|| value.span());
+            let removed = match value.get_mut() {
+                DeValue::Table(table) => remove(table, &span),
+                _ => None,
+            };
+            match removed {
+                Some(key) => {
+                    let path = join(path, &key);
+                    let place = self.place(span);
+                    self.problem(&path, message, place);
+                }
+                None => {
+                    self.invalid(path, message);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Returns what is wrong, if anything is.
+    pub(crate) fn into_problems(mut self) -> Result<(), Problems> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        self.problems.sort_by_key(|problem| match &problem.place {
+            Place::Text(span) => span.start,
+            Place::Override(_) | Place::Nowhere => usize::MAX,
+        });
+        self.problems.dedup();
+        Err(Problems {
+            origin: self.origin,
+            text: self.text.to_owned(),
+            list: self.problems,
+        })
+    }
+
+    fn problem(&mut self, path: &str, message: impl Into<String>, place: Place) {
+        self.problems.push(Problem {
+            path: path.to_owned(),
+            message: message.into(),
+            place,
+        });
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        match span.start.checked_sub(self.text.len() + 1) {
+            Some(n) => self
+                .overrides
+                .get(n)
+                .map_or(Place::Nowhere, |text| Place::Override(text.clone())),
+            None => Place::Text(span),
+        }
+    }
+
+    fn apply(&mut self, root: &mut DeTable<'t>, change: &'t Override) {
+        let offset = self.text.len() + 1 + self.overrides.len();
+        self.overrides.push(change.argument.clone());
+        let span = offset..offset;
+        if let Err(message) = set(root, &change.key, &change.value, &span) {
+            self.problem(
+                &change.key,
+                message,
+                Place::Override(change.argument.clone()),
+            );
+        }
+    }
+
+    fn expand_table(&mut self, table: &mut DeTable<'t>, path: &str, env: &Env) {
+        let keys: Vec<_> = table.keys().cloned().collect();
+        for key in keys {
+            let path = join(path, key.get_ref());
+            if let Some(value) = table.get_mut(&key) {
+                self.expand(value, &path, env);
+            }
+        }
+    }
+
+    fn expand(&mut self, value: &mut Spanned<DeValue<'t>>, path: &str, env: &Env) {
+        let span = value.span();
+        match value.get_mut() {
+            DeValue::String(text) => match substitute(text, env) {
+                Ok(None) => {}
+                Ok(Some(replaced)) => {
+                    *text = replaced.into();
+                    self.expanded.insert(path.to_owned());
+                }
+                Err(message) => {
+                    let place = self.place(span);
+                    self.problem(path, message, place);
+                }
+            },
+            // `from = 2024-01-01` without quotes is what people write too.
+            DeValue::Datetime(datetime) => {
+                let text = datetime.to_string();
+                *value.get_mut() = DeValue::String(text.into());
+            }
+            DeValue::Array(array) => {
+                for (n, item) in array.iter_mut().enumerate() {
+                    self.expand(item, &join(path, &n.to_string()), env);
+                }
+            }
+            DeValue::Table(table) => self.expand_table(table, path, env),
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => {}
+        }
+    }
+}
+
+/// A value that replaces one of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The key with its tables: `sink.mode`, `transform.0.keep`.
+    pub key: String,
+    /// The value.
+    pub value: OverrideValue,
+    /// The argument as it was written, for problems.
+    pub argument: String,
+}
+
+impl Override {
+    /// Creates an override of whatever the file says.
+    pub fn set(key: impl Into<String>, value: OverrideValue, argument: String) -> Override {
+        Override {
+            key: key.into(),
+            value,
+            argument,
+        }
+    }
+
+    /// Creates a value for a key that the file does not have.
+    pub fn if_missing(key: impl Into<String>, value: OverrideValue, argument: String) -> Override {
+        Override::set(key, OverrideValue::IfMissing(Box::new(value)), argument)
+    }
+}
+
+/// What an override sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OverrideValue {
+    /// A TOML value if it is one, otherwise a text: what `--set` takes.
+    Guess(String),
+    /// A text.
+    Text(String),
+    /// A list of texts.
+    List(Vec<String>),
+    /// A table.
+    Table(Vec<(String, OverrideValue)>),
+    /// A value for a key that the file does not have.
+    IfMissing(Box<OverrideValue>),
+}
+
+impl OverrideValue {
+    fn parse(&self, span: &Range<usize>) -> Spanned<DeValue<'_>> {
+        let text = |text| DeValue::String(Cow::Borrowed(text));
+        let value = match self {
+            OverrideValue::Guess(guess) => match DeValue::parse(guess) {
+                Ok(value) => relocate(value.into_inner(), span),
+                Err(_) => text(guess),
+            },
+            OverrideValue::Text(exact) => text(exact),
+            OverrideValue::List(items) => DeValue::Array(
+                items
+                    .iter()
+                    .map(|item| Spanned::new(span.clone(), text(item)))
+                    .collect(),
+            ),
+            OverrideValue::Table(members) => DeValue::Table(
+                members
+                    .iter()
+                    .map(|(key, value)| {
+                        let key = Spanned::new(span.clone(), Cow::Borrowed(key.as_str()));
+                        (key, value.parse(span))
+                    })
+                    .collect(),
+            ),
+            OverrideValue::IfMissing(value) => return value.parse(span),
+        };
+        Spanned::new(span.clone(), value)
+    }
+}
+
+/// Puts the values inside an override at the override's place.
+fn relocate<'t>(value: DeValue<'t>, span: &Range<usize>) -> DeValue<'t> {
+    let at = |value: Spanned<DeValue<'t>>| {
+        Spanned::new(span.clone(), relocate(value.into_inner(), span))
+    };
+    match value {
+        DeValue::Array(items) => DeValue::Array(items.into_iter().map(at).collect()),
+        DeValue::Table(table) => DeValue::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (Spanned::new(span.clone(), key.into_inner()), at(value)))
+                .collect(),
+        ),
+        plain => plain,
+    }
+}
+
+fn set<'t>(
+    root: &mut DeTable<'t>,
+    key: &'t str,
+    value: &'t OverrideValue,
+    span: &Range<usize>,
+) -> Result<(), String> {
+    let mut segments: Vec<&str> = key.split('.').collect();
+    let last = segments.pop().unwrap_or_default();
+    if last.is_empty() || segments.iter().any(|segment| segment.is_empty()) {
+        return Err("a key looks like `sink.mode`".to_owned());
+    }
+    let mut table = root;
+    let mut segments = segments.into_iter();
+    while let Some(segment) = segments.next() {
+        let name = Spanned::new(span.clone(), Cow::Borrowed(segment));
+        let entry = table
+            .entry(name)
+            .or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
+        table = match entry.get_mut() {
+            DeValue::Table(inner) => inner,
+            DeValue::Array(items) => {
+                let n = segments.next().unwrap_or_default();
+                let item = n.parse::<usize>().ok().and_then(|n| items.get_mut(n));
+                match item.map(Spanned::get_mut) {
+                    Some(DeValue::Table(inner)) => inner,
+                    _ => return Err(format!("`{segment}` has no table number `{n}`")),
+                }
+            }
+            _ => return Err(format!("`{segment}` is not a table")),
+        };
+    }
+    if matches!(value, OverrideValue::IfMissing(_)) && table.contains_key(last) {
+        return Ok(());
+    }
+    // Removed first: an insert would keep the old key and with it its place.
+    table.remove(last);
+    table.insert(
+        Spanned::new(span.clone(), Cow::Borrowed(last)),
+        value.parse(span),
+    );
+    Ok(())
+}
+
+/// Removes the innermost entry that `span` points at and returns its path.
+fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    let within = |outer: &Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    let mut found = None;
+    for (key, value) in table.iter_mut() {
+        if within(&key.span()) {
+            found = Some(key.clone());
+            break;
+        }
+        if let DeValue::Table(inner) = value.get_mut()
+            && let Some(path) = remove(inner, span)
+        {
+            return Some(join(key.get_ref(), &path));
+        }
+        if within(&value.span()) {
+            found = Some(key.clone());
+            // A later key may be a closer match: a table that is written in
+            // several places has a span that covers what stands between.
+        }
+    }
+    let key = found?;
+    table.remove(&key);
+    Some(key.into_inner().into_owned())
+}
+
+/// Adds "did you mean" to serde's message about an unknown name.
+fn explain(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    match quoted.next() {
+        Some(name) if unknown => {
+            let known: Vec<&str> = quoted.collect();
+            format!("{message}{}", did_you_mean(name, &known))
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// Replaces `${NAME}` and `${NAME:-default}`; `None` if there is none.
+fn substitute(text: &str, env: &Env) -> Result<Option<String>, String> {
+    if !text.contains("${") {
+        return Ok(None);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (inner, behind) = after
+            .split_once('}')
+            .ok_or_else(|| "`${` has no `}`".to_owned())?;
+        let (name, default) = match inner.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inner, None),
+        };
+        let value = env
+            .get(name)
+            .filter(|value| default.is_none() || !value.is_empty())
+            .or_else(|| default.map(str::to_owned))
+            .ok_or_else(|| format!("the environment variable `{name}` is not set"))?;
+        out.push_str(before);
+        out.push_str(&value);
+        rest = behind;
+    }
+    out.push_str(rest);
+    Ok(Some(out))
+}
+
+pub(crate) fn join(path: &str, key: &str) -> String {
+    match path {
+        "" => key.to_owned(),
+        path => format!("{path}.{key}"),
+    }
+}

@@ -1,0 +1,18 @@
+//! Pipeline files: from TOML to a [`Pipeline`](crate::engine::Pipeline).
+//!
+//! Building makes no I/O, so that `check` and `run` build the same way. All
+//! errors of a file are reported at once, each with its place.
+
+mod build;
+mod document;
+mod env;
+mod problem;
+mod secret;
+mod values;
+
+pub use build::{Reader, RunTable, build};
+pub use document::{Document, Override, OverrideValue};
+pub use env::Env;
+pub use problem::{Invalid, Place, Problem, Problems};
+pub use secret::{Secret, SecretSource};
+pub use values::{DateSpec, Days, Seconds, TextOrNumber};

@@ -1,0 +1,136 @@
+//! What is wrong with a pipeline file, and where.
+
+use std::fmt::{self, Write as _};
+use std::ops::Range;
+
+/// One thing that is wrong with the options of a component.
+///
+/// What a component's constructor returns; the builder adds the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The key, relative to the component's table: `limit`, `retry.max_wait`;
+    /// empty for the table itself.
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Invalid {
+    /// Creates a complaint about `key`.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Invalid {
+        Invalid {
+            key: key.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// One thing that is wrong with a pipeline, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key with the tables around it: `source.limit`.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// Where it stands in the text, in bytes.
+    pub place: Place,
+}
+
+/// Where a problem stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the text, in bytes.
+    Text(Range<usize>),
+    /// In an override, given as it was written: `--set sink.mode=replase`.
+    Override(String),
+    /// Nowhere in particular.
+    Nowhere,
+}
+
+/// Everything that is wrong with one pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    /// What the text is called: a path.
+    pub origin: String,
+    /// The text that the places point into.
+    pub text: String,
+    /// The problems, in the order of the text.
+    pub list: Vec<Problem>,
+}
+
+impl std::error::Error for Problems {}
+
+/// Shows each problem with line, column and a caret.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.list.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n\n")?;
+            }
+            self.show(f, problem)?;
+        }
+        Ok(())
+    }
+}
+
+impl Problems {
+    fn show(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
+        let subject = match problem.path.as_str() {
+            "" => String::new(),
+            path => format!("`{path}`: "),
+        };
+        match &problem.place {
+            Place::Nowhere => write!(f, "{}: {subject}{}", self.origin, problem.message),
+            Place::Override(argument) => {
+                write!(f, "{argument}: {subject}{}", problem.message)
+            }
+            Place::Text(span) => {
+                let (line, column, source) = locate(&self.text, span.start);
+                let width = span
+                    .end
+                    .saturating_sub(span.start)
+                    .min(source.len().saturating_sub(column - 1))
+                    .max(1);
+                // Columns count characters; the caret must stand below them.
+                let before: String = source
+                    .get(..column - 1)
+                    .unwrap_or_default()
+                    .chars()
+                    .map(|c| if c == '\t' { '\t' } else { ' ' })
+                    .collect();
+                let shown = source
+                    .get(column - 1..column - 1 + width)
+                    .map_or(width, |marked| marked.chars().count());
+                let margin = " ".repeat(line.to_string().len());
+                let chars = before.chars().count() + 1;
+                let mut block = String::new();
+                writeln!(
+                    block,
+                    "{}:{line}:{chars}: {subject}{}",
+                    self.origin, problem.message
+                )?;
+                writeln!(block, "{margin} |")?;
+                writeln!(block, "{line} | {source}")?;
+                write!(block, "{margin} | {before}{}", "^".repeat(shown.max(1)))?;
+                f.write_str(&block)
+            }
+        }
+    }
+}
+
+/// Returns the line number and column, both from 1, and the text of the line.
+fn locate(text: &str, offset: usize) -> (usize, usize, &str) {
+    let offset = offset.min(text.len());
+    let start = text
+        .get(..offset)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |newline| newline + 1);
+    let line = text.as_bytes()[..start]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1;
+    let rest = text.get(start..).unwrap_or_default();
+    let end = rest.find('\n').unwrap_or(rest.len());
+    (line, offset - start + 1, rest[..end].trim_end_matches('\r'))
+}

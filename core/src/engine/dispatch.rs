@@ -1,0 +1,447 @@
+//! The dispatcher: the one thread that writes.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use arrow::record_batch::RecordBatch;
+use crossbeam::channel::{Receiver, Select, TryRecvError};
+
+use super::worker::{Crew, Message, Work};
+use super::{OnFailure, Pipeline, contained, is_closed, nothing_succeeded};
+use crate::batch::{Batch, PartitionId};
+use crate::context::{Notice, TaskContext};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observer::{Observer, Progress, RunEvent};
+use crate::report::PartitionStatus;
+use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+use crate::source::{Partition, Plan};
+
+/// How often an observer hears when nothing arrives.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How a run ended.
+pub(super) enum Ending {
+    Committed { rows: u64, partial: bool },
+    Stopped { rows: u64 },
+    Aborted { error: Error, residue: Residue },
+}
+
+/// What is known of a partition so far.
+pub(super) struct Slot {
+    pub(super) info: PartitionInfo,
+    pub(super) status: PartitionStatus,
+    pub(super) rows: u64,
+    pub(super) attempts: u32,
+    pub(super) error: Option<String>,
+    announced: bool,
+}
+
+pub(super) struct Dispatcher<'r, 'o> {
+    pub(super) pipeline: &'r Pipeline,
+    pub(super) txn_cx: &'r TxnContext,
+    pub(super) task: &'r TaskContext,
+    pub(super) observer: &'o mut dyn Observer,
+    pub(super) notices: Receiver<Notice>,
+    pub(super) started: Instant,
+    pub(super) queue: Option<NonZeroUsize>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) warnings: Vec<String>,
+    pub(super) rows: u64,
+    pub(super) done: usize,
+    pub(super) expected_rows: Option<u64>,
+    /// Begun when the first rows are there, so that a run whose credentials
+    /// are wrong has not so much as created a file.
+    pub(super) txn: Option<Box<dyn SinkTxn + 'r>>,
+    /// How far the sink is to be trusted when the run ends badly.
+    pub(super) sink_state: SinkState,
+    pub(super) commit_tried: bool,
+}
+
+/// What the sink has last done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SinkState {
+    /// Everything that it was asked to.
+    #[default]
+    Sound,
+    /// It returned an error.
+    Failed,
+    /// It panicked, so nothing but a drop may follow.
+    Panicked,
+}
+
+/// Partitions whose turn has not come, for plans that keep their order.
+struct InOrder {
+    head: usize,
+    waiting: BTreeMap<usize, Vec<Message>>,
+}
+
+impl Dispatcher<'_, '_> {
+    pub(super) fn planned(&mut self, plan: &Plan, workers: usize) {
+        self.expected_rows = plan.expected_rows;
+        for warning in &plan.warnings {
+            self.warn(warning.clone());
+        }
+        for (n, partition) in plan.partitions.iter().enumerate() {
+            let n = u32::try_from(n).expect("a plan has fewer than 2^32 partitions");
+            self.slots.push(Slot {
+                info: PartitionInfo {
+                    id: PartitionId(n),
+                    label: partition.label().to_owned(),
+                    extent: partition.extent(),
+                },
+                status: PartitionStatus::Skipped,
+                rows: 0,
+                attempts: 0,
+                error: None,
+                announced: false,
+            });
+        }
+        self.observer.on_event(&RunEvent::Planned {
+            partitions: plan.partitions.len(),
+            expected_rows: plan.expected_rows,
+            workers,
+        });
+    }
+
+    /// Takes what the workers send until every partition is through.
+    pub(super) fn dispatch(&mut self, plan: Plan, crew: &mut Crew) -> Result<()> {
+        if let Some(warning) = crew.warning.take() {
+            self.warn(warning);
+        }
+        let total = plan.partitions.len();
+        let mut partitions = plan.partitions.into_iter().enumerate();
+        let mut order = plan.ordered.then(|| InOrder {
+            head: 0,
+            waiting: BTreeMap::new(),
+        });
+        // In order, later partitions wait in memory for their turn, so they
+        // may be only so far ahead of it.
+        let ahead = match order {
+            Some(_) => crew.size() * 2 + 2,
+            None => total,
+        };
+        let mut given = 0;
+        while self.done < total {
+            let head = order.as_ref().map_or(0, |order| order.head);
+            while given < head + ahead
+                && let Some((n, partition)) = partitions.next()
+            {
+                crew.give(work(n, partition));
+                given += 1;
+            }
+            if given == total {
+                crew.no_more_work();
+            }
+            let Some(message) = self.next(&crew.messages)? else {
+                continue;
+            };
+            match &mut order {
+                None => self.take(message)?,
+                Some(order) => self.take_in_order(order, message)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a message; `None` when something else came first.
+    fn next(&mut self, messages: &Receiver<Message>) -> Result<Option<Message>> {
+        let mut select = Select::new();
+        select.recv(messages);
+        select.recv(&self.notices);
+        self.task.cancel.add_to(&mut select);
+        let idle = select.ready_timeout(TICK).is_err();
+        self.task.cancel.check()?;
+        self.drain_notices();
+        if idle {
+            self.tell_progress();
+        }
+        match messages.try_recv() {
+            Ok(message) => Ok(Some(message)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Error::new(
+                ErrorKind::Other,
+                "no worker thread could be started",
+            )),
+        }
+    }
+
+    fn take_in_order(&mut self, order: &mut InOrder, message: Message) -> Result<()> {
+        let n = match &message {
+            Message::Batch { id, .. } | Message::Done { id, .. } => id.index(),
+        };
+        if n != order.head {
+            order.waiting.entry(n).or_default().push(message);
+            return Ok(());
+        }
+        let mut is_done = matches!(message, Message::Done { .. });
+        self.take(message)?;
+        while is_done {
+            order.head += 1;
+            is_done = false;
+            for message in order.waiting.remove(&order.head).unwrap_or_default() {
+                is_done = matches!(message, Message::Done { .. });
+                self.take(message)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Batch { id, records } => self.write(id, records),
+            Message::Done {
+                id,
+                attempts,
+                result,
+            } => {
+                self.slots[id.index()].attempts = attempts;
+                self.done += 1;
+                self.partition_done(id, result)
+            }
+        }
+    }
+
+    fn write(&mut self, id: PartitionId, records: RecordBatch) -> Result<()> {
+        let rows = records.num_rows() as u64;
+        self.announce(id)?;
+        let batch = Batch {
+            records,
+            partition: id,
+        };
+        let txn = self.txn.as_mut().expect("`announce` has begun it");
+        let written = contained("the sink", || txn.write(&batch));
+        self.from_sink(written)?;
+        self.rows += rows;
+        self.slots[id.index()].rows += rows;
+        self.tell_progress();
+        Ok(())
+    }
+
+    fn partition_done(&mut self, id: PartitionId, result: Result<()>) -> Result<()> {
+        if result.is_ok() {
+            self.announce(id)?;
+        }
+        let slot = &mut self.slots[id.index()];
+        slot.status = match result {
+            Ok(()) => PartitionStatus::Done,
+            Err(_) => PartitionStatus::Failed,
+        };
+        let error = result.err();
+        slot.error = error.as_ref().map(in_a_line);
+        let (label, rows) = (slot.info.label.clone(), slot.rows);
+        let progress = self.progress();
+        self.observer.on_event(&RunEvent::PartitionDone {
+            label: &label,
+            rows,
+            error: error.as_ref(),
+            progress: &progress,
+        });
+        let Some(error) = error else { return Ok(()) };
+        let keep = self.pipeline.options.on_failure == OnFailure::Keep;
+        // With one partition, or none left that could succeed, there is
+        // nothing to keep.
+        let hopeless = self
+            .slots
+            .iter()
+            .all(|slot| slot.status == PartitionStatus::Failed);
+        if !keep || error.is_fatal() || hopeless {
+            return Err(error);
+        }
+        if rows > 0 && self.pipeline.sink.capabilities().transactional {
+            return Err(error.context(format!(
+                "{label} broke off after {rows} of its rows were written, so nothing can be kept"
+            )));
+        }
+        log::warn!("{label} is missing: {}", in_a_line(&error));
+        Ok(())
+    }
+
+    /// Begins the transaction if need be and announces a partition once.
+    fn announce(&mut self, id: PartitionId) -> Result<()> {
+        self.begin()?;
+        let slot = &mut self.slots[id.index()];
+        if !slot.announced {
+            slot.announced = true;
+            let txn = self.txn.as_mut().expect("it has begun");
+            let announced = contained("the sink", || txn.partition(&slot.info));
+            self.from_sink(announced)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if self.txn.is_none() {
+            let pipeline = self.pipeline;
+            let cx = self.txn_cx;
+            let begun = contained("the sink", || pipeline.sink.begin(cx));
+            self.txn = Some(self.from_sink(begun)?);
+        }
+        Ok(())
+    }
+
+    /// Notes whether the sink did what it was asked to.
+    fn from_sink<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.sink_state = match error.kind() {
+                ErrorKind::Panic => SinkState::Panicked,
+                _ => SinkState::Failed,
+            };
+        }
+        result
+    }
+
+    /// Commits, every partition being through.
+    pub(super) fn finish(&mut self) -> Ending {
+        match self.commit() {
+            Ok(ending) => ending,
+            Err(error) => self.give_up(error),
+        }
+    }
+
+    fn commit(&mut self) -> Result<Ending> {
+        let missing: Vec<(PartitionInfo, String)> = self
+            .slots
+            .iter()
+            .filter(|slot| slot.status == PartitionStatus::Failed)
+            .map(|slot| (slot.info.clone(), slot.error.clone().unwrap_or_default()))
+            .collect();
+        if !missing.is_empty() && missing.len() == self.slots.len() {
+            return Err(nothing_succeeded(None));
+        }
+        self.compare_with_announced(missing.is_empty());
+        let min_rows = self.pipeline.options.min_rows;
+        if self.rows < min_rows {
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!(
+                    "{} rows arrived, fewer than `min_rows = {min_rows}`",
+                    self.rows
+                ),
+            )
+            .hint("check the dates and filters, or lower `min_rows`"));
+        }
+        self.begin()?;
+        // The last moment at which an interrupt can still be heard.
+        self.task.cancel.check()?;
+        let progress = self.progress();
+        self.observer.on_event(&RunEvent::Committing(&progress));
+        let txn = self.txn.take().expect("it has begun");
+        let outcome = Outcome {
+            missing: &missing,
+            rows: self.rows,
+        };
+        self.commit_tried = true;
+        let committed = contained("the sink", || txn.commit(&outcome));
+        let CommitSummary { rows, warnings, .. } = self.from_sink(committed)?;
+        for warning in warnings {
+            self.warn(warning);
+        }
+        Ok(Ending::Committed {
+            rows,
+            partial: !missing.is_empty(),
+        })
+    }
+
+    /// Warns when the source gave another number of rows than it had said.
+    fn compare_with_announced(&mut self, complete: bool) {
+        let arrived = self.rows + self.task.rejects.count();
+        if let Some(expected) = self.expected_rows
+            && complete
+            && expected != arrived
+        {
+            self.warn(format!(
+                "the source announced {expected} rows and gave {arrived}"
+            ));
+        }
+    }
+
+    /// Aborts what was begun.
+    pub(super) fn give_up(&mut self, error: Error) -> Ending {
+        let transactional = self.pipeline.sink.capabilities().transactional;
+        let residue = match self.txn.take() {
+            // A commit that returns an error has taken everything back, if
+            // the sink can; one that panicked may have come to its end.
+            None if self.commit_tried => match self.sink_state {
+                SinkState::Panicked => Residue::Unknown,
+                _ if transactional || self.rows == 0 => Residue::None,
+                _ => Residue::Unknown,
+            },
+            None => Residue::None,
+            // A sink that panicked is not asked again, only dropped.
+            Some(txn) if self.sink_state == SinkState::Panicked => {
+                let dropped = contained("the sink", || {
+                    drop(txn);
+                    Ok(())
+                });
+                match dropped {
+                    Ok(()) if transactional => Residue::None,
+                    _ => Residue::Unknown,
+                }
+            }
+            Some(txn) => contained("the sink", || txn.abort()).unwrap_or_else(|failed| {
+                self.warn(format!("the sink could not abort: {}", in_a_line(&failed)));
+                Residue::Unknown
+            }),
+        };
+        if self.sink_state == SinkState::Failed && is_closed(&error) {
+            let rows = if transactional { 0 } else { self.rows };
+            return Ending::Stopped { rows };
+        }
+        Ending::Aborted { error, residue }
+    }
+
+    pub(super) fn warn(&mut self, warning: String) {
+        self.observer
+            .on_event(&RunEvent::Notice(&Notice::Warning(warning.clone())));
+        self.warnings.push(warning);
+    }
+
+    pub(super) fn drain_notices(&mut self) {
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::Warning(warning) => self.warn(warning),
+                other => self.observer.on_event(&RunEvent::Notice(&other)),
+            }
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let progress = self.progress();
+        self.observer.on_event(&RunEvent::Progress(&progress));
+    }
+
+    fn progress(&self) -> Progress {
+        let counters = &self.task.counters;
+        Progress {
+            rows: self.rows,
+            rejected: self.task.rejects.count(),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            requests: counters.requests.load(Ordering::Relaxed),
+            retries: counters.retries.load(Ordering::Relaxed),
+            partitions_done: self.done,
+            partitions: self.slots.len(),
+            expected_rows: self.expected_rows,
+            elapsed: self.started.elapsed(),
+        }
+    }
+}
+
+fn work(n: usize, partition: Box<dyn Partition>) -> Work {
+    let n = u32::try_from(n).expect("a plan has fewer than 2^32 partitions");
+    Work {
+        id: PartitionId(n),
+        partition,
+    }
+}
+
+/// Returns an error with its causes as one line.
+pub(super) fn in_a_line(error: &Error) -> String {
+    let mut line = error.message().to_owned();
+    for cause in error.causes() {
+        line.push_str(": ");
+        line.push_str(&cause);
+    }
+    line
+}

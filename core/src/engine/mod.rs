@@ -1,0 +1,338 @@
+//! Runs a pipeline: source → transforms → sink.
+//!
+//! Worker threads read partitions, transform their batches and send them
+//! through one bounded channel to the dispatcher, which runs on the caller's
+//! thread and alone owns the transaction, the counters and the observer.
+//! Sequential and parallel are the same code with one worker or several.
+
+mod dispatch;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::cancel::CancelToken;
+use crate::context::{Counters, Delivery, TaskContext};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observer::Observer;
+use crate::reject::{RejectLog, Rejects};
+use crate::report::{PartitionReport, PartitionStatus, RunReport, Status};
+use crate::sink::{Preview, Residue, Sink, TxnContext};
+use crate::source::{Plan, Source};
+use crate::transform::Transform;
+use dispatch::{Dispatcher, Ending, SinkState, in_a_line};
+
+/// A source, transforms and a sink that fit each other.
+pub struct Pipeline {
+    /// The name, for reports.
+    pub name: String,
+    /// The type of the source, for reports.
+    pub source_type: String,
+    /// Where rows come from.
+    pub source: Box<dyn Source>,
+    /// What happens to them, in order.
+    pub transforms: Arc<[Box<dyn Transform>]>,
+    /// The type of the sink, for reports.
+    pub sink_type: String,
+    /// Where rows go.
+    pub sink: Box<dyn Sink>,
+    /// How to run it.
+    pub options: RunOptions,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("name", &self.name)
+            .field("source", &self.source_type)
+            .field("transforms", &self.transforms.len())
+            .field("sink", &self.sink_type)
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+/// How to run a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The number of threads that read.
+    pub workers: NonZeroUsize,
+    /// What happens when a partition fails for good.
+    pub on_failure: OnFailure,
+    /// When rows may leave a partition; `None` lets the engine choose.
+    pub delivery: Option<Delivery>,
+    /// Fewer rows than this fail the run.
+    pub min_rows: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions {
+            workers: NonZeroUsize::MIN,
+            on_failure: OnFailure::Abort,
+            delivery: None,
+            min_rows: 0,
+        }
+    }
+}
+
+/// What happens when a partition fails for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The rest is cancelled and nothing becomes visible.
+    Abort,
+    /// The others go on; the commit holds them and names the missing ones.
+    Keep,
+}
+
+/// What a run is given from outside.
+pub struct RunContext<'a> {
+    /// The run, unique among runs.
+    pub run_id: String,
+    /// Ends the run when it is cancelled.
+    pub cancel: CancelToken,
+    /// Hears how the run goes on.
+    pub observer: &'a mut dyn Observer,
+    /// Keeps the records that cannot be read.
+    pub rejects: Box<dyn RejectLog>,
+    /// Batches that may wait for the sink; `None` is two more than workers.
+    pub queue: Option<NonZeroUsize>,
+}
+
+/// Runs `pipeline` to its end. Never fails: every end is a report.
+///
+/// Blocks until then. When `cx.cancel` is cancelled, every wait ends at once
+/// and so, within half a second, does this call.
+pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
+    let started = Instant::now();
+    let txn_cx = txn_context(pipeline, cx.run_id);
+    let (info, started_at) = (txn_cx.source.clone(), txn_cx.started_at);
+    let counters = Arc::new(Counters::default());
+    let rejects = Arc::new(Rejects::new(cx.rejects, pipeline.source.max_rejects()));
+    let (notices, notices_out) = crossbeam::channel::unbounded();
+    // Everything that reads is cancelled by its own guard, which goes when the
+    // run ends for whatever reason, or from outside.
+    let (guard, cancel) = cx.cancel.child();
+    let task = TaskContext {
+        cancel,
+        delivery: delivery(pipeline),
+        counters: Arc::clone(&counters),
+        attempts: Arc::default(),
+        notices,
+        rejects: Arc::clone(&rejects),
+    };
+    let mut dispatcher = Dispatcher {
+        pipeline,
+        txn_cx: &txn_cx,
+        task: &task,
+        observer: cx.observer,
+        notices: notices_out,
+        started,
+        queue: cx.queue,
+        slots: Vec::new(),
+        warnings: Vec::new(),
+        rows: 0,
+        done: 0,
+        expected_rows: None,
+        txn: None,
+        sink_state: SinkState::default(),
+        commit_tried: false,
+    };
+    for warning in &info.warnings {
+        dispatcher.warn(warning.clone());
+    }
+    let ending = execute(&mut dispatcher, guard);
+    dispatcher.drain_notices();
+
+    let reject_file = contained("the reject log", || rejects.finish());
+    let (slots, mut warnings) = (dispatcher.slots, dispatcher.warnings);
+    let reject_file = reject_file.unwrap_or_else(|error| {
+        warnings.push(format!(
+            "the reject file may be incomplete: {}",
+            in_a_line(&error)
+        ));
+        None
+    });
+    let mut report = RunReport {
+        run_id: txn_cx.run_id.clone(),
+        pipeline: pipeline.name.clone(),
+        source: pipeline.source_type.clone(),
+        sink: pipeline.sink_type.clone(),
+        destination: pipeline.sink.destination(),
+        table: pipeline.sink.table(),
+        data_type: info.data_type,
+        status: Status::Aborted,
+        row_count: 0,
+        rejected: rejects.count(),
+        reject_file: reject_file.filter(|_| rejects.count() > 0),
+        duplicates: 0,
+        bytes_received: counters.bytes.load(std::sync::atomic::Ordering::Relaxed),
+        requests: counters.requests.load(std::sync::atomic::Ordering::Relaxed),
+        retries: counters.retries.load(std::sync::atomic::Ordering::Relaxed),
+        from_date: info.from_date.map(|date| date.to_string()),
+        to_date: info.to_date.map(|date| date.to_string()),
+        started_at: started_at.to_string(),
+        duration_seconds: 0.0,
+        completed_at: String::new(),
+        partitions: Vec::with_capacity(slots.len()),
+        failed_partitions: Vec::new(),
+        warnings,
+        residue: Residue::None,
+        error: None,
+    };
+    for slot in slots {
+        if slot.status == PartitionStatus::Failed {
+            report.failed_partitions.push(slot.info.label.clone());
+        }
+        report.partitions.push(PartitionReport {
+            label: slot.info.label,
+            status: slot.status,
+            rows: slot.rows,
+            attempts: slot.attempts,
+            error: slot.error,
+        });
+    }
+    match ending {
+        Ending::Committed { rows, partial } => {
+            report.row_count = rows;
+            report.status = match partial {
+                true => Status::Partial,
+                false => Status::Committed,
+            };
+        }
+        Ending::Stopped { rows } => {
+            report.row_count = rows;
+            report.status = Status::Stopped;
+        }
+        Ending::Aborted { error, residue } => {
+            if let Residue::Rows(rows) = residue {
+                report.row_count = rows;
+            }
+            report.residue = residue;
+            report.error = Some(error);
+        }
+    }
+    report.duration_seconds = started.elapsed().as_secs_f64();
+    report.completed_at = Timestamp::now().to_string();
+    report
+}
+
+/// Says what a run would do to the destination. Changes nothing.
+pub fn preview(pipeline: &Pipeline, run_id: String) -> Result<Preview> {
+    let cx = txn_context(pipeline, run_id);
+    contained("the sink", || pipeline.sink.preview(&cx))
+}
+
+fn txn_context(pipeline: &Pipeline, run_id: String) -> TxnContext {
+    let schema = pipeline
+        .transforms
+        .last()
+        .map_or_else(|| pipeline.source.schema(), |last| last.schema());
+    TxnContext {
+        run_id,
+        schema,
+        source: pipeline.source.info(),
+        started_at: Timestamp::now(),
+    }
+}
+
+/// Returns when rows may leave a partition of this pipeline.
+///
+/// A sink that is not transactional cannot take anything back anyway, so with
+/// one worker rows flow straight through unless told otherwise.
+pub fn delivery(pipeline: &Pipeline) -> Delivery {
+    let transactional = pipeline.sink.capabilities().transactional;
+    match pipeline.options.delivery {
+        // A retry may not reach a transaction twice, so `direct` is for
+        // sinks that cannot promise anything.
+        Some(Delivery::Direct) if transactional => Delivery::Verified,
+        Some(delivery) => delivery,
+        None if !transactional && pipeline.options.workers.get() == 1 => Delivery::Direct,
+        None => Delivery::Verified,
+    }
+}
+
+fn execute(dispatcher: &mut Dispatcher<'_, '_>, guard: crate::cancel::CancelGuard) -> Ending {
+    let plan = match prepare(dispatcher) {
+        Ok(plan) => plan,
+        Err(error) => {
+            return Ending::Aborted {
+                error,
+                residue: Residue::None,
+            };
+        }
+    };
+    let mut crew = worker::Crew::new(
+        dispatcher.task,
+        dispatcher.pipeline,
+        &plan,
+        dispatcher.queue,
+    );
+    dispatcher.planned(&plan, crew.size());
+    let outcome = dispatcher.dispatch(plan, &mut crew);
+    // The guard first: it wakes every worker, so that none waits for a
+    // dispatcher that no longer listens.
+    let ending = match outcome {
+        Ok(()) => {
+            drop(crew);
+            let ending = dispatcher.finish();
+            drop(guard);
+            ending
+        }
+        Err(error) => {
+            drop(guard);
+            let ending = dispatcher.give_up(error);
+            crew.disband();
+            ending
+        }
+    };
+    ending
+}
+
+/// Everything that must be right before the first rows are asked for.
+fn prepare(dispatcher: &mut Dispatcher<'_, '_>) -> Result<Plan> {
+    let pipeline = dispatcher.pipeline;
+    let preview = || pipeline.sink.preview(dispatcher.txn_cx);
+    contained("the sink", preview)?;
+    let plan = contained("the source", || pipeline.source.plan(dispatcher.task))?;
+    dispatcher.task.cancel.check()?;
+    Ok(plan)
+}
+
+/// Calls a component and turns its panic into an error.
+fn contained<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result,
+        Err(payload) => Err(Error::panicked(what, &*payload).fatal()),
+    }
+}
+
+/// Returns the number of threads for a plan, and a warning if it was capped.
+fn workers(options: &RunOptions, plan: &Plan) -> (usize, Option<String>) {
+    let wanted = options.workers.get();
+    let allowed = plan.max_workers.map_or(wanted, NonZeroUsize::get);
+    let warning = (wanted > allowed).then(|| {
+        format!("{wanted} workers were asked for; the source allows {allowed} at once, so {allowed} are used")
+    });
+    let useful = plan.partitions.len().max(1);
+    (wanted.min(allowed).min(useful), warning)
+}
+
+/// Returns the error of a run in which no partition succeeded.
+fn nothing_succeeded(first: Option<Error>) -> Error {
+    first.unwrap_or_else(|| Error::new(ErrorKind::Other, "no partition could be read"))
+}
+
+/// Tells a sink apart from its reader having gone away.
+fn is_closed(error: &Error) -> bool {
+    error.kind() == ErrorKind::Closed
+}

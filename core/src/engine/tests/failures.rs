@@ -1,0 +1,368 @@
+//! Failures one at a time, with everything that is said about them.
+
+use super::*;
+use crate::observer::Silent;
+use crate::reject::{Reject, RejectLog};
+use crate::sink::{Residue, Sink};
+use crate::testing::{At, failing_at, good, panicking_at, run_with};
+use crate::transform::{Select, SelectOptions, Transform};
+
+fn messages(report: &RunReport) -> Vec<String> {
+    let error = report.error.as_ref().expect("the run has an error");
+    let mut messages = vec![error.message().to_owned()];
+    messages.extend(error.causes());
+    messages
+}
+
+#[test]
+fn one_failed_partition_aborts_the_run() {
+    let source = TestSource::new([good(3), failing_at(0), good(3)]);
+    let (report, log) = run_default(source, TestSink::recording());
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(messages(&report), ["the body ends too early"]);
+    assert_eq!(error_kind(&report), ErrorKind::Incomplete);
+    assert_eq!(report.failed_partitions, ["p1"]);
+    assert_eq!((log.committed, log.aborted), (0, 1));
+}
+
+#[test]
+fn a_run_whose_first_partition_fails_has_begun_nothing() {
+    let source = TestSource::new([failing_at(0), good(3)]).ordered(true);
+    let (report, log) = run_default(source, TestSink::recording());
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!((log.previewed, log.begun), (1, 0));
+}
+
+#[test]
+fn keep_commits_the_others_and_names_the_missing_ones() {
+    let source = TestSource::new([good(3), failing_at(0), panicking_at(0), good(1)]);
+    let (report, log) = run_options(source, TestSink::recording(), options(3, OnFailure::Keep));
+    assert_eq!(report.status, Status::Partial);
+    assert_eq!(report.failed_partitions, ["p1", "p2"]);
+    assert_eq!(log.missing, ["p1", "p2"]);
+    assert_eq!(report.row_count, 4);
+    assert_eq!(
+        report.partitions[1].error.as_deref(),
+        Some("the body ends too early")
+    );
+    assert_eq!(
+        report.partitions[2].error.as_deref(),
+        Some("partition `p2` panicked: after row 0")
+    );
+    assert!(report.error.is_none());
+}
+
+#[test]
+fn keep_is_of_no_use_when_every_partition_fails() {
+    let source = TestSource::new([failing_at(0), failing_at(0)]);
+    let (report, log) = run_options(source, TestSink::recording(), options(1, OnFailure::Keep));
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(messages(&report), ["the body ends too early"]);
+    assert_eq!(report.failed_partitions, ["p0", "p1"]);
+    assert_eq!(log.begun, 0);
+}
+
+#[test]
+fn a_fatal_error_ends_the_run_under_keep() {
+    let source = TestSource::new([good(3), failing_at(0).fatally(), good(3)]);
+    let (report, log) = run_options(source, TestSink::recording(), options(3, OnFailure::Keep));
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(error_kind(&report), ErrorKind::Incomplete);
+    assert_eq!(log.visible, []);
+}
+
+#[test]
+fn part_of_a_partition_is_never_committed_by_a_transactional_sink() {
+    let source = TestSource::new([good(3), failing_at(2)]);
+    let (report, log) = run_options(source, TestSink::recording(), options(1, OnFailure::Keep));
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(
+        messages(&report),
+        [
+            "p1 broke off after 2 of its rows were written, so nothing can be kept",
+            "the body ends too early"
+        ]
+    );
+    assert_eq!(log.aborted, 1);
+}
+
+#[test]
+fn a_partition_that_panics_leaves_the_sink_able_to_abort() {
+    let source = TestSource::new([good(2), panicking_at(2)]);
+    let sink = TestSink::recording().transactional(false);
+    let (report, log) = run_default(source, sink);
+    assert_eq!(error_kind(&report), ErrorKind::Panic);
+    assert_eq!(report.residue, Residue::Rows(4));
+    assert_eq!(report.row_count, 4);
+    assert_eq!((log.aborted, log.dropped), (1, 0));
+}
+
+#[test]
+fn a_sink_that_panicked_is_only_dropped() {
+    let source = TestSource::new([good(4)]);
+    let (report, log) = run_default(source, TestSink::panicking_write(1));
+    assert_eq!(
+        messages(&report),
+        ["the sink panicked", "no luck at Write(1)"]
+    );
+    assert_eq!(report.residue, Residue::None);
+    assert_eq!((log.aborted, log.dropped), (0, 1));
+}
+
+#[test]
+fn a_panic_anywhere_becomes_a_report() {
+    let at = |at| TestSink::recording().panicking(at);
+    let cases = [
+        (
+            TestSource::new([good(2)]).panicking_plan(),
+            TestSink::recording(),
+            "the source panicked",
+        ),
+        (
+            TestSource::new([good(2)]),
+            at(At::Preview),
+            "the sink panicked",
+        ),
+        (
+            TestSource::new([good(2)]),
+            at(At::Begin),
+            "the sink panicked",
+        ),
+        (
+            TestSource::new([good(2)]),
+            at(At::Partition),
+            "the sink panicked",
+        ),
+        (
+            TestSource::new([good(2)]),
+            at(At::Commit),
+            "the sink panicked",
+        ),
+        (
+            TestSource::new([panicking_at(2)]),
+            TestSink::recording(),
+            "partition `p0` panicked",
+        ),
+        // Whatever comes of the abort, the reason for it is the error.
+        (
+            TestSource::new([good(2), failing_at(0)]),
+            at(At::Abort),
+            "the body ends too early",
+        ),
+    ];
+    for (source, sink, message) in cases {
+        let (report, log) = run_default(source, sink);
+        assert_eq!(report.status, Status::Aborted);
+        assert_eq!(messages(&report)[0], message);
+        assert_eq!(log.visible, []);
+    }
+}
+
+#[test]
+fn a_failed_plan_or_preview_begins_nothing() {
+    let cases = [
+        (
+            TestSource::new([good(2)]).failing_plan(),
+            TestSink::recording(),
+            ErrorKind::Auth,
+        ),
+        (
+            TestSource::new([good(2)]),
+            TestSink::recording().failing(At::Preview),
+            ErrorKind::Io,
+        ),
+    ];
+    for (source, sink, kind) in cases {
+        let (report, log) = run_default(source, sink);
+        assert_eq!(error_kind(&report), kind);
+        assert_eq!(log.begun, 0);
+        assert_eq!(report.requests, 0);
+    }
+}
+
+#[test]
+fn an_abort_that_fails_is_told_and_leaves_the_residue_unknown() {
+    let sink = TestSink::recording()
+        .transactional(false)
+        .failing(At::Abort);
+    let (report, _) = run_default(TestSource::new([good(2), failing_at(0)]), sink);
+    assert_eq!(messages(&report), ["the body ends too early"]);
+    assert_eq!(report.residue, Residue::Unknown);
+    assert_eq!(
+        report.warnings,
+        ["the sink could not abort: no luck at Abort: disk full"]
+    );
+}
+
+#[test]
+fn a_commit_that_fails_leaves_what_a_plain_sink_has_already_shown() {
+    let source = || TestSource::new([good(2)]);
+    let (report, _) = run_default(source(), TestSink::failing_commit());
+    assert_eq!(report.residue, Residue::None);
+    let sink = TestSink::failing_commit().transactional(false);
+    let (report, _) = run_default(source(), sink);
+    assert_eq!(report.residue, Residue::Unknown);
+}
+
+#[test]
+fn a_reader_that_goes_away_stops_the_run_without_an_error() {
+    let (report, log) = run_default(TestSource::new([good(9)]), TestSink::closed(2));
+    assert_eq!(report.status, Status::Stopped);
+    assert!(report.error.is_none());
+    assert_eq!(report.row_count, 4);
+    assert_eq!(log.visible.len(), 4);
+}
+
+#[test]
+fn a_reader_that_goes_away_at_the_end_stops_the_run_too() {
+    let sink = TestSink::recording()
+        .transactional(false)
+        .closing(At::Commit);
+    let (report, _) = run_default(TestSource::new([good(3)]), sink);
+    assert_eq!(report.status, Status::Stopped);
+    assert_eq!(report.row_count, 3);
+}
+
+#[test]
+fn fewer_rows_than_min_rows_fail_the_run() {
+    let run = |min_rows| {
+        let options = RunOptions {
+            min_rows,
+            ..RunOptions::default()
+        };
+        run_options(
+            TestSource::new([good(3), good(2)]),
+            TestSink::recording(),
+            options,
+        )
+    };
+    let (report, log) = run(6);
+    assert_eq!(
+        messages(&report),
+        ["5 rows arrived, fewer than `min_rows = 6`"]
+    );
+    assert_eq!(error_kind(&report), ErrorKind::Data);
+    assert_eq!(log.visible, []);
+    assert_eq!(run(5).0.status, Status::Committed);
+}
+
+#[test]
+fn too_many_rejects_fail_the_run_under_keep_as_well() {
+    let run = |max_rejects| {
+        let partitions = [good(3).rejecting(2), good(3).rejecting(1)];
+        let source = TestSource::new(partitions).max_rejects(max_rejects);
+        run_options(source, TestSink::recording(), options(1, OnFailure::Keep))
+    };
+    let (report, log) = run(2);
+    assert_eq!(
+        messages(&report),
+        [
+            "more than 2 records cannot be read",
+            "line 1 of p1: there is no `event`"
+        ]
+    );
+    assert_eq!(error_kind(&report), ErrorKind::Data);
+    assert_eq!((report.rejected, log.committed), (3, 0));
+
+    let (report, _) = run(3);
+    assert_eq!((report.status, report.rejected), (Status::Committed, 3));
+}
+
+/// A log that fails or panics when it is finished.
+struct BrokenLog {
+    panics: bool,
+}
+
+impl RejectLog for BrokenLog {
+    fn write(&mut self, _reject: &Reject<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Option<String>> {
+        assert!(!self.panics, "no luck");
+        Err(Error::new(ErrorKind::Io, "cannot write `rejects`").because("disk full"))
+    }
+}
+
+#[test]
+fn a_reject_file_that_cannot_be_finished_is_a_warning() {
+    for (panics, text) in [
+        (false, "cannot write `rejects`: disk full"),
+        (true, "the reject log panicked: no luck"),
+    ] {
+        let pipeline = pipeline(
+            TestSource::new([good(1).rejecting(1)]),
+            TestSink::recording(),
+        );
+        let report = super::super::run(
+            &pipeline,
+            RunContext {
+                run_id: "run-1".to_owned(),
+                cancel: CancelToken::never(),
+                observer: &mut Silent,
+                rejects: Box::new(BrokenLog { panics }),
+                queue: None,
+            },
+        );
+        assert_eq!(report.status, Status::Committed);
+        assert_eq!(
+            report.warnings.last().map(String::as_str),
+            Some(format!("the reject file may be incomplete: {text}").as_str())
+        );
+    }
+}
+
+/// A transform that panics, which is its partition's failure.
+struct Panicking(Select);
+
+impl Transform for Panicking {
+    fn schema(&self) -> arrow::datatypes::SchemaRef {
+        self.0.schema()
+    }
+
+    fn apply(
+        &self,
+        _records: arrow::record_batch::RecordBatch,
+    ) -> Result<arrow::record_batch::RecordBatch> {
+        panic!("no luck")
+    }
+}
+
+#[test]
+fn a_transform_that_panics_fails_the_partition() {
+    let source = TestSource::new([good(2), good(0)]);
+    let options_of_select = SelectOptions {
+        keep: None,
+        drop: Some(vec!["row".to_owned()]),
+    };
+    let select = Select::new(&options_of_select, &crate::source::Source::schema(&source))
+        .expect("the column exists");
+    let mut pipeline = pipeline(source, TestSink::recording());
+    pipeline.transforms = vec![Box::new(Panicking(select)) as Box<dyn Transform>].into();
+    pipeline.options = options(1, OnFailure::Keep);
+    let report = run_with(&pipeline, CancelToken::never(), &mut Silent);
+    assert_eq!(report.status, Status::Partial);
+    assert_eq!(
+        report.partitions[0].error.as_deref(),
+        Some("partition `p0` panicked: no luck")
+    );
+}
+
+#[test]
+fn direct_delivery_is_for_sinks_that_cannot_take_back() {
+    let chosen = |transactional, workers, asked| {
+        let sink = TestSink::recording().transactional(transactional);
+        assert_eq!(sink.capabilities().transactional, transactional);
+        let mut pipeline = pipeline(TestSource::new([]), sink);
+        pipeline.options = options(workers, OnFailure::Abort);
+        pipeline.options.delivery = asked;
+        delivery(&pipeline)
+    };
+    let (verified, direct) = (Delivery::Verified, Delivery::Direct);
+    assert_eq!(chosen(true, 1, None), verified);
+    assert_eq!(chosen(true, 1, Some(direct)), verified);
+    assert_eq!(chosen(false, 1, None), direct);
+    assert_eq!(chosen(false, 3, None), verified);
+    assert_eq!(chosen(false, 3, Some(direct)), direct);
+    assert_eq!(chosen(false, 1, Some(verified)), verified);
+}

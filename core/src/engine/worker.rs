@@ -1,0 +1,168 @@
+//! The threads that read partitions.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use crossbeam::channel::{self, Receiver, Sender};
+
+use super::{Pipeline, contained, workers};
+use crate::batch::PartitionId;
+use crate::context::TaskContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::{Partition, Plan};
+use crate::transform::Transform;
+
+/// How long a run that ends early waits for its threads.
+///
+/// They end by themselves, at once unless they are inside a system call that
+/// nothing can wake, such as a name look-up. Those are left behind.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A partition on its way to a worker.
+pub(super) struct Work {
+    pub(super) id: PartitionId,
+    pub(super) partition: Box<dyn Partition>,
+}
+
+/// What workers send to the dispatcher.
+pub(super) enum Message {
+    Batch {
+        id: PartitionId,
+        records: RecordBatch,
+    },
+    Done {
+        id: PartitionId,
+        attempts: u32,
+        result: Result<()>,
+    },
+}
+
+/// The threads of a run and the channels to them.
+pub(super) struct Crew {
+    size: usize,
+    pub(super) warning: Option<String>,
+    work: Option<Sender<Work>>,
+    pub(super) messages: Receiver<Message>,
+    /// Disconnected when the last thread has ended.
+    ended: Receiver<()>,
+}
+
+impl Crew {
+    pub(super) fn new(
+        task: &TaskContext,
+        pipeline: &Pipeline,
+        plan: &Plan,
+        queue: Option<NonZeroUsize>,
+    ) -> Crew {
+        let (size, warning) = workers(&pipeline.options, plan);
+        let (work, work_out) = channel::unbounded();
+        let (messages_in, messages) = channel::bounded(queue.map_or(size + 2, NonZeroUsize::get));
+        let (alive, ended) = channel::bounded(0);
+        for n in 0..size {
+            let (work, messages) = (work_out.clone(), messages_in.clone());
+            let (task, alive) = (task.clone(), alive.clone());
+            let transforms = Arc::clone(&pipeline.transforms);
+            let body = move || {
+                serve(&work, &messages, &task, &transforms);
+                drop(alive);
+            };
+            let spawned = std::thread::Builder::new()
+                .name(format!("mixflow-worker-{n}"))
+                .spawn(body);
+            if let Err(error) = spawned {
+                // Fewer threads do the same work; without any, the messages
+                // are disconnected and the dispatcher says so.
+                log::warn!("cannot start worker {n}: {error}");
+            }
+        }
+        Crew {
+            size,
+            warning,
+            work: Some(work),
+            messages,
+            ended,
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) fn give(&self, work: Work) {
+        if let Some(sender) = &self.work {
+            // The receivers are gone only when every worker has ended, which
+            // the dispatcher sees as disconnected messages.
+            let _ = sender.send(work);
+        }
+    }
+
+    /// Tells the workers that there is no more work.
+    pub(super) fn no_more_work(&mut self) {
+        self.work = None;
+    }
+
+    /// Waits a moment for the threads to end, having been cancelled.
+    pub(super) fn disband(mut self) {
+        self.no_more_work();
+        drop(self.messages);
+        let _ = self.ended.recv_timeout(GRACE);
+    }
+}
+
+fn serve(
+    work: &Receiver<Work>,
+    messages: &Sender<Message>,
+    task: &TaskContext,
+    transforms: &[Box<dyn Transform>],
+) {
+    while let Some(Work { id, partition }) = task.cancel.recv(work) {
+        let task = task.for_partition();
+        let what = format!("partition `{}`", partition.label());
+        // The partition moves in, so that a panic while it is dropped, too, is
+        // its own failure.
+        let result = contained(&what, || {
+            let partition = partition;
+            read(id, &*partition, &task, transforms, messages)
+        });
+        // A panic in one partition is that partition's failure only.
+        let result = result.map_err(|error| match error.kind() {
+            ErrorKind::Panic => unfatal(error),
+            _ => error,
+        });
+        let done = Message::Done {
+            id,
+            attempts: task.attempts.load(Ordering::Relaxed),
+            result,
+        };
+        if task.cancel.send(messages, done).is_err() {
+            return;
+        }
+    }
+}
+
+fn unfatal(error: Error) -> Error {
+    let cause = error.causes().join(": ");
+    Error::new(ErrorKind::Panic, error.message()).because(cause)
+}
+
+fn read(
+    id: PartitionId,
+    partition: &dyn Partition,
+    task: &TaskContext,
+    transforms: &[Box<dyn Transform>],
+    messages: &Sender<Message>,
+) -> Result<()> {
+    for records in partition.read(task)? {
+        let mut records = records?;
+        for transform in transforms {
+            records = transform.apply(records)?;
+        }
+        if records.num_rows() > 0 {
+            task.cancel.send(messages, Message::Batch { id, records })?;
+        }
+    }
+    Ok(())
+}

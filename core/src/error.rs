@@ -1,0 +1,236 @@
+//! The one error type that crosses component boundaries.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Says which sort of trouble an error is, as far as a caller decides by it.
+///
+/// The command line maps every kind to an exit code in an exhaustive `match`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The pipeline file or an argument is wrong; nothing was attempted.
+    Config,
+    /// The credentials are wrong, or lack a permission.
+    Auth,
+    /// A quota or rate limit would take longer than the run may wait.
+    Quota,
+    /// The destination exists, is missing, is locked or has another shape.
+    Destination,
+    /// The server said no for good.
+    Request,
+    /// The server could not be reached, or broke off, until the tries ran out.
+    Network,
+    /// A partition could not be had whole.
+    Incomplete,
+    /// The rows are not what they should be: too many rejects, too few rows.
+    Data,
+    /// Reading or writing a local file did not work.
+    Io,
+    /// The reader of the output went away. Not a failure: the run stops.
+    Closed,
+    /// The user or the system asked to stop.
+    Interrupted,
+    /// A component panicked.
+    Panic,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorKind {
+    /// Returns the name that reports use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::Config => "config",
+            ErrorKind::Auth => "auth",
+            ErrorKind::Quota => "quota",
+            ErrorKind::Destination => "destination",
+            ErrorKind::Request => "request",
+            ErrorKind::Network => "network",
+            ErrorKind::Incomplete => "incomplete",
+            ErrorKind::Data => "data",
+            ErrorKind::Io => "io",
+            ErrorKind::Closed => "closed",
+            ErrorKind::Interrupted => "interrupted",
+            ErrorKind::Panic => "panic",
+            ErrorKind::Other => "other",
+        }
+    }
+}
+
+/// What was attempted and on which thing, with its cause and what to do.
+///
+/// The message covers its own level only; causes are in
+/// [`source`](StdError::source). A hint is set where the knowledge of the way
+/// out lives, and printed by the command line.
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    fatal: bool,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Creates an error of `kind`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error {
+            inner: Box::new(Inner {
+                kind,
+                message: message.into(),
+                hint: None,
+                fatal: false,
+                source: None,
+            }),
+        }
+    }
+
+    /// Creates the error of a run that was asked to stop.
+    pub fn interrupted() -> Error {
+        Error::new(ErrorKind::Interrupted, "the run was interrupted")
+    }
+
+    /// Creates an error from a panic's payload.
+    ///
+    /// Pass `&*payload`: a `&Box<dyn Any>` is itself an `Any` and its text
+    /// would not be found.
+    pub fn panicked(what: &str, payload: &(dyn std::any::Any + Send)) -> Error {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without text".to_owned());
+        Error::new(ErrorKind::Panic, format!("{what} panicked")).because(text)
+    }
+
+    /// Adds the cause.
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// Adds a cause that is only a text.
+    pub fn because(self, cause: impl Into<String>) -> Error {
+        self.with_source(Cause(cause.into()))
+    }
+
+    /// Adds what to do about it, starting with a verb.
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.inner.hint = Some(hint.into());
+        self
+    }
+
+    /// Marks the error as one that ends the run even under `on_failure = "keep"`.
+    pub fn fatal(mut self) -> Error {
+        self.inner.fatal = true;
+        self
+    }
+
+    /// Wraps this error as the cause of a new one of the same kind and hint.
+    pub fn context(mut self, message: impl Into<String>) -> Error {
+        let hint = self.inner.hint.take();
+        let (kind, fatal) = (self.inner.kind, self.inner.fatal);
+        let mut outer = Error::new(kind, message).with_source(self);
+        outer.inner.hint = hint;
+        outer.inner.fatal = fatal;
+        outer
+    }
+
+    /// Returns the kind.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Returns whether the error ends the run under any failure policy.
+    pub fn is_fatal(&self) -> bool {
+        self.inner.fatal || self.inner.kind == ErrorKind::Interrupted
+    }
+
+    /// Returns the message of this level.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// Returns what to do about it, if somebody knew.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.inner.hint.as_deref()
+    }
+
+    /// Returns the messages of all causes, outermost first.
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.inner.kind, self.inner.message)?;
+        for cause in self.causes() {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(source: arrow::error::ArrowError) -> Error {
+        Error::new(ErrorKind::Other, "cannot build an Arrow batch").with_source(source)
+    }
+}
+
+/// A cause that is only a text.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Cause(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn context_keeps_kind_and_hint_and_lists_causes_outermost_first() {
+        let error = Error::new(ErrorKind::Auth, "the server answered 401")
+            .because("no such user")
+            .hint("check the secret")
+            .context("cannot read project 1");
+        assert_eq!(error.kind(), ErrorKind::Auth);
+        assert_eq!(error.hint_text(), Some("check the secret"));
+        assert_eq!(error.to_string(), "cannot read project 1");
+        assert_eq!(error.causes(), ["the server answered 401", "no such user"]);
+    }
+
+    #[test]
+    fn a_panic_keeps_its_text() {
+        let payload = std::panic::catch_unwind(|| panic!("row {}", 7)).expect_err("it panics");
+        let error = Error::panicked("partition `a`", &*payload);
+        assert_eq!(error.to_string(), "partition `a` panicked");
+        assert_eq!(error.causes(), ["row 7"]);
+    }
+}

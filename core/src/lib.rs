@@ -1,0 +1,32 @@
+//! The engine of mixflow.
+//!
+//! A [`source::Source`] splits its work into partitions, worker threads read
+//! them and apply [`transform::Transform`]s, and one thread gives the batches
+//! to a [`sink::Sink`], which commits once, all at once. [`engine::run`] joins
+//! them; [`config::build`] makes a pipeline out of a TOML file, with the
+//! components of a [`registry::Registry`].
+//!
+//! This crate knows neither Mixpanel nor DuckDB nor a terminal: it does not
+//! print, and it does not read the environment.
+
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod cancel;
+pub mod config;
+pub mod context;
+pub mod engine;
+pub mod error;
+pub mod observer;
+pub mod registry;
+pub mod reject;
+pub mod report;
+pub mod sink;
+pub mod source;
+pub mod suggest;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod transform;
+
+pub use arrow;
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,83 @@
+//! What a run tells while it goes on.
+
+use std::time::Duration;
+
+use crate::context::Notice;
+
+/// Hears how a run goes on, on the thread that runs it.
+///
+/// Called at least for every batch, so at least every
+/// [`MAX_BATCH_ROWS`](crate::batch::MAX_BATCH_ROWS) rows, and several times a
+/// second while nothing arrives. A slow observer slows the run.
+pub trait Observer {
+    /// Hears one event.
+    fn on_event(&mut self, event: &RunEvent<'_>);
+}
+
+/// Hears nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn on_event(&mut self, _event: &RunEvent<'_>) {}
+}
+
+impl<F: FnMut(&RunEvent<'_>)> Observer for F {
+    fn on_event(&mut self, event: &RunEvent<'_>) {
+        self(event);
+    }
+}
+
+/// One thing that happened in a run.
+#[derive(Clone, Debug)]
+pub enum RunEvent<'a> {
+    /// The work is split; the first request for rows comes next.
+    Planned {
+        /// The number of partitions.
+        partitions: usize,
+        /// The number of rows, if the source was told.
+        expected_rows: Option<u64>,
+        /// The threads that will read.
+        workers: usize,
+    },
+    /// Rows reached the sink, or time passed.
+    Progress(&'a Progress),
+    /// A partition is through.
+    PartitionDone {
+        /// What people call it.
+        label: &'a str,
+        /// Rows that it gave.
+        rows: u64,
+        /// Why it failed, if it did.
+        error: Option<&'a crate::error::Error>,
+        /// The totals now.
+        progress: &'a Progress,
+    },
+    /// Something worth telling a person.
+    Notice(&'a Notice),
+    /// Everything is written; the commit comes next.
+    Committing(&'a Progress),
+}
+
+/// Totals of a run so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows given to the sink.
+    pub rows: u64,
+    /// Records put aside.
+    pub rejected: u64,
+    /// Bytes that came over the wire.
+    pub bytes: u64,
+    /// Requests made.
+    pub requests: u64,
+    /// Requests that were made again.
+    pub retries: u64,
+    /// Partitions that are through.
+    pub partitions_done: usize,
+    /// Partitions in the plan.
+    pub partitions: usize,
+    /// The number of rows, if the source was told.
+    pub expected_rows: Option<u64>,
+    /// Time since the run started.
+    pub elapsed: Duration,
+}

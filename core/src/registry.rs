@@ -1,0 +1,212 @@
+//! The components that a binary knows, by the name they have in TOML.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use arrow::datatypes::SchemaRef;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use crate::config::{Env, Invalid, Reader};
+use crate::sink::{RecordFormat, Sink};
+use crate::source::Source;
+use crate::transform::{Select, SelectOptions, Transform};
+
+/// What constructors of components may know of the world.
+#[derive(Clone, Debug)]
+pub struct BuildContext {
+    /// The environment, for secrets that are resolved later.
+    pub env: Env,
+    /// The time that relative dates are relative to.
+    pub now: Timestamp,
+    /// The user's home, for default paths.
+    pub home: Option<PathBuf>,
+    /// A folder for files that outlive a run: spools, rejects, state.
+    pub state: Option<PathBuf>,
+    /// The form of record that the sink wants.
+    pub records: RecordFormat,
+    /// What a default destination is named after, such as the project.
+    pub store: Option<String>,
+    /// The source's keys whose values came from environment variables.
+    pub expanded: BTreeSet<String>,
+}
+
+impl BuildContext {
+    /// Creates a context without a home, a state folder or variables.
+    pub fn new(now: Timestamp) -> BuildContext {
+        BuildContext {
+            env: Env::empty(),
+            now,
+            home: None,
+            state: None,
+            records: RecordFormat::default(),
+            store: None,
+            expanded: BTreeSet::new(),
+        }
+    }
+}
+
+/// One option of a component, for `mixflow components`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionDoc {
+    /// The key: `retry.max_wait`.
+    pub name: &'static str,
+    /// What may be written there, and the default.
+    pub value: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+}
+
+/// What a component is called and takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComponentDoc {
+    /// The name in TOML.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Its options.
+    pub options: &'static [OptionDoc],
+}
+
+type Build<T, C> = Box<dyn Fn(&mut Reader<'_, '_>, &C) -> Option<Result<Box<T>, Vec<Invalid>>>>;
+
+pub(crate) struct SourceEntry {
+    doc: ComponentDoc,
+    pub(crate) store_key: Option<&'static str>,
+    pub(crate) build: Build<dyn Source, BuildContext>,
+}
+
+pub(crate) struct TransformEntry {
+    doc: ComponentDoc,
+    pub(crate) build: Build<dyn Transform, SchemaRef>,
+}
+
+pub(crate) struct SinkEntry {
+    doc: ComponentDoc,
+    pub(crate) build: Build<dyn Sink, BuildContext>,
+}
+
+/// The components that a binary knows. A value, made in one place; no globals.
+#[derive(Default)]
+pub struct Registry {
+    sources: BTreeMap<&'static str, SourceEntry>,
+    transforms: BTreeMap<&'static str, TransformEntry>,
+    sinks: BTreeMap<&'static str, SinkEntry>,
+}
+
+impl Registry {
+    /// Creates a registry without any component.
+    pub fn empty() -> Registry {
+        Registry::default()
+    }
+
+    /// Creates a registry with core's own transforms.
+    pub fn with_transforms() -> Registry {
+        let mut registry = Registry::empty();
+        registry.add_transform(SELECT, |options: SelectOptions, input| {
+            Select::new(&options, input)
+                .map(|select| Box::new(select) as Box<dyn Transform>)
+                .map_err(|error| vec![Invalid::new("", error.to_string())])
+        });
+        registry
+    }
+
+    /// Adds a source: its options type and a constructor that makes no I/O.
+    ///
+    /// `store_key` names the option that a default destination is named after.
+    pub fn add_source<T, F>(&mut self, doc: ComponentDoc, store_key: Option<&'static str>, build: F)
+    where
+        T: DeserializeOwned,
+        F: Fn(T, &BuildContext) -> Result<Box<dyn Source>, Vec<Invalid>> + 'static,
+    {
+        let entry = SourceEntry {
+            doc,
+            store_key,
+            build: Box::new(move |reader, cx| Some(build(reader.read()?, cx))),
+        };
+        self.sources.insert(doc.name, entry);
+    }
+
+    /// Adds a transform: its options type and a constructor that checks the
+    /// schema of its input.
+    pub fn add_transform<T, F>(&mut self, doc: ComponentDoc, build: F)
+    where
+        T: DeserializeOwned,
+        F: Fn(T, &SchemaRef) -> Result<Box<dyn Transform>, Vec<Invalid>> + 'static,
+    {
+        let entry = TransformEntry {
+            doc,
+            build: Box::new(move |reader, schema| Some(build(reader.read()?, schema))),
+        };
+        self.transforms.insert(doc.name, entry);
+    }
+
+    /// Adds a sink: its options type and a constructor that makes no I/O.
+    pub fn add_sink<T, F>(&mut self, doc: ComponentDoc, build: F)
+    where
+        T: DeserializeOwned,
+        F: Fn(T, &BuildContext) -> Result<Box<dyn Sink>, Vec<Invalid>> + 'static,
+    {
+        let entry = SinkEntry {
+            doc,
+            build: Box::new(move |reader, cx| Some(build(reader.read()?, cx))),
+        };
+        self.sinks.insert(doc.name, entry);
+    }
+
+    /// Returns what the sources are called and take.
+    pub fn sources(&self) -> impl Iterator<Item = &ComponentDoc> {
+        self.sources.values().map(|entry| &entry.doc)
+    }
+
+    /// Returns what the transforms are called and take.
+    pub fn transforms(&self) -> impl Iterator<Item = &ComponentDoc> {
+        self.transforms.values().map(|entry| &entry.doc)
+    }
+
+    /// Returns what the sinks are called and take.
+    pub fn sinks(&self) -> impl Iterator<Item = &ComponentDoc> {
+        self.sinks.values().map(|entry| &entry.doc)
+    }
+
+    pub(crate) fn source(&self, name: &str) -> Option<&SourceEntry> {
+        self.sources.get(name)
+    }
+
+    pub(crate) fn transform(&self, name: &str) -> Option<&TransformEntry> {
+        self.transforms.get(name)
+    }
+
+    pub(crate) fn sink(&self, name: &str) -> Option<&SinkEntry> {
+        self.sinks.get(name)
+    }
+
+    pub(crate) fn source_names(&self) -> Vec<&'static str> {
+        self.sources.keys().copied().collect()
+    }
+
+    pub(crate) fn transform_names(&self) -> Vec<&'static str> {
+        self.transforms.keys().copied().collect()
+    }
+
+    pub(crate) fn sink_names(&self) -> Vec<&'static str> {
+        self.sinks.keys().copied().collect()
+    }
+}
+
+const SELECT: ComponentDoc = ComponentDoc {
+    name: "select",
+    about: "keeps or drops columns; exactly one of the options is given",
+    options: &[
+        OptionDoc {
+            name: "keep",
+            value: "list of columns",
+            about: "the columns to keep, in the order wanted",
+        },
+        OptionDoc {
+            name: "drop",
+            value: "list of columns",
+            about: "the columns to leave out",
+        },
+    ],
+};

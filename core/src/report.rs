@@ -1,0 +1,141 @@
+//! How a run ended.
+
+use serde::{Serialize, Serializer};
+
+use crate::error::{Error, ErrorKind};
+use crate::sink::Residue;
+
+/// Everything worth keeping of a run.
+///
+/// A run always ends in a report; its JSON form is what `--report` writes and
+/// what the history holds.
+#[derive(Debug, Serialize)]
+pub struct RunReport {
+    /// The run, unique among runs.
+    pub run_id: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The type of the source.
+    pub source: String,
+    /// The type of the sink.
+    pub sink: String,
+    /// Where the rows are, in words.
+    pub destination: String,
+    /// The table, for sinks that have one.
+    pub table: Option<String>,
+    /// What the rows are: `events` or `profiles`.
+    pub data_type: String,
+    /// How it ended.
+    pub status: Status,
+    /// Rows made visible; for an aborted run, rows that remain all the same.
+    pub row_count: u64,
+    /// Records that could not be read.
+    pub rejected: u64,
+    /// Where they are.
+    pub reject_file: Option<String>,
+    /// Rows left out as duplicates.
+    pub duplicates: u64,
+    /// Bytes that came over the wire.
+    pub bytes_received: u64,
+    /// Requests made.
+    pub requests: u64,
+    /// Requests that were made again.
+    pub retries: u64,
+    /// The first day asked for, inclusive.
+    pub from_date: Option<String>,
+    /// The last day asked for, inclusive.
+    pub to_date: Option<String>,
+    /// When the run started, RFC 3339.
+    pub started_at: String,
+    /// Wall-clock time of the run.
+    pub duration_seconds: f64,
+    /// When the run ended, RFC 3339.
+    pub completed_at: String,
+    /// Each partition of the plan, in its order.
+    pub partitions: Vec<PartitionReport>,
+    /// The labels of the partitions that are not in the destination.
+    pub failed_partitions: Vec<String>,
+    /// Things a person should know.
+    pub warnings: Vec<String>,
+    /// What remains visible of an aborted run.
+    #[serde(serialize_with = "residue")]
+    pub residue: Residue,
+    /// Why it did not end well.
+    #[serde(serialize_with = "error")]
+    pub error: Option<Error>,
+}
+
+impl RunReport {
+    /// Returns the kind of the error, if there is one.
+    pub fn error_kind(&self) -> Option<ErrorKind> {
+        self.error.as_ref().map(Error::kind)
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// All rows are in the destination.
+    Committed,
+    /// The partitions that could be had are in the destination.
+    Partial,
+    /// The reader of the output went away; the rows before that are with it.
+    Stopped,
+    /// Nothing was committed.
+    Aborted,
+}
+
+/// How a partition ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartitionReport {
+    /// What people call it.
+    pub label: String,
+    /// How it ended.
+    pub status: PartitionStatus,
+    /// Rows that it gave.
+    pub rows: u64,
+    /// Requests made for it.
+    pub attempts: u32,
+    /// Why it failed, with its causes.
+    pub error: Option<String>,
+}
+
+/// How a partition ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartitionStatus {
+    /// All of it was read.
+    Done,
+    /// It could not be had.
+    Failed,
+    /// The run ended before its turn.
+    Skipped,
+}
+
+fn residue<S: Serializer>(residue: &Residue, to: S) -> Result<S::Ok, S::Error> {
+    match residue {
+        Residue::None => to.serialize_str("none"),
+        Residue::Rows(rows) => to.serialize_str(&format!("{rows} rows")),
+        Residue::Unknown => to.serialize_str("unknown"),
+    }
+}
+
+fn error<S: Serializer>(error: &Option<Error>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Shape<'a> {
+        kind: &'a str,
+        message: &'a str,
+        causes: Vec<String>,
+        hint: Option<&'a str>,
+    }
+    error
+        .as_ref()
+        .map(|error| Shape {
+            kind: error.kind().as_str(),
+            message: error.message(),
+            causes: error.causes(),
+            hint: error.hint_text(),
+        })
+        .serialize(to)
+}

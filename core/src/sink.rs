@@ -1,0 +1,172 @@
+//! Where rows go.
+
+use arrow::datatypes::{Schema, SchemaRef};
+use jiff::Timestamp;
+
+use crate::batch::{Batch, PartitionId};
+use crate::error::{Error, Result};
+use crate::source::{Extent, SourceInfo};
+
+/// A destination.
+///
+/// The engine calls, in this order: [`capabilities`](Sink::capabilities) and
+/// [`check_schema`](Sink::check_schema) while the pipeline is built (no I/O),
+/// [`preview`](Sink::preview) before the first request, and
+/// [`begin`](Sink::begin) when the first rows are there. All calls come from
+/// one thread, so a sink need be neither `Send` nor `Sync`; inside it may use
+/// as many threads as it likes.
+pub trait Sink {
+    /// Returns what the sink, as configured, can promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Returns what people call the destination: ``table `events` in mixpanel.db``.
+    fn destination(&self) -> String;
+
+    /// Returns the name of the table, for sinks that have one.
+    fn table(&self) -> Option<String> {
+        None
+    }
+
+    /// Checks that rows of `schema` can be written. Makes no I/O.
+    fn check_schema(&self, schema: &Schema) -> Result<()>;
+
+    /// Looks at the destination and says what a run would do to it.
+    ///
+    /// Fails where [`begin`](Sink::begin) would fail. Never creates or changes
+    /// anything.
+    fn preview(&self, cx: &TxnContext) -> Result<Preview>;
+
+    /// Begins a transaction. Nothing is visible until it commits.
+    fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>>;
+}
+
+/// A run's writes. Dropping it aborts.
+///
+/// [`partition`](SinkTxn::partition) comes before the first batch of each
+/// partition; batches of several partitions may interleave. After an error
+/// from any call only [`abort`](SinkTxn::abort) follows, or a drop.
+pub trait SinkTxn {
+    /// Announces a partition: what `replace_window` deletes, what a file is called.
+    fn partition(&mut self, info: &PartitionInfo) -> Result<()>;
+
+    /// Writes a batch.
+    fn write(&mut self, batch: &Batch) -> Result<()>;
+
+    /// Makes everything visible at once. On an error nothing is.
+    fn commit(self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary>;
+
+    /// Gives everything up and says what remains all the same.
+    fn abort(self: Box<Self>) -> Result<Residue>;
+}
+
+/// What a sink, as configured, can promise and wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether nothing is visible before commit and nothing remains after abort.
+    pub transactional: bool,
+    /// Whether commit replaces the days of the partitions (`replace_window`),
+    /// which needs a source whose partitions are days.
+    pub replaces_days: bool,
+    /// The form of record that the sink wants.
+    pub records: RecordFormat,
+}
+
+/// The form in which a source hands out records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordFormat {
+    /// Named, typed columns.
+    #[default]
+    Normalized,
+    /// One binary column with each record's bytes, untouched.
+    Raw,
+}
+
+/// What a transaction is told when it begins.
+#[derive(Clone, Debug)]
+pub struct TxnContext {
+    /// The run, unique among runs.
+    pub run_id: String,
+    /// The schema of every batch.
+    pub schema: SchemaRef,
+    /// What the rows are.
+    pub source: SourceInfo,
+    /// When the run started.
+    pub started_at: Timestamp,
+}
+
+/// What a transaction is told of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionInfo {
+    /// The position in the plan.
+    pub id: PartitionId,
+    /// What people call it.
+    pub label: String,
+    /// What part of the destination it stands for.
+    pub extent: Extent,
+}
+
+/// How the run went, as far as it is known at commit.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// The partitions that could not be had, with the reason.
+    pub missing: &'a [(PartitionInfo, String)],
+    /// Rows written.
+    pub rows: u64,
+}
+
+impl Outcome<'_> {
+    /// Returns the status that reports and metadata show.
+    pub fn status(&self) -> &'static str {
+        if self.missing.is_empty() {
+            "committed"
+        } else {
+            "partial"
+        }
+    }
+}
+
+/// What a run would do to the destination, a sentence each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preview {
+    /// Sentences such as ``creates the table `events` in `mixpanel.db` ``.
+    pub actions: Vec<String>,
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitSummary {
+    /// Rows that this run made visible.
+    pub rows: u64,
+    /// Where they are now: ``table `events` in mixpanel.db``.
+    pub destination: String,
+    /// Things a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// What remains visible of a run that was aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residue {
+    /// Nothing: the destination is as it was.
+    None,
+    /// So many rows went out and cannot be taken back.
+    Rows(u64),
+    /// The sink cannot tell.
+    Unknown,
+}
+
+impl std::fmt::Debug for dyn SinkTxn + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SinkTxn")
+    }
+}
+
+/// Returns the error of a sink that finds its target already there.
+///
+/// One place for the words, because every sink with `create` needs them.
+pub fn already_exists(target: &str, ways_out: &str) -> Error {
+    Error::new(
+        crate::error::ErrorKind::Destination,
+        format!("{target} already exists"),
+    )
+    .hint(ways_out.to_owned())
+}

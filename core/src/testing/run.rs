@@ -1,0 +1,45 @@
+//! Short ways to a run.
+
+use std::num::NonZeroUsize;
+
+use super::{TestSink, TestSource};
+use crate::cancel::CancelToken;
+use crate::engine::{self, Pipeline, RunContext, RunOptions};
+use crate::observer::{Observer, Silent};
+use crate::reject::CountRejects;
+use crate::report::RunReport;
+
+/// Joins a source and a sink with the default options and no transforms.
+pub fn pipeline(source: TestSource, sink: TestSink) -> Pipeline {
+    Pipeline {
+        name: "test".to_owned(),
+        source_type: "test_source".to_owned(),
+        source: Box::new(source),
+        transforms: Vec::new().into(),
+        sink_type: "test_sink".to_owned(),
+        sink: Box::new(sink),
+        options: RunOptions::default(),
+    }
+}
+
+/// Runs a pipeline that nobody cancels or observes.
+pub fn run(pipeline: &Pipeline) -> RunReport {
+    run_with(pipeline, CancelToken::never(), &mut Silent)
+}
+
+/// Runs a pipeline with a queue of one batch, so that everything that can
+/// block on the sink does.
+pub fn run_with(
+    pipeline: &Pipeline,
+    cancel: CancelToken,
+    observer: &mut dyn Observer,
+) -> RunReport {
+    let cx = RunContext {
+        run_id: "run-1".to_owned(),
+        cancel,
+        observer,
+        rejects: Box::new(CountRejects),
+        queue: Some(NonZeroUsize::MIN),
+    };
+    engine::run(pipeline, cx)
+}

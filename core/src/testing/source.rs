@@ -1,0 +1,414 @@
+//! Sources whose partitions go wrong in known ways.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use jiff::ToSpan;
+use jiff::civil::{Date, date};
+use jiff::tz::TimeZone;
+
+use super::Gate;
+use crate::context::{TaskContext, incomplete};
+use crate::error::{Error, ErrorKind, Result};
+use crate::reject::Reject;
+use crate::source::{BatchIter, DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo};
+
+/// What a row of a [`TestSource`] says: its partition and its number in there.
+pub type Row = (i64, i64);
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let field = |name| Field::new(name, DataType::Int64, false);
+    Arc::new(Schema::new(vec![field("partition"), field("row")]))
+});
+
+/// The first day of a source whose partitions are [`days`](TestSource::days).
+const FIRST_DAY: Date = date(2024, 1, 1);
+
+/// Creates a partition of `rows` rows with which nothing goes wrong.
+pub fn good(rows: u64) -> TestPartition {
+    TestPartition {
+        rows,
+        said: rows,
+        batch_rows: 2,
+        end: End::Good,
+        gate: None,
+        deaf: false,
+        rejects: 0,
+    }
+}
+
+/// Creates a partition that fails for good after `n` rows.
+///
+/// With 0, [`Partition::read`] itself fails; otherwise its iterator does.
+pub fn failing_at(n: u64) -> TestPartition {
+    TestPartition {
+        end: End::Fails { fatal: false },
+        ..good(n)
+    }
+}
+
+/// Creates a partition that panics after `n` rows.
+pub fn panicking_at(n: u64) -> TestPartition {
+    TestPartition {
+        end: End::Panics,
+        ..good(n)
+    }
+}
+
+/// Creates a good partition that waits at `gate` before each of its batches,
+/// and before it ends. The wait ends when the run is cancelled.
+pub fn slow(rows: u64, gate: &Gate) -> TestPartition {
+    TestPartition {
+        gate: Some(gate.clone()),
+        ..good(rows)
+    }
+}
+
+/// Creates a partition with fewer rows than the plan expects of it.
+pub fn short(rows: u64, said: u64) -> TestPartition {
+    TestPartition { said, ..good(rows) }
+}
+
+/// A part of a [`TestSource`], as it is planned.
+#[derive(Clone, Debug)]
+pub struct TestPartition {
+    rows: u64,
+    said: u64,
+    batch_rows: u64,
+    end: End,
+    gate: Option<Gate>,
+    deaf: bool,
+    rejects: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Good,
+    Fails { fatal: bool },
+    Panics,
+}
+
+impl TestPartition {
+    /// Makes the error one that ends the run under any failure policy.
+    pub fn fatally(mut self) -> TestPartition {
+        self.end = End::Fails { fatal: true };
+        self
+    }
+
+    /// Makes the waits at the gate go on when the run is cancelled.
+    pub fn deaf(mut self) -> TestPartition {
+        self.deaf = true;
+        self
+    }
+
+    /// Puts `n` records aside before the first row.
+    pub fn rejecting(mut self, n: u64) -> TestPartition {
+        self.rejects = n;
+        self
+    }
+
+    /// Returns whether all rows of the partition can be had.
+    pub fn is_good(&self) -> bool {
+        self.end == End::Good
+    }
+
+    fn wait(&self, cx: &TaskContext) -> Result<()> {
+        match &self.gate {
+            None => Ok(()),
+            Some(gate) if self.deaf => {
+                gate.pass_deaf();
+                Ok(())
+            }
+            Some(gate) => gate.pass(&cx.cancel),
+        }
+    }
+
+    fn end(&self) -> Result<()> {
+        match self.end {
+            End::Good => Ok(()),
+            End::Fails { fatal } => {
+                let error = incomplete("the body ends too early");
+                Err(if fatal { error.fatal() } else { error })
+            }
+            End::Panics => panic!("after row {}", self.rows),
+        }
+    }
+}
+
+/// A source of partitions, each with its own fault.
+///
+/// Its rows are [`Row`]s, in batches of two; its partitions are called `p0`,
+/// `p1` and so on.
+#[derive(Clone, Debug, Default)]
+pub struct TestSource {
+    partitions: Vec<TestPartition>,
+    ordered: bool,
+    days: bool,
+    max_workers: Option<NonZeroUsize>,
+    max_rejects: Option<u64>,
+    plan: Planning,
+    warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Planning {
+    #[default]
+    Good,
+    Fails,
+    Panics,
+    Waits(Gate),
+}
+
+impl TestSource {
+    /// Creates a source of `partitions`.
+    pub fn new(partitions: impl IntoIterator<Item = TestPartition>) -> TestSource {
+        TestSource {
+            partitions: partitions.into_iter().collect(),
+            ..TestSource::default()
+        }
+    }
+
+    /// Makes rows reach the sink in the order of the partitions.
+    pub fn ordered(mut self, ordered: bool) -> TestSource {
+        self.ordered = ordered;
+        self
+    }
+
+    /// Makes each partition a day, the first of them 2024-01-01.
+    pub fn days(mut self) -> TestSource {
+        self.days = true;
+        self
+    }
+
+    /// Allows at most `workers` at once.
+    pub fn max_workers(mut self, workers: usize) -> TestSource {
+        self.max_workers = NonZeroUsize::new(workers);
+        self
+    }
+
+    /// Allows at most `rejects` records that cannot be read.
+    pub fn max_rejects(mut self, rejects: u64) -> TestSource {
+        self.max_rejects = Some(rejects);
+        self
+    }
+
+    /// Warns when it is planned.
+    pub fn warning(mut self, warning: &str) -> TestSource {
+        self.warnings.push(warning.to_owned());
+        self
+    }
+
+    /// Makes planning fail.
+    pub fn failing_plan(mut self) -> TestSource {
+        self.plan = Planning::Fails;
+        self
+    }
+
+    /// Makes planning panic.
+    pub fn panicking_plan(mut self) -> TestSource {
+        self.plan = Planning::Panics;
+        self
+    }
+
+    /// Makes planning wait at `gate`.
+    pub fn slow_plan(mut self, gate: &Gate) -> TestSource {
+        self.plan = Planning::Waits(gate.clone());
+        self
+    }
+
+    /// Returns the rows of the good partitions, in order.
+    pub fn good_rows(&self) -> Vec<Row> {
+        let good = self.partitions.iter().zip(0..).filter(|(p, _)| p.is_good());
+        good.flat_map(|(partition, n)| (0..partition.rows as i64).map(move |row| (n, row)))
+            .collect()
+    }
+
+    /// Returns the labels of the partitions that are not good, in order.
+    pub fn bad_labels(&self) -> Vec<String> {
+        let bad = self
+            .partitions
+            .iter()
+            .zip(0..)
+            .filter(|(p, _)| !p.is_good());
+        bad.map(|(_, n)| label(n)).collect()
+    }
+
+    fn extent(&self, n: usize) -> Extent {
+        if !self.days {
+            return Extent::Unaddressable;
+        }
+        let first = FIRST_DAY.saturating_add((n as i64).days());
+        let midnight = |date: Date| {
+            let start = date.to_zoned(TimeZone::UTC).expect("UTC has no gaps");
+            start.timestamp().as_microsecond()
+        };
+        Extent::Days(DayRange {
+            first,
+            last: first,
+            start_us: midnight(first),
+            end_us: midnight(first.saturating_add(1.day())),
+        })
+    }
+}
+
+impl Source for TestSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&SCHEMA)
+    }
+
+    fn info(&self) -> SourceInfo {
+        let last = FIRST_DAY.saturating_add((self.partitions.len() as i64 - 1).days());
+        SourceInfo {
+            data_type: "events".to_owned(),
+            title: "test rows".to_owned(),
+            from_date: self.days.then_some(FIRST_DAY),
+            to_date: self.days.then_some(last),
+            partitions_are_days: self.days,
+            ..SourceInfo::default()
+        }
+    }
+
+    fn plan(&self, cx: &TaskContext) -> Result<Plan> {
+        match &self.plan {
+            Planning::Good => {}
+            Planning::Fails => {
+                return Err(
+                    Error::new(ErrorKind::Auth, "the server answered 401").hint("check the secret")
+                );
+            }
+            Planning::Panics => panic!("while planning"),
+            Planning::Waits(gate) => gate.pass(&cx.cancel)?,
+        }
+        let planned = |(n, partition): (usize, &TestPartition)| -> Box<dyn Partition> {
+            Box::new(Planned {
+                n: n as i64,
+                label: label(n),
+                extent: self.extent(n),
+                partition: partition.clone(),
+            })
+        };
+        Ok(Plan {
+            partitions: self.partitions.iter().enumerate().map(planned).collect(),
+            max_workers: self.max_workers,
+            ordered: self.ordered,
+            expected_rows: Some(self.partitions.iter().map(|p| p.said).sum()),
+            requests: self.partitions.len() as u64,
+            warnings: self.warnings.clone(),
+        })
+    }
+
+    fn outline(&self) -> Outline {
+        Outline {
+            partitions: (0..self.partitions.len()).map(label).collect(),
+            ..Outline::default()
+        }
+    }
+
+    fn max_rejects(&self) -> u64 {
+        self.max_rejects.unwrap_or(u64::MAX)
+    }
+}
+
+fn label(n: usize) -> String {
+    format!("p{n}")
+}
+
+struct Planned {
+    n: i64,
+    label: String,
+    extent: Extent,
+    partition: TestPartition,
+}
+
+impl Partition for Planned {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
+        cx.count_request();
+        for line in 1..=self.partition.rejects {
+            cx.reject(&Reject {
+                partition: &self.label,
+                line,
+                reason: "there is no `event`",
+                record: b"{}",
+            })?;
+        }
+        if self.partition.rows == 0 {
+            self.partition.wait(cx)?;
+            self.partition.end()?;
+            return Ok(Box::new(std::iter::empty()));
+        }
+        Ok(Box::new(Batches {
+            planned: self,
+            cx,
+            next: 0,
+            ended: false,
+        }))
+    }
+}
+
+struct Batches<'a> {
+    planned: &'a Planned,
+    cx: &'a TaskContext,
+    next: u64,
+    ended: bool,
+}
+
+impl Batches<'_> {
+    fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        let partition = &self.planned.partition;
+        partition.wait(self.cx)?;
+        if self.next == partition.rows {
+            return partition.end().map(|()| None);
+        }
+        let end = (self.next + partition.batch_rows).min(partition.rows);
+        let rows = self.next..end;
+        self.next = end;
+        self.cx.count_bytes(rows.end - rows.start);
+        Ok(Some(batch(self.planned.n, rows)?))
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        if self.ended {
+            return None;
+        }
+        let batch = self.batch().transpose();
+        self.ended = !matches!(batch, Some(Ok(_)));
+        batch
+    }
+}
+
+fn batch(partition: i64, rows: Range<u64>) -> Result<RecordBatch> {
+    let rows: Int64Array = rows.map(|row| row as i64).collect();
+    let partitions = Int64Array::from(vec![partition; rows.len()]);
+    let columns = vec![Arc::new(partitions) as _, Arc::new(rows) as _];
+    Ok(RecordBatch::try_new(Arc::clone(&SCHEMA), columns)?)
+}
+
+/// Returns the rows of a batch that a [`TestSource`] made.
+///
+/// # Panics
+///
+/// If its columns are others.
+pub fn rows_of(records: &RecordBatch) -> Vec<Row> {
+    let column = |n: usize| records.column(n).as_primitive::<Int64Type>().values();
+    column(0)
+        .iter()
+        .copied()
+        .zip(column(1).iter().copied())
+        .collect()
+}
