@@ -1,0 +1,321 @@
+//! Requests to Mixpanel: addresses, credentials, and what an answer means.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mixflow_core::cancel::CancelToken;
+use mixflow_core::config::Secret;
+use mixflow_core::context::TaskContext;
+use mixflow_core::error::{Error, ErrorKind, Result};
+use ureq::http::{Response, StatusCode};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector, RustlsConnector, TcpConnector,
+};
+use ureq::{Agent, Body};
+
+use crate::body::Encoding;
+use crate::options::{Credentials, Endpoint};
+use crate::quota::{Limits, Permit, Quota};
+use crate::retry::{Failure, RetryOptions, retry_after};
+
+/// How much of an unexpected answer is read, and how much of it is shown.
+const EXCERPT: u64 = 16 << 10;
+const SHOWN: usize = 200;
+
+/// Makes requests to one endpoint of one project.
+pub(crate) struct Client {
+    agent: Agent,
+    endpoint: Endpoint,
+    url: String,
+    project_id: Option<String>,
+    authorization: Secret,
+    /// What must not appear in an error although the server may echo it.
+    secrets: Vec<Secret>,
+    pub(crate) retry: RetryOptions,
+    quota: Quota,
+}
+
+/// What a request carries besides the project.
+pub(crate) struct Request {
+    pub(crate) query: Vec<(&'static str, String)>,
+    /// The form of a POST; `None` makes a GET.
+    pub(crate) form: Option<Vec<(&'static str, String)>>,
+    /// Whether it counts for the hourly quota.
+    pub(crate) counts: bool,
+}
+
+/// An answer whose status is 200; its body has yet to be read.
+pub(crate) struct Answer<'c> {
+    pub(crate) encoding: Encoding,
+    pub(crate) wire: Box<dyn Read + Send>,
+    /// The place at the server is taken until the body is read.
+    pub(crate) permit: Permit<'c>,
+}
+
+impl Client {
+    /// Creates a client whose requests end at once when `cancel` is cancelled.
+    ///
+    /// Starts a thread that waits for that, and ends with it.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        credentials: &Credentials,
+        retry: RetryOptions,
+        limits: Limits,
+        cancel: &CancelToken,
+    ) -> Client {
+        let agent = agent(&retry);
+        let (watched, cancel) = (agent.clone(), cancel.clone());
+        let watcher = std::thread::Builder::new()
+            .name("mixflow-cancel".to_owned())
+            .spawn(move || {
+                cancel.wait_until_cancelled();
+                watched.shutdown();
+            });
+        if let Err(error) = watcher {
+            // Requests then end by their time-outs only.
+            log::warn!("cannot start the thread that cancels requests: {error}");
+        }
+        let authorization = match credentials {
+            Credentials::ServiceAccount { username, secret } => basic(username, secret.expose()),
+            Credentials::ProjectSecret(secret) => basic(secret.expose(), ""),
+            Credentials::Token(token) => format!("Bearer {}", token.expose()),
+        };
+        let secret = match credentials {
+            Credentials::ServiceAccount { secret, .. } => secret,
+            Credentials::ProjectSecret(secret) | Credentials::Token(secret) => secret,
+        };
+        let encoded = authorization.split_once(' ').map_or("", |(_, text)| text);
+        Client {
+            agent,
+            url: endpoint.url(),
+            project_id: endpoint.project_id.clone(),
+            secrets: vec![secret.clone(), Secret::new(encoded)],
+            authorization: Secret::new(authorization),
+            endpoint,
+            retry,
+            quota: Quota::new(limits),
+        }
+    }
+
+    /// Makes a request, once there is quota for it.
+    pub(crate) fn send(
+        &self,
+        request: &Request,
+        label: &str,
+        cx: &TaskContext,
+    ) -> Result<Answer<'_>, Failure> {
+        let permit = self.quota.acquire(request.counts, label, &self.retry, cx)?;
+        cx.count_request();
+        log::debug!("{label}: {} {}", request.method(), self.url);
+        let response = self
+            .call(request)
+            .map_err(|error| Failure::again(self.unreachable(&error)))?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            return Err(self.refused(response));
+        }
+        let gzip = response
+            .headers()
+            .get("content-encoding")
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
+        Ok(Answer {
+            encoding: match gzip {
+                true => Encoding::Gzip,
+                false => Encoding::Identity,
+            },
+            wire: Box::new(unlimited(response)),
+            permit,
+        })
+    }
+
+    fn call(&self, request: &Request) -> Result<Response<Body>, ureq::Error> {
+        let project = self.project_id.as_deref().map(|id| ("project_id", id));
+        let query = request.query.iter().map(|(key, value)| (*key, &**value));
+        let query = project.into_iter().chain(query);
+        match &request.form {
+            None => self
+                .agent
+                .get(&self.url)
+                .query_pairs(query)
+                .header("authorization", self.authorization.expose())
+                .header("accept-encoding", "gzip")
+                .call(),
+            Some(form) => self
+                .agent
+                .post(&self.url)
+                .query_pairs(query)
+                .header("authorization", self.authorization.expose())
+                .header("accept-encoding", "gzip")
+                .header("accept", "application/json")
+                .send_form(form.iter().map(|(key, value)| (*key, &**value))),
+        }
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Error {
+        Error::new(
+            ErrorKind::Network,
+            format!("cannot reach {}", self.endpoint.base()),
+        )
+        .because(error.to_string())
+        .hint("check the network, a proxy in between, and `base_url` if it is set")
+    }
+
+    /// Reads what a status other than 200 means.
+    fn refused(&self, response: Response<Body>) -> Failure {
+        let status = response.status();
+        let asked = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|header| retry_after(header, SystemTime::now()));
+        let text = self.excerpt(response);
+        let mut said = format!("the server answered {}", status_line(status));
+        if !text.is_empty() {
+            said.push_str(": ");
+            said.push_str(&text);
+        }
+        let what = self.endpoint.what();
+        let error = |kind| Error::new(kind, format!("cannot read {what}")).because(said.clone());
+        match status.as_u16() {
+            400 if text.contains("Unable to authenticate") => error(ErrorKind::Auth)
+                .hint("the credentials are wrong or have expired: check the secret and the project")
+                .into(),
+            401 => error(ErrorKind::Auth)
+                .hint(format!(
+                    "check that the credentials are right and belong to {}",
+                    self.endpoint.project()
+                ))
+                .into(),
+            402 => error(ErrorKind::Auth)
+                .hint(format!(
+                    "the account's plan does not include {}; the other endpoints still work",
+                    self.endpoint.path()
+                ))
+                .into(),
+            403 => error(ErrorKind::Auth)
+                .hint(format!(
+                    "check that the account may use {}, and that the dates are not too far back",
+                    self.endpoint.path()
+                ))
+                .into(),
+            429 => Failure::Again {
+                error: error(ErrorKind::Quota)
+                    .hint("run again later; Mixpanel allows 60 requests an hour for each project"),
+                retry_after: asked,
+            },
+            408 | 500.. => Failure::Again {
+                error: error(ErrorKind::Network),
+                retry_after: asked,
+            },
+            _ => error(ErrorKind::Request).into(),
+        }
+    }
+
+    /// Returns the beginning of an unexpected answer, on one line.
+    fn excerpt(&self, response: Response<Body>) -> String {
+        let gzip = response.headers().get("content-encoding").is_some();
+        let encoding = if gzip {
+            Encoding::Gzip
+        } else {
+            Encoding::Identity
+        };
+        let mut bytes = Vec::new();
+        // Whatever can be read of it is better than nothing.
+        let _ = crate::body::decoded(Box::new(unlimited(response)), encoding)
+            .take(EXCERPT)
+            .read_to_end(&mut bytes);
+        self.shown(&bytes)
+    }
+
+    /// Returns what of a server's text may be shown.
+    pub(crate) fn shown(&self, bytes: &[u8]) -> String {
+        #[derive(serde::Deserialize)]
+        struct Said {
+            error: String,
+        }
+        let text = match serde_json::from_slice::<Said>(bytes) {
+            Ok(said) => said.error,
+            Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        };
+        let mut text: String = text
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .filter(|char| !char.is_control())
+            .collect();
+        for secret in &self.secrets {
+            text = text.replace(secret.expose(), "…");
+        }
+        let mut end = text.len().min(SHOWN);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        if end < text.len() {
+            text.truncate(end);
+            text.push('…');
+        }
+        text
+    }
+
+    /// Returns what the client reads, for errors: `events of project 12345`.
+    pub(crate) fn what(&self) -> String {
+        self.endpoint.what()
+    }
+}
+
+impl Request {
+    fn method(&self) -> &'static str {
+        match self.form {
+            None => "GET",
+            Some(_) => "POST",
+        }
+    }
+}
+
+fn agent(retry: &RetryOptions) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("mixflow/", env!("CARGO_PKG_VERSION")))
+        .timeout_connect(Some(retry.connect_timeout.0))
+        .timeout_recv_response(Some(retry.first_byte_timeout.0))
+        .timeout_send_request(Some(Duration::from_secs(60)))
+        .timeout_send_body(Some(Duration::from_secs(60)))
+        // Bodies are read in pieces of 64 KB.
+        .input_buffer_size(256 << 10)
+        .build();
+    // ureq's default chain, with the idle time-out below TLS.
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(crate::connector::IdleTimeout(retry.idle_timeout.0))
+            .chain(RustlsConnector::default());
+    Agent::with_parts(config, connector, DefaultResolver::default())
+}
+
+/// Reads a body of any length; ureq stops at 10 MB unless told otherwise.
+fn unlimited(response: Response<Body>) -> impl Read + Send + 'static {
+    response
+        .into_body()
+        .into_with_config()
+        .limit(u64::MAX)
+        .reader()
+}
+
+fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", BASE64.encode(format!("{username}:{password}")))
+}
+
+fn status_line(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+/// A client that is shared by the partitions of a plan.
+pub(crate) type SharedClient = Arc<Client>;

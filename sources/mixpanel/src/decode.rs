@@ -1,0 +1,475 @@
+//! From a record's bytes to normalised columns.
+//!
+//! The first path scans a record once, slices the reserved keys out and copies
+//! the rest of `properties` as it was written. A record that it cannot read
+//! for its bytes (invalid UTF-8, raw control characters in a text) goes
+//! through a slower second path that repairs these, and nothing else. What
+//! neither can read is a reject.
+
+use arrow::record_batch::RecordBatch;
+use sha2::{Digest, Sha256};
+
+use crate::json::{Fault, Key, Kind, Scanner, Value, unescape};
+use crate::schema::{EventRow, ProfileRow, Properties, Rows};
+use crate::time::{EventClock, last_seen};
+
+/// Which records a decoder reads, and in which form it gives them out.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// Events, normalised.
+    Events(EventClock),
+    /// Profiles, normalised.
+    Profiles,
+    /// Any record, untouched.
+    Raw,
+}
+
+/// Turns records into batches.
+pub struct Decoder {
+    form: Form,
+    rows: Rows,
+    scratch: Scratch,
+}
+
+/// Memory that is used again for every record.
+#[derive(Default)]
+struct Scratch {
+    runs: Vec<(usize, usize)>,
+    event_name: String,
+    distinct_id: String,
+    insert_id: String,
+}
+
+impl Decoder {
+    /// Creates a decoder without rows.
+    pub fn new(form: Form) -> Decoder {
+        let rows = match form {
+            Form::Events(_) => Rows::events(),
+            Form::Profiles => Rows::profiles(),
+            Form::Raw => Rows::raw(),
+        };
+        Decoder {
+            form,
+            rows,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Decodes one record. An error is the reason to reject it.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), String> {
+        if matches!(self.form, Form::Raw) {
+            self.rows.push_raw(record);
+            return Ok(());
+        }
+        let first = match std::str::from_utf8(record) {
+            Ok(text) => self.decode(text, record),
+            Err(_) => Err(Refused::Bytes("it is not UTF-8".to_owned())),
+        };
+        match first {
+            Ok(()) => Ok(()),
+            Err(Refused::Meaning(reason)) => Err(reason),
+            Err(Refused::Bytes(reason)) => {
+                let repaired = repair(record);
+                self.decode(&repaired, record)
+                    .map_err(|refused| match refused {
+                        Refused::Meaning(reason) => reason,
+                        Refused::Bytes(_) => reason,
+                    })
+            }
+        }
+    }
+
+    /// Returns whether there are enough rows for a batch.
+    pub fn is_full(&self) -> bool {
+        self.rows.is_full()
+    }
+
+    /// Returns the rows so far; `None` if there are none.
+    pub fn take(&mut self) -> Option<RecordBatch> {
+        self.rows.take()
+    }
+
+    fn decode(&mut self, text: &str, record: &[u8]) -> Result<(), Refused> {
+        match &self.form {
+            Form::Events(clock) => {
+                let event = scan_event(text, &mut self.scratch.runs)?;
+                push_event(
+                    text,
+                    record,
+                    &event,
+                    clock,
+                    &mut self.scratch,
+                    &mut self.rows,
+                )
+            }
+            Form::Profiles => {
+                let profile = scan_profile(text, &mut self.scratch.runs)?;
+                push_profile(text, &profile, &mut self.scratch, &mut self.rows)
+            }
+            Form::Raw => Ok(()),
+        }
+    }
+}
+
+/// Why a record is not decoded.
+enum Refused {
+    /// It is not JSON; the second path may help.
+    Bytes(String),
+    /// It is JSON but not a record.
+    Meaning(String),
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Refused {
+        Refused::Bytes(format!(
+            "it is not JSON at byte {}: {}",
+            fault.at, fault.reason
+        ))
+    }
+}
+
+fn meaning(reason: &str) -> Refused {
+    Refused::Meaning(reason.to_owned())
+}
+
+/// Where an event's parts stand in its text.
+#[derive(Default)]
+struct EventParts {
+    event: Option<Value>,
+    has_properties: bool,
+    time: Option<Value>,
+    distinct_id: Option<Value>,
+    insert_id: Option<Value>,
+}
+
+fn scan_event(text: &str, runs: &mut Vec<(usize, usize)>) -> Result<EventParts, Refused> {
+    let mut parts = EventParts::default();
+    let mut scanner = Scanner::new(text);
+    scanner.enter_object()?;
+    let mut first = true;
+    while let Some(key) = scanner.next_key(&mut first)? {
+        if key.is(text, "event") {
+            parts.event = Some(scanner.value()?);
+        } else if key.is(text, "properties") && scanner.at_object() {
+            // Keys that stand twice: the last one counts, as everywhere.
+            parts = EventParts {
+                event: parts.event,
+                has_properties: true,
+                ..EventParts::default()
+            };
+            scan_members(&mut scanner, text, runs, |key, value| {
+                let slot = match () {
+                    () if key.is(text, "time") => &mut parts.time,
+                    () if key.is(text, "distinct_id") => &mut parts.distinct_id,
+                    () if key.is(text, "$insert_id") => &mut parts.insert_id,
+                    () => return false,
+                };
+                *slot = Some(value);
+                true
+            })?;
+        } else {
+            let value = scanner.value()?;
+            if key.is(text, "properties") {
+                parts.has_properties = false;
+                drop(value);
+            }
+        }
+    }
+    scanner.end()?;
+    Ok(parts)
+}
+
+/// Reads an object's members; keeps, as runs, those that `taken` does not take.
+fn scan_members(
+    scanner: &mut Scanner<'_>,
+    text: &str,
+    runs: &mut Vec<(usize, usize)>,
+    mut taken: impl FnMut(Key, Value) -> bool,
+) -> Result<(), Fault> {
+    runs.clear();
+    scanner.enter_object()?;
+    let mut first = true;
+    // Whether the run goes on: the member before was kept too.
+    let mut open = false;
+    while let Some(key) = scanner.next_key(&mut first)? {
+        let value = scanner.value()?;
+        let end = value.span.end;
+        // Reserved keys begin with one of three letters; most keys do not.
+        let candidate = matches!(
+            text.as_bytes().get(key.start + 1),
+            Some(b't' | b'd' | b'$' | b'\\')
+        );
+        if candidate && taken(key, value) {
+            open = false;
+            continue;
+        }
+        match runs.last_mut() {
+            Some(run) if open => run.1 = end,
+            _ => runs.push((key.start, end)),
+        }
+        open = true;
+    }
+    Ok(())
+}
+
+fn push_event(
+    text: &str,
+    record: &[u8],
+    parts: &EventParts,
+    clock: &EventClock,
+    scratch: &mut Scratch,
+    rows: &mut Rows,
+) -> Result<(), Refused> {
+    let event_name = match &parts.event {
+        Some(value) if matches!(value.kind, Kind::String { .. }) => {
+            plain(text, value, &mut scratch.event_name)
+        }
+        Some(_) => return Err(meaning("`event` is not a text")),
+        None => return Err(meaning("there is no `event`")),
+    };
+    if !parts.has_properties {
+        return Err(meaning("there is no `properties` object"));
+    }
+    let Some(time) = &parts.time else {
+        return Err(meaning("there is no `time`"));
+    };
+    let event_time_us = read_time(text, time, clock).ok_or_else(|| {
+        Refused::Meaning(format!(
+            "`time` cannot be read: {}",
+            excerpt(&text[time.span.clone()])
+        ))
+    })?;
+    let distinct_id = match &parts.distinct_id {
+        Some(value) => plain(text, value, &mut scratch.distinct_id),
+        None => "",
+    };
+    let insert_id = match &parts.insert_id {
+        Some(value) => plain(text, value, &mut scratch.insert_id),
+        None => "",
+    };
+    let hash;
+    let insert_id = match insert_id {
+        "" => {
+            hash = hash_of(record);
+            hash.as_str()
+        }
+        id => id,
+    };
+    rows.push_event(&EventRow {
+        event_name,
+        event_time_us,
+        distinct_id,
+        insert_id,
+        properties: Properties {
+            text,
+            runs: &scratch.runs,
+        },
+    });
+    Ok(())
+}
+
+fn read_time(text: &str, time: &Value, clock: &EventClock) -> Option<i64> {
+    match time.kind {
+        Kind::Number => clock.read(&text[time.span.clone()]),
+        Kind::String { escaped: false } => clock.read(inside(text, time).trim()),
+        Kind::String { escaped: true } => clock.read(unescape(inside(text, time)).trim()),
+        _ => None,
+    }
+}
+
+/// Where a profile's parts stand in its text.
+#[derive(Default)]
+struct ProfileParts {
+    distinct_id: Option<Value>,
+    properties: Option<Value>,
+    last_seen_us: Option<i64>,
+}
+
+fn scan_profile(text: &str, runs: &mut Vec<(usize, usize)>) -> Result<ProfileParts, Refused> {
+    let mut parts = ProfileParts::default();
+    runs.clear();
+    let mut scanner = Scanner::new(text);
+    scanner.enter_object()?;
+    let mut first = true;
+    while let Some(key) = scanner.next_key(&mut first)? {
+        if key.is(text, "$properties") && scanner.at_object() {
+            parts.last_seen_us = None;
+            let start = scanner.at;
+            scan_members(&mut scanner, text, runs, |key, value| {
+                if !key.is(text, "$last_seen") {
+                    return false;
+                }
+                // One that cannot be read stays where it is.
+                let read = match value.kind {
+                    Kind::String { .. } => last_seen(unescape(inside(text, &value)).trim()),
+                    _ => None,
+                };
+                parts.last_seen_us = read.or(parts.last_seen_us);
+                read.is_some()
+            })?;
+            parts.properties = Some(Value {
+                kind: Kind::Object,
+                span: start..scanner.at,
+            });
+            continue;
+        }
+        let value = scanner.value()?;
+        if key.is(text, "$distinct_id") {
+            parts.distinct_id = Some(value);
+        } else if key.is(text, "$properties") {
+            runs.clear();
+            parts.properties = Some(value);
+        }
+    }
+    scanner.end()?;
+    Ok(parts)
+}
+
+fn push_profile(
+    text: &str,
+    parts: &ProfileParts,
+    scratch: &mut Scratch,
+    rows: &mut Rows,
+) -> Result<(), Refused> {
+    let distinct_id = match &parts.distinct_id {
+        Some(value) if value.kind != Kind::Null => plain(text, value, &mut scratch.distinct_id),
+        _ => return Err(meaning("there is no `$distinct_id`")),
+    };
+    match &parts.properties {
+        // A cohort may hold ids that have no profile.
+        None => {}
+        Some(value) if matches!(value.kind, Kind::Object | Kind::Null) => {}
+        Some(_) => return Err(meaning("`$properties` is not an object")),
+    }
+    rows.push_profile(&ProfileRow {
+        distinct_id,
+        last_seen_us: parts.last_seen_us,
+        properties: Properties {
+            text,
+            runs: &scratch.runs,
+        },
+    });
+    Ok(())
+}
+
+/// Returns a value as text: a string's content, `""` for null, otherwise the
+/// value as it was written, so that a number keeps its digits.
+fn plain<'a>(text: &'a str, value: &Value, scratch: &'a mut String) -> &'a str {
+    match value.kind {
+        Kind::String { escaped: false } => inside(text, value),
+        Kind::String { escaped: true } => {
+            *scratch = unescape(inside(text, value));
+            scratch
+        }
+        Kind::Null => "",
+        _ => &text[value.span.clone()],
+    }
+}
+
+/// Returns what stands between a string's quotes.
+fn inside<'a>(text: &'a str, value: &Value) -> &'a str {
+    &text[value.span.start + 1..value.span.end - 1]
+}
+
+/// Returns what stands in for a missing `$insert_id`: the first 128 bits of
+/// the SHA-256 of the record's bytes, in hex.
+fn hash_of(record: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let digest = Sha256::digest(record);
+    digest
+        .iter()
+        .take(16)
+        .fold(String::with_capacity(32), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
+/// Makes UTF-8 of the bytes and escapes control characters inside texts.
+pub(crate) fn repair(record: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let text = String::from_utf8_lossy(record);
+    let mut out = String::with_capacity(text.len() + 16);
+    let (mut in_string, mut escaped) = (false, false);
+    for char in text.chars() {
+        match char {
+            '"' if !escaped => in_string = !in_string,
+            control if in_string && u32::from(control) < 0x20 => {
+                // A backslash before it escaped nothing that JSON has.
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
+                escaped = false;
+                continue;
+            }
+            _ => {}
+        }
+        escaped = in_string && char == '\\' && !escaped;
+        out.push(char);
+    }
+    out
+}
+
+/// Returns the beginning of a value, for a reason that a person reads.
+fn excerpt(text: &str) -> String {
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("`{short}`")
+}
+
+/// What the last line of a body says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LastLine {
+    /// It is a whole record.
+    Whole,
+    /// It is not: the body broke off, for this reason.
+    Broken(String),
+}
+
+impl LastLine {
+    /// Judges the last line of an export that is not blank.
+    pub(crate) fn judge(line: &[u8]) -> LastLine {
+        let text = String::from_utf8_lossy(line);
+        let trimmed = text.trim();
+        if trimmed.ends_with("terminated early") && trimmed.len() < 64 {
+            return LastLine::Broken(format!("it ends with `{trimmed}`"));
+        }
+        let repaired;
+        let text = match Scanner::whole(&text) {
+            true => &*text,
+            false => {
+                repaired = repair(line);
+                &repaired
+            }
+        };
+        let mut scanner = Scanner::new(text);
+        let mut members = || -> Result<(bool, Option<String>), Fault> {
+            let (mut event, mut error) = (false, None);
+            scanner.enter_object()?;
+            let mut first = true;
+            while let Some(key) = scanner.next_key(&mut first)? {
+                let value = scanner.value()?;
+                event |= key.is(text, "event");
+                if key.is(text, "error") {
+                    error = Some(text[value.span].to_owned());
+                }
+            }
+            scanner.end()?;
+            Ok((event, error))
+        };
+        match members() {
+            Ok((false, Some(error))) => {
+                LastLine::Broken(format!("it ends with an error: {}", excerpt(&error)))
+            }
+            Ok(_) => LastLine::Whole,
+            Err(_) => LastLine::Broken("its last line is cut".to_owned()),
+        }
+    }
+}
+
+impl Scanner<'_> {
+    fn whole(text: &str) -> bool {
+        let mut scanner = Scanner::new(text);
+        scanner.value().is_ok() && scanner.end().is_ok()
+    }
+}

@@ -1,0 +1,203 @@
+//! Rows that go out as they arrive, for sinks that cannot take them back.
+//!
+//! When the body breaks off, the next try skips exactly the lines that went
+//! out. That they are the same lines is proven by a hash over their bytes; a
+//! server that answers differently ends the run loudly. One line is always
+//! held back, since only the line after it, or the proper end of the body,
+//! tells that it is not where the body broke off.
+
+use std::io::{self, Read};
+
+use arrow::record_batch::RecordBatch;
+use mixflow_core::context::{TaskContext, incomplete};
+use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::reject::Reject;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::body::decoded;
+use crate::client::{Client, Request};
+use crate::decode::{Decoder, LastLine};
+use crate::lines::Lines;
+use crate::quota::Permit;
+use crate::retry::{Failure, Tries};
+
+/// The rows of one window, as they arrive.
+pub(crate) struct DirectRows<'a> {
+    client: &'a Client,
+    request: &'a Request,
+    decoder: Decoder,
+    tries: Tries<'a>,
+    stream: Option<Stream<'a>>,
+    /// The lines that were decoded or rejected, over all tries.
+    taken: u64,
+    hash: Xxh3,
+    rows: u64,
+    ended: bool,
+    /// The error that comes after the rows that were decoded before it.
+    failed: Option<Error>,
+}
+
+/// One answer, being read.
+struct Stream<'a> {
+    lines: Lines<Box<dyn Read + 'a>>,
+    /// The line that is held back, and its number.
+    held: Option<(u64, Vec<u8>)>,
+    _permit: Permit<'a>,
+}
+
+impl<'a> DirectRows<'a> {
+    pub(crate) fn new(
+        client: &'a Client,
+        request: &'a Request,
+        label: &'a str,
+        decoder: Decoder,
+        cx: &'a TaskContext,
+    ) -> DirectRows<'a> {
+        DirectRows {
+            client,
+            request,
+            decoder,
+            tries: Tries::new(&client.retry, cx, label),
+            stream: None,
+            taken: 0,
+            hash: Xxh3::new(),
+            rows: 0,
+            ended: false,
+            failed: None,
+        }
+    }
+
+    /// Takes one line, or learns that there is none.
+    fn step(&mut self) -> Result<(), Failure> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.open()?,
+        };
+        let next = stream
+            .lines
+            .next()
+            .map_err(|error| self.cut(&format!("the connection broke off: {error}")))?
+            .map(|line| (line.number, line.bytes.to_vec()));
+        match (stream.held.take(), next) {
+            (Some(held), Some(next)) => {
+                self.take(&held)?;
+                stream.held = Some(next);
+                self.stream = Some(stream);
+            }
+            (None, Some(next)) => {
+                stream.held = Some(next);
+                self.stream = Some(stream);
+            }
+            (Some(held), None) => {
+                if let LastLine::Broken(reason) = LastLine::judge(&held.1) {
+                    return Err(self.cut(&reason));
+                }
+                self.take(&held)?;
+                self.ended = true;
+            }
+            (None, None) => self.ended = true,
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, (number, bytes): &(u64, Vec<u8>)) -> Result<(), Failure> {
+        self.taken += 1;
+        hash_line(&mut self.hash, bytes);
+        match self.decoder.push(bytes) {
+            Ok(()) => {
+                self.rows += 1;
+                Ok(())
+            }
+            Err(reason) => Ok(self.tries.cx.reject(&Reject {
+                partition: self.tries.label,
+                line: *number,
+                reason: &reason,
+                record: bytes,
+            })?),
+        }
+    }
+
+    /// Makes the request and skips what went out already.
+    fn open(&mut self) -> Result<Stream<'a>, Failure> {
+        let cx = self.tries.cx;
+        let answer = self.client.send(self.request, self.tries.label, cx)?;
+        let wire = Box::new(Counted {
+            inner: answer.wire,
+            cx,
+        });
+        let mut lines = Lines::new(decoded(wire, answer.encoding));
+        let mut hash = Xxh3::new();
+        for _ in 0..self.taken {
+            match lines.next() {
+                Ok(Some(line)) => hash_line(&mut hash, line.bytes),
+                // A shorter answer may be one that broke off: try again.
+                Ok(None) => return Err(self.cut("it is shorter than what was written of it")),
+                Err(error) => {
+                    return Err(self.cut(&format!("the connection broke off: {error}")));
+                }
+            }
+        }
+        if hash.digest128() != self.hash.digest128() {
+            return Err(self.differs().into());
+        }
+        Ok(Stream {
+            lines,
+            held: None,
+            _permit: answer.permit,
+        })
+    }
+
+    fn cut(&self, reason: &str) -> Failure {
+        let what = self.client.what();
+        Failure::again(incomplete(format!("{what} are incomplete")).because(reason))
+    }
+
+    fn differs(&self) -> Error {
+        Error::new(
+            ErrorKind::Incomplete,
+            format!(
+                "cannot go on with {} after {} rows were written",
+                self.tries.label, self.rows
+            ),
+        )
+        .because("the server's answer to the same request begins differently now")
+        .hint("run it again with `delivery = \"verified\"`, which writes a window only when all of it is there")
+        .fatal()
+    }
+}
+
+/// Hashes a line with its length, so that two lines are not one longer one.
+fn hash_line(hash: &mut Xxh3, bytes: &[u8]) {
+    hash.update(&(bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
+}
+
+impl Iterator for DirectRows<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        while !self.ended && !self.decoder.is_full() {
+            let Err(failure) = self.step() else { continue };
+            if let Err(error) = self.tries.again(failure) {
+                self.ended = true;
+                self.failed = Some(error);
+            }
+        }
+        let rows = self.decoder.take().map(Ok);
+        rows.or_else(|| self.failed.take().map(Err))
+    }
+}
+
+/// Counts the bytes that come over the wire.
+struct Counted<'a> {
+    inner: Box<dyn Read + Send>,
+    cx: &'a TaskContext,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.cx.count_bytes(read as u64);
+        Ok(read)
+    }
+}

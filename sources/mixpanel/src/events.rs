@@ -1,0 +1,456 @@
+//! `mixpanel_events`: date windows of the export endpoint.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, ToSpan as _};
+use mixflow_core::config::{Env, Invalid};
+use mixflow_core::context::{Delivery, TaskContext, incomplete};
+use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::registry::BuildContext;
+use mixflow_core::reject::Reject;
+use mixflow_core::sink::RecordFormat;
+use mixflow_core::source::{
+    BatchIter, DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo,
+};
+use serde_json::{Value, json};
+
+use crate::body::{Body, Broken, keep};
+use crate::client::{Client, Request, SharedClient};
+use crate::decode::{Decoder, Form};
+use crate::direct::DirectRows;
+use crate::lines::Lines;
+use crate::options::{
+    Auth, Endpoint, EndpointKind, EventsOptions, MAX_REJECTS, WindowDays, check_limits,
+};
+use crate::quota::Limits;
+use crate::retry::{Failure, RetryOptions, Tries};
+use crate::schema;
+use crate::time::{EventClock, midnight_us};
+
+/// Events of a project, by date window.
+#[derive(Debug)]
+pub struct EventsSource {
+    endpoint: Endpoint,
+    auth: Auth,
+    env: Env,
+    form: Form,
+    windows: Vec<Window>,
+    zone: Option<TimeZone>,
+    query: Vec<(&'static str, String)>,
+    filters: serde_json::Map<String, Value>,
+    retry: RetryOptions,
+    limits: Limits,
+    max_rejects: u64,
+    spool: Option<PathBuf>,
+    warnings: Vec<String>,
+}
+
+/// A range of days, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Window {
+    first: Date,
+    last: Date,
+}
+
+impl EventsSource {
+    /// Checks the options. Makes no I/O; relative dates are read as of `cx.now`.
+    pub fn new(options: EventsOptions, cx: &BuildContext) -> Result<EventsSource, Vec<Invalid>> {
+        let mut invalid = Vec::new();
+        let mut warnings = Vec::new();
+        let zone = zone(options.timezone.as_deref(), &mut invalid);
+        let windows = windows(&options, zone.as_ref(), cx, &mut invalid);
+        let (query, filters) = filters(&options, windows.len(), &mut invalid);
+        check_limits(&options.retry, options.limits, &mut invalid);
+        let auth = Auth::new(
+            options.auth,
+            options.project_id.is_some(),
+            cx,
+            &mut invalid,
+            &mut warnings,
+        );
+        let endpoint = Endpoint::new(
+            EndpointKind::Export,
+            options.region.unwrap_or_default(),
+            options.base_url,
+            options.project_id,
+            &mut invalid,
+        );
+        let (Some(auth), true) = (auth, invalid.is_empty()) else {
+            return Err(invalid);
+        };
+        let form = match cx.records {
+            RecordFormat::Raw => Form::Raw,
+            RecordFormat::Normalized => Form::Events(EventClock {
+                in_ms: options.time_in_ms.unwrap_or(false),
+                zone: zone.clone(),
+            }),
+        };
+        Ok(EventsSource {
+            endpoint,
+            auth,
+            env: cx.env.clone(),
+            form,
+            windows,
+            zone,
+            query,
+            filters,
+            retry: options.retry,
+            limits: Limits::EXPORT.with(options.limits),
+            max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
+            spool: cx.state.as_ref().map(|state| state.join("spool")),
+            warnings,
+        })
+    }
+
+    fn request(&self, window: Window) -> Request {
+        let mut query = vec![
+            ("from_date", window.first.to_string()),
+            ("to_date", window.last.to_string()),
+        ];
+        query.extend(self.query.iter().cloned());
+        Request {
+            query,
+            form: None,
+            counts: true,
+        }
+    }
+
+    fn quota_warning(&self) -> Option<String> {
+        let (requests, hourly) = (self.windows.len(), self.limits.per_hour as usize);
+        (requests * 5 >= hourly * 4).then(|| {
+            format!(
+                "{requests} requests are {} % of the {hourly} that Mixpanel allows in an hour; a larger `window_days` makes fewer",
+                requests * 100 / hourly
+            )
+        })
+    }
+}
+
+impl Source for EventsSource {
+    fn schema(&self) -> SchemaRef {
+        match self.form {
+            Form::Raw => schema::raw(),
+            _ => schema::events(),
+        }
+    }
+
+    fn info(&self) -> SourceInfo {
+        SourceInfo {
+            data_type: "events".to_owned(),
+            title: self.endpoint.what(),
+            from_date: self.windows.first().map(|window| window.first),
+            to_date: self.windows.last().map(|window| window.last),
+            filters: self.filters.clone(),
+            partitions_are_days: true,
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    fn plan(&self, cx: &TaskContext) -> Result<Plan> {
+        let credentials = self.auth.resolve(&self.env)?;
+        let client = Arc::new(Client::new(
+            self.endpoint.clone(),
+            &credentials,
+            self.retry.clone(),
+            self.limits,
+            &cx.cancel,
+        ));
+        let spool = self.spool.clone().filter(|folder| {
+            // Without the folder the system's temporary one serves.
+            std::fs::create_dir_all(folder).is_ok()
+        });
+        let partitions = self
+            .windows
+            .iter()
+            .map(|window| {
+                Box::new(EventWindow {
+                    label: window.to_string(),
+                    extent: window.extent(self.zone.as_ref()),
+                    request: self.request(*window),
+                    client: Arc::clone(&client),
+                    form: self.form.clone(),
+                    spool: spool.clone(),
+                }) as Box<dyn Partition>
+            })
+            .collect();
+        Ok(Plan {
+            partitions,
+            max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
+            ordered: false,
+            expected_rows: None,
+            requests: self.windows.len() as u64,
+            warnings: self.quota_warning().into_iter().collect(),
+        })
+    }
+
+    fn outline(&self) -> Outline {
+        Outline {
+            partitions: self.windows.iter().map(Window::to_string).collect(),
+            requests: Some(self.windows.len() as u64),
+            requests_per_hour: Some(self.limits.per_hour),
+            max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
+            notes: self.quota_warning().into_iter().collect(),
+        }
+    }
+
+    fn max_rejects(&self) -> u64 {
+        self.max_rejects
+    }
+}
+
+impl Window {
+    fn extent(self, zone: Option<&TimeZone>) -> Extent {
+        let after = self.last.saturating_add(1.day());
+        Extent::Days(DayRange {
+            first: self.first,
+            last: self.last,
+            start_us: midnight_us(self.first, zone),
+            end_us: midnight_us(after, zone),
+        })
+    }
+}
+
+/// Shows `2024-01-01`, or `2024-01-01..2024-01-07`.
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{}..{}", self.first, self.last),
+        }
+    }
+}
+
+fn zone(name: Option<&str>, invalid: &mut Vec<Invalid>) -> Option<TimeZone> {
+    let name = name.filter(|name| !matches!(*name, "UTC" | "Etc/UTC"))?;
+    match TimeZone::get(name) {
+        Ok(zone) => Some(zone),
+        Err(_) => {
+            invalid.push(Invalid::new(
+                "timezone",
+                format!("`{name}` is not a time zone; one is called like `US/Pacific` or `Europe/Berlin`"),
+            ));
+            None
+        }
+    }
+}
+
+/// Splits the days asked for into windows.
+fn windows(
+    options: &EventsOptions,
+    zone: Option<&TimeZone>,
+    cx: &BuildContext,
+    invalid: &mut Vec<Invalid>,
+) -> Vec<Window> {
+    let utc = TimeZone::UTC;
+    let zone = zone.unwrap_or(&utc);
+    let mut day = |key: &str, spec: Option<mixflow_core::config::DateSpec>| {
+        let Some(spec) = spec else {
+            invalid.push(Invalid::new(
+                key,
+                "this is missing, such as `yesterday` or `2024-01-31`",
+            ));
+            return None;
+        };
+        spec.resolve(cx.now, zone)
+            .map_err(|message| invalid.push(Invalid::new(key, message)))
+            .ok()
+    };
+    let (from, to) = (day("from", options.from), day("to", options.to));
+    let (Some(from), Some(to)) = (from, to) else {
+        return Vec::new();
+    };
+    if from > to {
+        invalid.push(Invalid::new("from", format!("{from} is after `to`, {to}")));
+        return Vec::new();
+    }
+    let lookback = options.lookback.map_or(0, |days| days.0);
+    let from = from.saturating_sub(Span::new().days(i64::from(lookback)));
+    let span = (to - from).get_days() as u32 + 1;
+    let size = match options.window_days {
+        Some(WindowDays::Days(days)) => days,
+        _ if options.limit.is_some() => span,
+        // Days while they take at most half of an hour's quota.
+        _ => span.div_ceil(
+            Limits::EXPORT
+                .with(options.limits)
+                .per_hour
+                .div_ceil(2)
+                .max(1),
+        ),
+    };
+    let mut windows = Vec::new();
+    let mut first = from;
+    while first <= to {
+        let last = first
+            .saturating_add(Span::new().days(i64::from(size - 1)))
+            .min(to);
+        windows.push(Window { first, last });
+        match last.tomorrow() {
+            Ok(next) => first = next,
+            Err(_) => break,
+        }
+    }
+    windows
+}
+
+/// Turns the filters into parameters and into what the metadata shows.
+fn filters(
+    options: &EventsOptions,
+    windows: usize,
+    invalid: &mut Vec<Invalid>,
+) -> (Vec<(&'static str, String)>, serde_json::Map<String, Value>) {
+    let mut query = Vec::new();
+    let mut filters = serde_json::Map::new();
+    if let Some(events) = &options.events {
+        if events.is_empty() {
+            invalid.push(Invalid::new(
+                "events",
+                "this names no event; leave it out to get all of them",
+            ));
+        }
+        query.push(("event", json!(events).to_string()));
+        filters.insert("events".to_owned(), json!(events));
+    }
+    if let Some(expression) = &options.where_ {
+        if expression.trim().is_empty() {
+            invalid.push(Invalid::new("where", "this is empty; leave it out instead"));
+        }
+        query.push(("where", expression.clone()));
+        filters.insert("where".to_owned(), json!(expression));
+    }
+    if let Some(limit) = options.limit {
+        if !(1..=100_000).contains(&limit) {
+            invalid.push(Invalid::new("limit", "a limit is from 1 to 100000"));
+        }
+        if windows > 1 {
+            invalid.push(Invalid::new(
+                "limit",
+                format!("this needs one window, and there are {windows}: leave `window_days` out"),
+            ));
+        }
+        query.push(("limit", limit.to_string()));
+        filters.insert("limit".to_owned(), json!(limit));
+    }
+    if options.time_in_ms == Some(true) {
+        query.push(("time_in_ms", "true".to_owned()));
+    }
+    (query, filters)
+}
+
+/// One window of days.
+struct EventWindow {
+    label: String,
+    extent: Extent,
+    request: Request,
+    client: SharedClient,
+    form: Form,
+    spool: Option<PathBuf>,
+}
+
+impl Partition for EventWindow {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
+        let decoder = Decoder::new(self.form.clone());
+        match cx.delivery {
+            Delivery::Direct => Ok(Box::new(DirectRows::new(
+                &self.client,
+                &self.request,
+                &self.label,
+                decoder,
+                cx,
+            ))),
+            Delivery::Verified => {
+                let body = self.fetch(cx)?;
+                let reader = body.into_reader().map_err(|error| spool_error(error))?;
+                Ok(Box::new(BodyRows {
+                    lines: Lines::new(reader),
+                    decoder,
+                    label: &self.label,
+                    cx,
+                    ended: false,
+                }))
+            }
+        }
+    }
+}
+
+impl EventWindow {
+    /// Fetches the body until it is whole.
+    fn fetch(&self, cx: &TaskContext) -> Result<Body> {
+        Tries::new(&self.client.retry, cx, &self.label).run(|| {
+            let mut answer = self.client.send(&self.request, &self.label, cx)?;
+            keep(
+                &mut answer.wire,
+                answer.encoding,
+                true,
+                self.spool.as_deref(),
+                |bytes| cx.count_bytes(bytes),
+            )
+            .map_err(|broken| match broken {
+                Broken::Cut(reason) => Failure::again(
+                    incomplete(format!("{} are incomplete", self.client.what())).because(reason),
+                ),
+                Broken::Spool(error) => Failure::Final(spool_error(error)),
+            })
+        })
+    }
+}
+
+fn spool_error(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "cannot keep the export on disk")
+        .with_source(error)
+        .hint("free space for temporary files, or fetch smaller windows with `window_days`")
+}
+
+/// The rows of a body that is known to be whole.
+struct BodyRows<'a> {
+    lines: Lines<Box<dyn std::io::Read>>,
+    decoder: Decoder,
+    label: &'a str,
+    cx: &'a TaskContext,
+    ended: bool,
+}
+
+impl Iterator for BodyRows<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        while !self.ended && !self.decoder.is_full() {
+            match self.lines.next() {
+                Ok(Some(line)) => {
+                    if let Err(reason) = self.decoder.push(line.bytes) {
+                        let rejected = self.cx.reject(&Reject {
+                            partition: self.label,
+                            line: line.number,
+                            reason: &reason,
+                            record: line.bytes,
+                        });
+                        if let Err(error) = rejected {
+                            self.ended = true;
+                            return Some(Err(error));
+                        }
+                    }
+                }
+                Ok(None) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(spool_error(error)));
+                }
+            }
+        }
+        self.decoder.take().map(Ok)
+    }
+}

@@ -1,0 +1,133 @@
+//! One answer of the engage endpoint.
+
+use std::ops::Range;
+
+use crate::json::{Fault, Kind, Scanner, Value, unescape};
+
+/// What stands around the profiles of a page, and where these stand.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) page_size: Option<u64>,
+    pub(crate) total: Option<u64>,
+    pub(crate) session_id: Option<String>,
+    /// The bytes of each profile; `None` if there is no list of them.
+    pub(crate) results: Option<Vec<Range<usize>>>,
+    /// The server's word for what went wrong.
+    pub(crate) error: Option<String>,
+}
+
+impl Page {
+    /// Reads a page's frame. The profiles are found, not read.
+    ///
+    /// An error says that the text is not a page.
+    pub(crate) fn parse(text: &str) -> Result<Page, String> {
+        Page::scan(text).map_err(|fault| {
+            format!(
+                "the answer is not JSON at byte {}: {}",
+                fault.at, fault.reason
+            )
+        })
+    }
+
+    fn scan(text: &str) -> Result<Page, Fault> {
+        let mut page = Page::default();
+        let mut status = None;
+        let mut scanner = Scanner::new(text);
+        scanner.enter_object()?;
+        let mut first = true;
+        while let Some(key) = scanner.next_key(&mut first)? {
+            if key.is(text, "results") && scanner.at_array() {
+                page.results = Some(elements(&mut scanner)?);
+                continue;
+            }
+            let value = scanner.value()?;
+            match () {
+                () if key.is(text, "results") => page.results = None,
+                () if key.is(text, "page_size") => page.page_size = number(text, &value),
+                () if key.is(text, "total") => page.total = number(text, &value),
+                () if key.is(text, "session_id") => page.session_id = word(text, &value),
+                () if key.is(text, "status") => status = word(text, &value),
+                () if key.is(text, "error") => page.error = word(text, &value),
+                () => {}
+            }
+        }
+        scanner.end()?;
+        if page.error.is_none()
+            && let Some(status) = status
+            && status != "ok"
+        {
+            page.error = Some(format!("status `{status}`"));
+        }
+        Ok(page)
+    }
+}
+
+fn elements(scanner: &mut Scanner<'_>) -> Result<Vec<Range<usize>>, Fault> {
+    let mut spans = Vec::with_capacity(1000);
+    scanner.enter_array()?;
+    let mut first = true;
+    while scanner.next_element(&mut first)? {
+        spans.push(scanner.value()?.span);
+    }
+    Ok(spans)
+}
+
+/// Reads a count, which some servers quote.
+fn number(text: &str, value: &Value) -> Option<u64> {
+    match value.kind {
+        Kind::Number => text[value.span.clone()].parse().ok(),
+        Kind::String { .. } => word(text, value)?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Reads a text; a number keeps its digits, null and the empty text are none.
+fn word(text: &str, value: &Value) -> Option<String> {
+    let text = &text[value.span.clone()];
+    match value.kind {
+        Kind::Null => None,
+        Kind::String { .. } => Some(unescape(&text[1..text.len() - 1])).filter(|t| !t.is_empty()),
+        _ => Some(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_with_its_profiles_in_place() {
+        let text = r#"{"page":0,"page_size":1000,"session_id":"s\u002d1","status":"ok","total":2,
+            "results":[{"$distinct_id":4}, {"$distinct_id":"b","$properties":{"results":[1]}}]}"#;
+        let page = Page::parse(text).expect("it is a page");
+        assert_eq!(page.page_size, Some(1000));
+        assert_eq!(page.total, Some(2));
+        assert_eq!(page.session_id.as_deref(), Some("s-1"));
+        assert_eq!(page.error, None);
+        let results: Vec<&str> = page
+            .results
+            .expect("a list")
+            .into_iter()
+            .map(|span| &text[span])
+            .collect();
+        assert_eq!(
+            results,
+            [
+                r#"{"$distinct_id":4}"#,
+                r#"{"$distinct_id":"b","$properties":{"results":[1]}}"#
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_page_lacks_is_none() {
+        let page = Page::parse(r#"{"results":null,"total":null,"session_id":""}"#).expect("JSON");
+        assert!(page.results.is_none() && page.total.is_none() && page.session_id.is_none());
+        let page = Page::parse(r#"{"status":"error","error":"boom"}"#).expect("JSON");
+        assert_eq!(page.error.as_deref(), Some("boom"));
+        let page = Page::parse(r#"{"status":"error"}"#).expect("JSON");
+        assert_eq!(page.error.as_deref(), Some("status `error`"));
+        assert!(Page::parse("{\"results\":[{}").is_err());
+        assert!(Page::parse("<html>").is_err());
+    }
+}
