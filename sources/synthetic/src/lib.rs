@@ -1,0 +1,80 @@
+//! Mixpanel-shaped events and profiles made on the spot, without a network.
+//!
+//! For demos, and for load-testing a sink: the records go through the very
+//! decoder that Mixpanel's go through, so a sink cannot tell them apart.
+
+#![forbid(unsafe_code)]
+
+pub mod generate;
+mod source;
+
+pub use source::{SyntheticOptions, SyntheticSource};
+
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::source::Source;
+
+const OPTIONS: &[OptionDoc] = &[
+    option("rows", "number, default 1000", "how many to make"),
+    option(
+        "seed",
+        "number, default 0",
+        "the same seed gives the same rows",
+    ),
+    option(
+        "from",
+        "YYYY-MM-DD | today | yesterday | -7d, default -6d",
+        "the first day, inclusive",
+    ),
+    option(
+        "to",
+        "YYYY-MM-DD | today | yesterday | -7d, default today",
+        "the last day, inclusive",
+    ),
+    option(
+        "users",
+        "number, default 1000",
+        "how many people the events are about",
+    ),
+];
+
+const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
+    OptionDoc { name, value, about }
+}
+
+const EVENTS: ComponentDoc = ComponentDoc {
+    name: "synthetic_events",
+    about: "made-up events, a partition for each day",
+    options: OPTIONS,
+};
+
+const PROFILES: ComponentDoc = ComponentDoc {
+    name: "synthetic_profiles",
+    about: "made-up profiles, a partition for each thousand",
+    options: OPTIONS,
+};
+
+/// Adds the sources of this crate to `registry`.
+pub fn register(registry: &mut Registry) {
+    registry.add_source(EVENTS, None, |options: SyntheticOptions, cx| {
+        SyntheticSource::events(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
+    });
+    registry.add_source(PROFILES, None, |options: SyntheticOptions, cx| {
+        SyntheticSource::profiles(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_described() {
+        // serde lists the fields it knows when it meets one that it does not.
+        let error = toml::from_str::<SyntheticOptions>("no_such_field = 1")
+            .err()
+            .expect("it is unknown");
+        let fields: Vec<&str> = error.message().split('`').skip(3).step_by(2).collect();
+        let described: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();
+        assert_eq!(described, fields);
+    }
+}

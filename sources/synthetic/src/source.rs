@@ -1,0 +1,274 @@
+//! The sources: generated lines through Mixpanel's decoder.
+
+use std::ops::Range;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use jiff::Span;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use mixflow_core::config::{DateSpec, Invalid};
+use mixflow_core::context::TaskContext;
+use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::registry::BuildContext;
+use mixflow_core::sink::RecordFormat;
+use mixflow_core::source::{
+    BatchIter, DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo,
+};
+use mixflow_source_mixpanel::decode::{Decoder, Form};
+use mixflow_source_mixpanel::schema;
+use mixflow_source_mixpanel::time::EventClock;
+use serde::Deserialize;
+
+use crate::generate::{EventGenerator, ProfileGenerator, Shape};
+
+/// The profiles of one partition, as many as a page of Mixpanel's.
+const PAGE: u64 = 1000;
+
+/// The options of both sources.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyntheticOptions {
+    /// How many to make.
+    pub rows: Option<u64>,
+    /// The same seed gives the same rows.
+    pub seed: Option<u64>,
+    /// The first day, inclusive.
+    pub from: Option<DateSpec>,
+    /// The last day, inclusive.
+    pub to: Option<DateSpec>,
+    /// How many people the events are about.
+    pub users: Option<u64>,
+}
+
+/// Made-up events or profiles.
+#[derive(Debug)]
+pub struct SyntheticSource {
+    shape: Shape,
+    form: Form,
+    what: Made,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    Events,
+    Profiles,
+}
+
+impl SyntheticSource {
+    /// Creates a source of events, a partition for each day.
+    pub fn events(options: SyntheticOptions, cx: &BuildContext) -> Result<Self, Vec<Invalid>> {
+        let form = Form::Events(EventClock::UTC_SECONDS);
+        SyntheticSource::new(options, cx, Made::Events, form)
+    }
+
+    /// Creates a source of profiles, a partition for each thousand.
+    pub fn profiles(options: SyntheticOptions, cx: &BuildContext) -> Result<Self, Vec<Invalid>> {
+        SyntheticSource::new(options, cx, Made::Profiles, Form::Profiles)
+    }
+
+    fn new(
+        options: SyntheticOptions,
+        cx: &BuildContext,
+        what: Made,
+        form: Form,
+    ) -> Result<Self, Vec<Invalid>> {
+        let mut invalid = Vec::new();
+        let mut day = |key: &str, spec: Option<DateSpec>, default: u32| {
+            let spec = spec.unwrap_or(DateSpec::DaysAgo(default));
+            spec.resolve(cx.now, &TimeZone::UTC)
+                .unwrap_or_else(|message| {
+                    invalid.push(Invalid::new(key, message));
+                    Date::constant(1970, 1, 1)
+                })
+        };
+        let (from, to) = (day("from", options.from, 6), day("to", options.to, 0));
+        if from > to {
+            invalid.push(Invalid::new("from", format!("{from} is after `to`, {to}")));
+        }
+        if from.year() < 1970 {
+            invalid.push(Invalid::new("from", "made-up days begin in 1970"));
+        }
+        if options.users == Some(0) {
+            invalid.push(Invalid::new("users", "at least 1 is needed"));
+        }
+        if !invalid.is_empty() {
+            return Err(invalid);
+        }
+        Ok(SyntheticSource {
+            shape: Shape {
+                rows: options.rows.unwrap_or(1000),
+                seed: options.seed.unwrap_or(0),
+                from,
+                to,
+                users: options.users.unwrap_or(1000),
+            },
+            form: match cx.records {
+                RecordFormat::Raw => Form::Raw,
+                RecordFormat::Normalized => form,
+            },
+            what,
+        })
+    }
+
+    fn partitions(&self) -> Vec<MadePart> {
+        let shape = self.shape;
+        let made = |label: String, extent, rows| MadePart {
+            label,
+            extent,
+            rows,
+            shape,
+            form: self.form.clone(),
+            what: self.what,
+        };
+        match self.what {
+            Made::Events => (0..shape.days())
+                .map(|n| {
+                    let day = shape.day(n);
+                    made(
+                        day.to_string(),
+                        Extent::Days(whole(day)),
+                        shape.rows_of_day(n),
+                    )
+                })
+                .collect(),
+            Made::Profiles => (0..shape.rows.div_ceil(PAGE).max(1))
+                .map(|n| {
+                    let rows = n * PAGE..((n + 1) * PAGE).min(shape.rows);
+                    made(format!("page {n}"), Extent::Unaddressable, rows)
+                })
+                .collect(),
+        }
+    }
+}
+
+fn whole(day: Date) -> DayRange {
+    let start = |day: Date| {
+        day.to_zoned(TimeZone::UTC)
+            .map_or(i64::MAX, |zoned| zoned.timestamp().as_microsecond())
+    };
+    DayRange {
+        first: day,
+        last: day,
+        start_us: start(day),
+        end_us: start(day.saturating_add(Span::new().days(1))),
+    }
+}
+
+impl Source for SyntheticSource {
+    fn schema(&self) -> SchemaRef {
+        match (&self.form, self.what) {
+            (Form::Raw, _) => schema::raw(),
+            (_, Made::Events) => schema::events(),
+            (_, Made::Profiles) => schema::profiles(),
+        }
+    }
+
+    fn info(&self) -> SourceInfo {
+        let is_events = self.what == Made::Events;
+        let data_type = if is_events { "events" } else { "profiles" };
+        SourceInfo {
+            data_type: data_type.to_owned(),
+            title: format!("made-up {data_type}"),
+            from_date: is_events.then_some(self.shape.from),
+            to_date: is_events.then_some(self.shape.to),
+            partitions_are_days: is_events,
+            ..SourceInfo::default()
+        }
+    }
+
+    fn plan(&self, _cx: &TaskContext) -> Result<Plan> {
+        let partitions = self.partitions();
+        Ok(Plan {
+            partitions: partitions
+                .into_iter()
+                .map(|partition| Box::new(partition) as Box<dyn Partition>)
+                .collect(),
+            max_workers: None,
+            ordered: self.what == Made::Profiles,
+            expected_rows: Some(self.shape.rows),
+            requests: 0,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn outline(&self) -> Outline {
+        Outline {
+            partitions: self
+                .partitions()
+                .into_iter()
+                .map(|made| made.label)
+                .collect(),
+            requests: Some(0),
+            notes: vec![format!(
+                "{} rows are made, nothing is asked for",
+                self.shape.rows
+            )],
+            ..Outline::default()
+        }
+    }
+}
+
+/// A part of the rows.
+struct MadePart {
+    label: String,
+    extent: Extent,
+    rows: Range<u64>,
+    shape: Shape,
+    form: Form,
+    what: Made,
+}
+
+impl Partition for MadePart {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
+        let events = EventGenerator::new(self.shape);
+        let profiles = ProfileGenerator::new(self.shape);
+        let what = self.what;
+        Ok(Box::new(Rows {
+            cx,
+            rows: self.rows.clone(),
+            decoder: Decoder::new(self.form.clone()),
+            line: Vec::with_capacity(2048),
+            write: move |n, line: &mut Vec<u8>| match what {
+                Made::Events => events.write(n, line),
+                Made::Profiles => profiles.write(n, line),
+            },
+        }))
+    }
+}
+
+struct Rows<'a, W> {
+    cx: &'a TaskContext,
+    rows: Range<u64>,
+    decoder: Decoder,
+    line: Vec<u8>,
+    write: W,
+}
+
+impl<W: Fn(u64, &mut Vec<u8>)> Iterator for Rows<'_, W> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        if let Err(error) = self.cx.cancel.check() {
+            return Some(Err(error));
+        }
+        while !self.decoder.is_full() {
+            let Some(n) = self.rows.next() else { break };
+            self.line.clear();
+            (self.write)(n, &mut self.line);
+            if let Err(reason) = self.decoder.push(&self.line) {
+                let message = format!("the made-up row {n} cannot be read");
+                return Some(Err(Error::new(ErrorKind::Other, message).because(reason)));
+            }
+        }
+        self.decoder.take().map(Ok)
+    }
+}
