@@ -1,0 +1,133 @@
+//! Which DuckDB type a column gets, and what a table has.
+
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use duckdb::{Connection, params};
+use mixflow_core::batch::is_json;
+use mixflow_core::{Error, ErrorKind, Result};
+
+use crate::store::failed;
+
+/// Returns the SQL type of a column, or says that there is none.
+pub(crate) fn sql_type(field: &Field) -> Result<&'static str> {
+    let name = match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 if is_json(field) => "JSON",
+        DataType::Utf8 | DataType::LargeUtf8 => "VARCHAR",
+        DataType::Boolean => "BOOLEAN",
+        DataType::Int8 => "TINYINT",
+        DataType::Int16 => "SMALLINT",
+        DataType::Int32 => "INTEGER",
+        DataType::Int64 => "BIGINT",
+        DataType::UInt8 => "UTINYINT",
+        DataType::UInt16 => "USMALLINT",
+        DataType::UInt32 => "UINTEGER",
+        DataType::UInt64 => "UBIGINT",
+        DataType::Float32 => "FLOAT",
+        DataType::Float64 => "DOUBLE",
+        DataType::Date32 => "DATE",
+        DataType::Binary => "BLOB",
+        DataType::Timestamp(TimeUnit::Microsecond, None) => "TIMESTAMP",
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "TIMESTAMP WITH TIME ZONE",
+        other => {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "the column `{}` has the type {other}, which a DuckDB table cannot take here",
+                    field.name()
+                ),
+            ));
+        }
+    };
+    Ok(name)
+}
+
+/// Returns the columns of a `CREATE TABLE`, in parentheses.
+pub(crate) fn definition(schema: &Schema) -> Result<String> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| Ok(format!("{} {}", quoted(field.name()), sql_type(field)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(format!("({})", columns.join(", ")))
+}
+
+/// Returns an identifier that SQL reads as exactly this name.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// What stands under a name in a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    Table,
+    View,
+}
+
+/// Looks a table up. DuckDB's names do not tell case apart.
+pub(crate) fn find(connection: &Connection, table: &str) -> Result<Found> {
+    let mut statement = connection
+        .prepare(
+            "SELECT table_type FROM information_schema.tables \
+             WHERE table_catalog = current_database() AND table_schema = 'main' \
+             AND lower(table_name) = lower(?)",
+        )
+        .map_err(failed("look up tables"))?;
+    let mut rows = statement
+        .query(params![table])
+        .map_err(failed("look up tables"))?;
+    let row = rows.next().map_err(failed("look up tables"))?;
+    let Some(row) = row else {
+        return Ok(Found::Nothing);
+    };
+    let kind: String = row.get(0).map_err(failed("look up tables"))?;
+    Ok(match kind.as_str() {
+        "VIEW" => Found::View,
+        _ => Found::Table,
+    })
+}
+
+/// Checks that rows of `schema` fit into a table that is there.
+pub(crate) fn check_fits(connection: &Connection, table: &str, schema: &Schema) -> Result<()> {
+    let what = "look up columns";
+    let mut statement = connection
+        .prepare(
+            "SELECT column_name, data_type FROM information_schema.columns \
+             WHERE table_catalog = current_database() AND table_schema = 'main' \
+             AND lower(table_name) = lower(?) ORDER BY ordinal_position",
+        )
+        .map_err(failed(what))?;
+    let has = statement
+        .query_map(params![table], |row| {
+            Ok(format!(
+                "{} {}",
+                row.get::<_, String>(0)?.to_lowercase(),
+                row.get::<_, String>(1)?
+            ))
+        })
+        .and_then(Iterator::collect::<duckdb::Result<Vec<String>>>)
+        .map_err(failed(what))?;
+    let needs = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            Ok(format!(
+                "{} {}",
+                field.name().to_lowercase(),
+                sql_type(field)?
+            ))
+        })
+        .collect::<Result<Vec<String>>>()?;
+    if has == needs {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Destination,
+        format!("the table `{table}` has other columns than the rows"),
+    )
+    .because(format!(
+        "it has {}; the rows have {}",
+        has.join(", "),
+        needs.join(", ")
+    ))
+    .hint("choose another table, or set `mode = \"replace\"`"))
+}

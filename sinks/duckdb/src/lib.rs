@@ -1,0 +1,60 @@
+//! DuckDB: the sink, and what it keeps beside the tables.
+//!
+//! The only crate of mixflow that depends on `duckdb`. [`register`] adds the
+//! sink; [`store`] opens databases and says in plain words why that did not
+//! work; [`metadata`] is the table `_metadata`.
+
+#![forbid(unsafe_code)]
+
+mod columns;
+pub mod metadata;
+mod sink;
+pub mod store;
+mod txn;
+
+pub use sink::{DuckdbMode, DuckdbOptions, DuckdbSink};
+
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::sink::Sink;
+
+const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
+    OptionDoc { name, value, about }
+}
+
+/// What `mixflow components` shows of the sink.
+pub const DOC: ComponentDoc = ComponentDoc {
+    name: "duckdb",
+    about: "a table in a DuckDB file",
+    options: &[
+        option(
+            "path",
+            "file, default ~/.mixpanel_data/{project_id}.db",
+            "the database",
+        ),
+        option("table", "name, default events or profiles", "the table"),
+        option(
+            "mode",
+            "create | append | replace | replace_window, default create",
+            "what happens to a table that is there",
+        ),
+    ],
+};
+
+/// Adds the sink of this crate to `registry`.
+pub fn register(registry: &mut Registry) {
+    registry.add_sink(DOC, |options: DuckdbOptions, cx| {
+        DuckdbSink::new(options, cx).map(|sink| Box::new(sink) as Box<dyn Sink>)
+    });
+}
+
+/// Returns DuckDB's version and the commit that it was built from.
+pub fn version() -> mixflow_core::Result<(String, String)> {
+    let connection = duckdb::Connection::open_in_memory().map_err(store::failed("open DuckDB"))?;
+    connection
+        .query_row(
+            "SELECT library_version, source_id FROM pragma_version()",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .map_err(store::failed("ask DuckDB for its version"))
+}

@@ -1,0 +1,168 @@
+//! The table `_metadata`: a row for each table that mixflow wrote.
+
+use std::collections::BTreeSet;
+
+use duckdb::types::{TimeUnit, Value};
+use duckdb::{Connection, OptionalExt, params};
+use jiff::civil::Date;
+use mixflow_core::Result;
+use mixflow_core::sink::{Outcome, PartitionInfo, TxnContext};
+use mixflow_core::source::Extent;
+use serde::{Deserialize, Serialize};
+
+use crate::columns::quoted;
+use crate::store::failed;
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS _metadata (\
+    table_name VARCHAR, type VARCHAR, fetched_at TIMESTAMP, from_date DATE, to_date DATE, \
+    row_count BIGINT, filters JSON, run_id VARCHAR, mixflow_version VARCHAR, status VARCHAR, \
+    missing JSON)";
+
+/// A partition that is not in a table, as `_metadata.missing` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// What people call it.
+    pub partition: String,
+    /// The first day, for date windows.
+    pub from: Option<Date>,
+    /// The last day, for date windows.
+    pub to: Option<Date>,
+    /// Why it could not be had.
+    pub error: String,
+}
+
+/// What a run did to a table.
+pub(crate) struct Fetch<'a> {
+    pub(crate) cx: &'a TxnContext,
+    pub(crate) outcome: &'a Outcome<'a>,
+    /// The partitions that were written.
+    pub(crate) done: &'a [PartitionInfo],
+    /// Whether the table holds nothing but this run's rows.
+    pub(crate) fresh: bool,
+}
+
+/// Writes the table's row, inside the caller's transaction.
+///
+/// The row describes the table as it is after the run: its rows, the days it
+/// spans, and what is missing from it, also from earlier runs that added to it.
+pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) -> Result<()> {
+    let what = format!("record the table `{table}` in `_metadata`");
+    connection.execute_batch(CREATE).map_err(failed(&what))?;
+    let before = match fetch.fresh {
+        true => None,
+        false => read(connection, table)?,
+    };
+    let source = &fetch.cx.source;
+    let (mut from, mut to) = (source.from_date, source.to_date);
+    let mut missing = Vec::new();
+    if let Some(before) = before {
+        from = before.from.into_iter().chain(from).min();
+        to = before.to.into_iter().chain(to).max();
+        missing = still_missing(before.missing, fetch.done);
+    }
+    for (info, error) in fetch.outcome.missing {
+        let (from, to) = days(info.extent).map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        missing.retain(|old: &Missing| old.partition != info.label);
+        missing.push(Missing {
+            partition: info.label.clone(),
+            from,
+            to,
+            error: error.clone(),
+        });
+    }
+    let rows: i64 = connection
+        .query_row(
+            &format!("SELECT count(*) FROM {}", quoted(table)),
+            [],
+            |row| row.get(0),
+        )
+        .map_err(failed(&what))?;
+    let status = match missing.is_empty() {
+        true => "committed",
+        false => "partial",
+    };
+    connection
+        .execute(
+            "DELETE FROM _metadata WHERE lower(table_name) = lower(?)",
+            params![table],
+        )
+        .map_err(failed(&what))?;
+    let date = |date: Option<Date>| date.map(|date| date.to_string());
+    connection
+        .execute(
+            "INSERT INTO _metadata VALUES (?, ?, ?, ?::DATE, ?::DATE, ?, ?, ?, ?, ?, ?)",
+            params![
+                table,
+                source.data_type,
+                Value::Timestamp(TimeUnit::Microsecond, fetch.cx.started_at.as_microsecond()),
+                date(from),
+                date(to),
+                rows,
+                serde_json::Value::Object(source.filters.clone()).to_string(),
+                fetch.cx.run_id,
+                env!("CARGO_PKG_VERSION"),
+                status,
+                serde_json::json!(missing).to_string(),
+            ],
+        )
+        .map_err(failed(&what))?;
+    Ok(())
+}
+
+/// What an earlier run said of a table.
+struct Before {
+    from: Option<Date>,
+    to: Option<Date>,
+    missing: Vec<Missing>,
+}
+
+fn read(connection: &Connection, table: &str) -> Result<Option<Before>> {
+    let text = |value: Option<String>| value.and_then(|text| text.parse().ok());
+    connection
+        .query_row(
+            "SELECT from_date::VARCHAR, to_date::VARCHAR, missing::VARCHAR FROM _metadata \
+             WHERE lower(table_name) = lower(?)",
+            params![table],
+            |row| {
+                let missing: Option<String> = row.get(2)?;
+                Ok(Before {
+                    from: text(row.get(0)?),
+                    to: text(row.get(1)?),
+                    missing: missing
+                        .and_then(|json| serde_json::from_str(&json).ok())
+                        .unwrap_or_default(),
+                })
+            },
+        )
+        .optional()
+        .map_err(failed("read `_metadata`"))
+}
+
+/// Leaves out what has been had by now.
+fn still_missing(missing: Vec<Missing>, done: &[PartitionInfo]) -> Vec<Missing> {
+    let mut had = BTreeSet::new();
+    for (first, last) in done.iter().filter_map(|info| days(info.extent)) {
+        had.extend(
+            first
+                .series(jiff::Span::new().days(1))
+                .take_while(|day| *day <= last),
+        );
+    }
+    missing
+        .into_iter()
+        .filter(|old| match (old.from, old.to) {
+            (Some(from), Some(to)) => !from
+                .series(jiff::Span::new().days(1))
+                .take_while(|day| *day <= to)
+                .all(|day| had.contains(&day)),
+            _ => !done.iter().any(|info| info.label == old.partition),
+        })
+        .collect()
+}
+
+fn days(extent: Extent) -> Option<(Date, Date)> {
+    match extent {
+        Extent::Days(days) => Some((days.first, days.last)),
+        Extent::Unaddressable => None,
+    }
+}

@@ -1,0 +1,215 @@
+//! The sink: which table of which file, and what a run would do to it.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+use arrow::datatypes::Schema;
+use mixflow_core::config::Invalid;
+use mixflow_core::registry::BuildContext;
+use mixflow_core::sink::{
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, already_exists,
+};
+use mixflow_core::{Error, ErrorKind, Result};
+use serde::Deserialize;
+
+use crate::columns::{Found, check_fits, find, sql_type};
+use crate::store::{Access, check_folder, open};
+use crate::txn::DuckdbTxn;
+
+/// The options of the sink.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DuckdbOptions {
+    /// The database file.
+    pub path: Option<PathBuf>,
+    /// The table; named after the data if not given.
+    pub table: Option<String>,
+    /// What happens to a table that is there.
+    pub mode: Option<DuckdbMode>,
+}
+
+/// What happens to a table that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DuckdbMode {
+    /// It is an error.
+    #[default]
+    Create,
+    /// Rows are added.
+    Append,
+    /// The whole table is swapped at commit.
+    Replace,
+    /// The days that were fetched are deleted and written anew.
+    ReplaceWindow,
+}
+
+/// Writes rows into a table of a DuckDB file, in one transaction.
+#[derive(Debug)]
+pub struct DuckdbSink {
+    pub(crate) path: PathBuf,
+    /// Whether the path is the default one, whose folder is ours to make.
+    pub(crate) default_path: bool,
+    pub(crate) mode: DuckdbMode,
+    table: Option<String>,
+    /// The name once it is known: given, or after what the source reads.
+    named: OnceCell<String>,
+}
+
+impl DuckdbSink {
+    /// Checks the options. Makes no I/O.
+    pub fn new(options: DuckdbOptions, cx: &BuildContext) -> Result<DuckdbSink, Vec<Invalid>> {
+        let mut invalid = Vec::new();
+        if let Some(table) = &options.table
+            && let Err(message) = check_name(table)
+        {
+            invalid.push(Invalid::new("table", message));
+        }
+        let default = match (&cx.home, &cx.store) {
+            (Some(home), Some(store)) if options.path.is_none() => {
+                Some(home.join(".mixpanel_data").join(format!("{store}.db")))
+            }
+            _ => None,
+        };
+        let default_path = default.is_some();
+        let path = options.path.or(default);
+        match &path {
+            None => invalid.push(Invalid::new(
+                "path",
+                "this is missing, such as `path = \"mixpanel.db\"`; the default is named after the project, which is not known here",
+            )),
+            // DuckDB would take these for a database in memory, gone at the end.
+            Some(path) if path.as_os_str().is_empty() || path.to_str() == Some(":memory:") => {
+                invalid.push(Invalid::new("path", "a run writes to a file"));
+            }
+            Some(_) => {}
+        }
+        match path {
+            Some(path) if invalid.is_empty() => Ok(DuckdbSink {
+                path,
+                default_path,
+                mode: options.mode.unwrap_or_default(),
+                table: options.table,
+                named: OnceCell::new(),
+            }),
+            _ => Err(invalid),
+        }
+    }
+
+    /// Returns the table's name for a run.
+    pub(crate) fn table_for(&self, cx: &TxnContext) -> &str {
+        self.named.get_or_init(|| {
+            self.table
+                .clone()
+                .unwrap_or_else(|| cx.source.data_type.clone())
+        })
+    }
+
+    fn shown_path(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Says what the run does to what is there, or why it cannot.
+    pub(crate) fn check(&self, connection: &duckdb::Connection, cx: &TxnContext) -> Result<String> {
+        let table = self.table_for(cx);
+        let place = format!("the table `{table}` in `{}`", self.shown_path());
+        let found = find(connection, table)?;
+        if found == Found::View {
+            return Err(
+                Error::new(ErrorKind::Destination, format!("cannot write {place}"))
+                    .because("it is a view")
+                    .hint("choose another name with `table`"),
+            );
+        }
+        let exists = found == Found::Table;
+        Ok(match self.mode {
+            DuckdbMode::Create if exists => {
+                return Err(already_exists(
+                    &place,
+                    "drop it first (`DROP TABLE` in DuckDB), choose another name, or set `mode` to `append`, `replace` or `replace_window`",
+                ));
+            }
+            DuckdbMode::Append if exists => {
+                check_fits(connection, table, &cx.schema)?;
+                format!("adds to {place}")
+            }
+            DuckdbMode::ReplaceWindow if exists => {
+                check_fits(connection, table, &cx.schema)?;
+                format!("replaces the fetched days of {place}")
+            }
+            DuckdbMode::Replace if exists => format!("replaces {place}"),
+            _ => format!("creates {place}"),
+        })
+    }
+}
+
+/// Checks a table's name: what INTERFACE promises, so that no quoting is ever
+/// needed in a user's SQL, and nothing collides with ours.
+fn check_name(table: &str) -> Result<(), &'static str> {
+    if table.starts_with('_') {
+        return Err("names that begin with `_` are mixflow's own");
+    }
+    let mut bytes = table.bytes();
+    let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    match starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        true => Ok(()),
+        false => Err("a table's name is a letter followed by letters, digits and `_`"),
+    }
+}
+
+impl Sink for DuckdbSink {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            transactional: true,
+            replaces_days: self.mode == DuckdbMode::ReplaceWindow,
+            records: RecordFormat::Normalized,
+        }
+    }
+
+    fn destination(&self) -> String {
+        let table = self.named.get().or(self.table.as_ref());
+        match table {
+            Some(table) => format!("table {table} in {}", self.shown_path()),
+            None => self.shown_path(),
+        }
+    }
+
+    fn table(&self) -> Option<String> {
+        self.named.get().or(self.table.as_ref()).cloned()
+    }
+
+    fn check_schema(&self, schema: &Schema) -> Result<()> {
+        for field in schema.fields() {
+            sql_type(field)?;
+        }
+        if self.mode == DuckdbMode::ReplaceWindow && schema.index_of("event_time").is_err() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "`replace_window` needs the column `event_time`",
+            ));
+        }
+        Ok(())
+    }
+
+    fn preview(&self, cx: &TxnContext) -> Result<Preview> {
+        let action = if self.path.exists() {
+            let connection = open(&self.path, Access::ReadOnly)?;
+            self.check(&connection, cx)?
+        } else {
+            if !self.default_path {
+                check_folder(&self.path)?;
+            }
+            format!(
+                "creates `{}` with the table `{}`",
+                self.shown_path(),
+                self.table_for(cx)
+            )
+        };
+        Ok(Preview {
+            actions: vec![action],
+        })
+    }
+
+    fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
+        Ok(Box::new(DuckdbTxn::begin(self, cx)?))
+    }
+}

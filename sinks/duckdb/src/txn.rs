@@ -1,0 +1,344 @@
+//! One run's writes: a DuckDB transaction.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, StringArray};
+use arrow::record_batch::RecordBatch;
+use duckdb::types::{TimeUnit, Value};
+use duckdb::{Connection, params};
+use mixflow_core::batch::{Batch, is_json};
+use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+use mixflow_core::source::Extent;
+use mixflow_core::{Error, ErrorKind, Result};
+
+use crate::columns::{definition, quoted};
+use crate::metadata;
+use crate::sink::{DuckdbMode, DuckdbSink};
+use crate::store::{Access, failed, open};
+
+/// A transaction on a table. Dropping it rolls back.
+pub(crate) struct DuckdbTxn {
+    /// `None` once it is closed.
+    connection: Option<Connection>,
+    path: PathBuf,
+    /// Whether this transaction made the file, and takes it away on abort.
+    made_file: bool,
+    table: String,
+    mode: DuckdbMode,
+    cx: TxnContext,
+    /// The last row that was there before, for `replace_window`.
+    last_old_row: Option<i64>,
+    announced: Vec<PartitionInfo>,
+    rows: u64,
+}
+
+impl DuckdbTxn {
+    pub(crate) fn begin(sink: &DuckdbSink, cx: &TxnContext) -> Result<DuckdbTxn> {
+        if sink.default_path
+            && let Some(folder) = sink.path.parent()
+        {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                Error::new(
+                    ErrorKind::Io,
+                    format!("cannot create `{}`", folder.display()),
+                )
+                .with_source(error)
+            })?;
+        }
+        let made_file = !sink.path.exists();
+        let connection = open(&sink.path, Access::ReadWrite)?;
+        let mut txn = DuckdbTxn {
+            connection: Some(connection),
+            path: sink.path.clone(),
+            made_file,
+            table: sink.table_for(cx).to_owned(),
+            mode: sink.mode,
+            cx: cx.clone(),
+            last_old_row: None,
+            announced: Vec::new(),
+            rows: 0,
+        };
+        txn.prepare(sink)?;
+        Ok(txn)
+    }
+
+    fn connection(&self) -> &Connection {
+        self.connection
+            .as_ref()
+            .expect("it is closed by commit and abort only, which take the transaction")
+    }
+
+    fn prepare(&mut self, sink: &DuckdbSink) -> Result<()> {
+        let what = format!("begin to write the table `{}`", self.table);
+        self.connection()
+            .execute_batch("BEGIN TRANSACTION")
+            .map_err(failed(&what))?;
+        // What `preview` saw may have changed; inside the transaction it can't.
+        sink.check(self.connection(), &self.cx)?;
+        let table = quoted(&self.table);
+        let columns = definition(&self.cx.schema)?;
+        let create = match self.mode {
+            DuckdbMode::Create => format!("CREATE TABLE {table} {columns}"),
+            DuckdbMode::Replace => format!("CREATE OR REPLACE TABLE {table} {columns}"),
+            DuckdbMode::Append | DuckdbMode::ReplaceWindow => {
+                format!("CREATE TABLE IF NOT EXISTS {table} {columns}")
+            }
+        };
+        self.connection()
+            .execute_batch(&create)
+            .map_err(failed(&what))?;
+        if self.mode == DuckdbMode::ReplaceWindow {
+            self.last_old_row = self
+                .connection()
+                .query_row(&format!("SELECT max(rowid) FROM {table}"), [], |row| {
+                    row.get(0)
+                })
+                .map_err(failed(&what))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the days of a partition, but not what this run has written.
+    ///
+    /// Rows of this transaction have ids above every row that was there
+    /// before; without that bound, a row that another window holds for one of
+    /// these days would be lost again.
+    fn delete_days(&self, info: &PartitionInfo) -> Result<()> {
+        let Extent::Days(days) = info.extent else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("cannot replace {}, which stands for no days", info.label),
+            ));
+        };
+        let Some(last_old_row) = self.last_old_row else {
+            return Ok(());
+        };
+        let at = |us| Value::Timestamp(TimeUnit::Microsecond, us);
+        let delete = format!(
+            "DELETE FROM {} WHERE event_time >= ? AND event_time < ? AND rowid <= ?",
+            quoted(&self.table)
+        );
+        let range = params![at(days.start_us), at(days.end_us), last_old_row];
+        self.connection()
+            .execute(&delete, range)
+            .map_err(failed(&format!(
+                "replace {} in `{}`",
+                info.label, self.table
+            )))?;
+        Ok(())
+    }
+
+    /// Closes the connection, and with it checkpoints or rolls back.
+    fn close(&mut self) -> Result<()> {
+        match self.connection.take() {
+            Some(connection) => connection
+                .close()
+                .map_err(|(_, error)| failed("close the database")(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Rolls back and leaves nothing behind that was not there.
+    fn undo(&mut self) -> Result<()> {
+        let Some(connection) = &self.connection else {
+            return Ok(());
+        };
+        // After an error DuckDB may have rolled back by itself.
+        let _ = connection.execute_batch("ROLLBACK");
+        self.close()?;
+        if self.made_file {
+            remove(&self.path)?;
+            let mut wal = self.path.clone().into_os_string();
+            wal.push(".wal");
+            remove(Path::new(&wal))?;
+        }
+        Ok(())
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::new(
+            ErrorKind::Io,
+            format!("cannot remove `{}`", path.display()),
+        )
+        .with_source(error)),
+        _ => Ok(()),
+    }
+}
+
+impl SinkTxn for DuckdbTxn {
+    fn partition(&mut self, info: &PartitionInfo) -> Result<()> {
+        if self.mode == DuckdbMode::ReplaceWindow {
+            self.delete_days(info)?;
+        }
+        self.announced.push(info.clone());
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        let what = format!("write to the table `{}`", self.table);
+        let rows = batch.records.num_rows() as u64;
+        let records = readable(&batch.records)?;
+        let mut appender = self
+            .connection()
+            .appender(&self.table)
+            .map_err(failed(&what))?;
+        appender
+            .append_record_batch(records)
+            .map_err(failed(&what))?;
+        // Dropping an appender flushes too, but hides the error.
+        appender.flush().map_err(failed(&what))?;
+        drop(appender);
+        self.rows += rows;
+        Ok(())
+    }
+
+    fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
+        let destination = format!("table {} in {}", self.table, self.path.display());
+        let what = format!("commit to `{}`", self.path.display());
+        metadata::record(
+            self.connection(),
+            &self.table,
+            &metadata::Fetch {
+                cx: &self.cx,
+                outcome,
+                done: &self.announced,
+                fresh: matches!(self.mode, DuckdbMode::Create | DuckdbMode::Replace),
+            },
+        )?;
+        self.connection()
+            .execute_batch("COMMIT")
+            .map_err(|error| failed(&what)(error).hint("what was there before is unchanged"))?;
+        self.made_file = false;
+        let mut warnings = Vec::new();
+        if let Err(error) = self.close() {
+            // The rows are in the write-ahead log, which the next one reads.
+            warnings.push(format!(
+                "the rows are committed, but the database did not close well: {error:?}"
+            ));
+        }
+        Ok(CommitSummary {
+            rows: self.rows,
+            destination,
+            warnings,
+        })
+    }
+
+    fn abort(mut self: Box<Self>) -> Result<Residue> {
+        self.undo()?;
+        Ok(Residue::None)
+    }
+}
+
+impl Drop for DuckdbTxn {
+    fn drop(&mut self) {
+        if let Err(error) = self.undo() {
+            log::warn!("{error:?}");
+        }
+    }
+}
+
+/// Returns the batch with JSON that DuckDB can query.
+///
+/// DuckDB's appender takes any text for JSON, but one escape of half a
+/// surrogate pair (senders cut strings at 255 bytes) makes every query that
+/// looks into the column fail: `Malformed JSON … no low surrogate in string`.
+/// It stands for no character, so U+FFFD loses nothing.
+fn readable(records: &RecordBatch) -> Result<RecordBatch> {
+    let schema = records.schema();
+    let mut columns: Cow<'_, [ArrayRef]> = Cow::Borrowed(records.columns());
+    for (n, field) in schema.fields().iter().enumerate() {
+        if !is_json(field) {
+            continue;
+        }
+        let Some(texts) = records.column(n).as_string_opt::<i32>() else {
+            continue;
+        };
+        if !has_lone_surrogate(texts.value_data()) {
+            continue;
+        }
+        let mended: StringArray = texts.iter().map(|text| text.map(mend_surrogates)).collect();
+        columns.to_mut()[n] = Arc::new(mended);
+    }
+    match columns {
+        Cow::Borrowed(_) => Ok(records.clone()),
+        Cow::Owned(columns) => Ok(RecordBatch::try_new(schema, columns)?),
+    }
+}
+
+fn has_lone_surrogate(bytes: &[u8]) -> bool {
+    surrogates(bytes).any(|found| found.lone)
+}
+
+/// Replaces halves of surrogate pairs that stand alone.
+fn mend_surrogates(text: &str) -> Cow<'_, str> {
+    let mut mended: Option<String> = None;
+    for found in surrogates(text.as_bytes()) {
+        if found.lone {
+            let out = mended.get_or_insert_with(|| text.to_owned());
+            out.replace_range(found.at..found.at + 6, "\\ufffd");
+        }
+    }
+    mended.map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+/// An escape of a surrogate, or of a whole pair.
+struct Surrogate {
+    at: usize,
+    lone: bool,
+}
+
+/// Finds the escapes of surrogates in JSON.
+fn surrogates(bytes: &[u8]) -> impl Iterator<Item = Surrogate> + '_ {
+    // Escapes are read one after the other, so that `\\ud800`, a backslash
+    // and four letters, is not taken for one. Most texts have no `\ud`.
+    let mut at = match memchr::memmem::find(bytes, b"\\u") {
+        Some(_) => 0,
+        None => bytes.len(),
+    };
+    std::iter::from_fn(move || {
+        loop {
+            at += memchr::memchr(b'\\', &bytes[at..])?;
+            let here = at;
+            at += 2;
+            match half(bytes, here) {
+                None => at = at.min(bytes.len()),
+                Some(Half::High) if half(bytes, here + 6) == Some(Half::Low) => {
+                    at = here + 12;
+                    return Some(Surrogate {
+                        at: here,
+                        lone: false,
+                    });
+                }
+                Some(_) => {
+                    at = here + 6;
+                    return Some(Surrogate {
+                        at: here,
+                        lone: true,
+                    });
+                }
+            }
+        }
+    })
+}
+
+#[derive(PartialEq, Eq)]
+enum Half {
+    High,
+    Low,
+}
+
+/// Says which half of a surrogate pair is escaped at `at`, if one is.
+fn half(bytes: &[u8], at: usize) -> Option<Half> {
+    match bytes.get(at..at + 6)? {
+        [b'\\', b'u', b'd' | b'D', digit, _, _] => match digit.to_ascii_lowercase() {
+            b'8' | b'9' | b'a' | b'b' => Some(Half::High),
+            b'c'..=b'f' => Some(Half::Low),
+            _ => None,
+        },
+        _ => None,
+    }
+}
