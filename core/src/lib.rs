@@ -23,6 +23,7 @@ pub mod reject;
 pub mod report;
 pub mod sink;
 pub mod source;
+pub mod staged;
 pub mod suggest;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -16,12 +16,14 @@
 //! assert_eq!(log.lock().expect("no panic").visible, []);
 //! ```
 
+mod docs;
 mod gate;
 mod observer;
 mod run;
 mod sink;
 mod source;
 
+pub use docs::assert_described;
 pub use gate::Gate;
 pub use observer::{Heard, Recorder};
 pub use run::{pipeline, run, run_with};

@@ -1,0 +1,376 @@
+//! Files that appear whole or not at all, for sinks that write files.
+//!
+//! A [`StagedFile`] is written beside its target under another name, synced,
+//! and renamed at [`commit`](StagedFile::commit). Dropping it leaves the target
+//! as it was.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::already_exists;
+
+/// What happens to a file that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileMode {
+    /// It is an error.
+    #[default]
+    Create,
+    /// It is added to.
+    Append,
+    /// It is swapped for the new one.
+    Replace,
+}
+
+impl FileMode {
+    /// Says what a run does to `path`, or why it cannot. Changes nothing.
+    pub fn preview(self, path: &Path) -> Result<String> {
+        let target = Target::look(path)?;
+        let shown = path.display();
+        Ok(match (self, target.exists) {
+            (FileMode::Create, true) => return Err(target_exists(path)),
+            (FileMode::Append, true) => format!("adds to `{shown}`"),
+            (FileMode::Replace, true) => format!("replaces `{shown}`"),
+            (_, false) => format!("creates `{shown}`"),
+        })
+    }
+}
+
+/// A file that is written beside its target.
+#[derive(Debug)]
+pub struct StagedFile {
+    temp: NamedTempFile,
+    target: Target,
+    shown: PathBuf,
+    mode: FileMode,
+}
+
+impl StagedFile {
+    /// Begins a file that is to stand at `path`.
+    ///
+    /// With [`FileMode::Append`] it begins with what is there, up to a final
+    /// newline. Fails as [`FileMode::preview`] does, or with
+    /// [`ErrorKind::Io`].
+    pub fn begin(path: &Path, mode: FileMode) -> Result<StagedFile> {
+        let target = Target::look(path)?;
+        if mode == FileMode::Create && target.exists {
+            return Err(target_exists(path));
+        }
+        let name = target.path.file_name().unwrap_or_default();
+        let prefix = format!(".{}.", name.to_string_lossy());
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(".tmp");
+        // A new file gets what the umask leaves, not the 0600 of a temp file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temp = builder
+            .tempfile_in(target.folder())
+            .map_err(cannot(format_args!("write beside `{}`", path.display())))?;
+        let mut staged = StagedFile {
+            temp,
+            target,
+            shown: path.to_owned(),
+            mode,
+        };
+        if staged.target.exists && mode == FileMode::Append {
+            staged
+                .copy_old()
+                .map_err(cannot(format_args!("copy `{}`", path.display())))?;
+        }
+        Ok(staged)
+    }
+
+    fn copy_old(&mut self) -> io::Result<()> {
+        let mut old = File::open(&self.target.path)?;
+        // Copied in the kernel, or shared where the file system can.
+        let length = io::copy(&mut old, self.temp.as_file_mut())?;
+        if length > 0 {
+            let mut last = [0];
+            old.seek(SeekFrom::End(-1))?;
+            old.read_exact(&mut last)?;
+            if last != *b"\n" {
+                self.temp.write_all(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a second handle of the file, for a writer that wants to own one.
+    pub fn handle(&self) -> Result<File> {
+        self.temp
+            .as_file()
+            .try_clone()
+            .map_err(cannot(format_args!("write `{}`", self.shown.display())))
+    }
+
+    /// Syncs the file and puts it in its target's place.
+    ///
+    /// On an error the target is as it was. Fails with
+    /// [`ErrorKind::Destination`] if, with [`FileMode::Create`], somebody else
+    /// was faster.
+    pub fn commit(self) -> Result<()> {
+        let what = format!("commit to `{}`", self.shown.display());
+        let temp = self.temp;
+        // The new file is to be as open, or as closed, as the old one was.
+        if let Ok(old) = std::fs::metadata(&self.target.path) {
+            temp.as_file()
+                .set_permissions(old.permissions())
+                .map_err(cannot(&what))?;
+        }
+        temp.as_file().sync_all().map_err(cannot(&what))?;
+        let folder = self.target.folder().to_owned();
+        match self.mode {
+            FileMode::Create => {
+                temp.persist_noclobber(&self.target.path).map_err(|error| {
+                    match error.error.kind() {
+                        io::ErrorKind::AlreadyExists => target_exists(&self.shown),
+                        _ => cannot(&what)(error.error),
+                    }
+                })?;
+            }
+            FileMode::Append | FileMode::Replace => {
+                temp.persist(&self.target.path)
+                    .map_err(|error| cannot(&what)(error.error))?;
+            }
+        }
+        // The rename is done; a folder that cannot be synced may only lose it
+        // in a power cut.
+        if let Err(error) = sync_folder(&folder) {
+            log::warn!("cannot sync the folder `{}`: {error}", folder.display());
+        }
+        Ok(())
+    }
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.temp.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.temp.as_file_mut().flush()
+    }
+}
+
+/// The place of a file, with symbolic links resolved.
+#[derive(Debug)]
+struct Target {
+    path: PathBuf,
+    exists: bool,
+}
+
+impl Target {
+    /// Looks at a place where a file is to be. Changes nothing.
+    fn look(path: &Path) -> Result<Target> {
+        let refuse = |why: String| {
+            Error::new(
+                ErrorKind::Destination,
+                format!("cannot write `{}`", path.display()),
+            )
+            .because(why)
+        };
+        let (path, found) = resolve(path).map_err(|error| refuse(error.to_string()))?;
+        match found {
+            Some(found) if found.is_dir() => {
+                return Err(
+                    refuse("it is a folder".to_owned()).hint("name a file in it, or another path")
+                );
+            }
+            Some(found) if !found.is_file() => {
+                return Err(refuse("it is not a regular file".to_owned()).hint(
+                    "name a file; standard output is what `jsonl` without a `path` writes to",
+                ));
+            }
+            Some(_) => return Ok(Target { path, exists: true }),
+            None => {}
+        }
+        check_folder(&path)?;
+        Ok(Target {
+            path,
+            exists: false,
+        })
+    }
+
+    fn folder(&self) -> &Path {
+        folder_of(&self.path)
+    }
+}
+
+/// Follows symbolic links, so that the link stays and its target is replaced.
+fn resolve(path: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => {
+            let real = std::fs::canonicalize(path)?;
+            let found = std::fs::metadata(&real)?;
+            Ok((real, Some(found)))
+        }
+        Ok(found) => Ok((path.to_owned(), Some(found))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((path.to_owned(), None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the folder that a path stands in.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Checks that the folder is there in which `path` is to be made.
+///
+/// Fails with [`ErrorKind::Destination`]; the hint says how to make it.
+pub fn check_folder(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Destination,
+        format!("cannot create `{}`", path.display()),
+    )
+    .because(format!("the folder `{}` does not exist", folder.display()))
+    .hint(format!("create it: mkdir -p {}", folder.display())))
+}
+
+/// Makes renames in a folder survive a power cut.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Returns a function that wraps an I/O error: ``cannot {what}``.
+///
+/// A pipe whose reader went away is [`ErrorKind::Closed`]; a full disk gets a
+/// hint.
+pub fn cannot(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Error {
+    let message = format!("cannot {what}");
+    move |error| {
+        let kind = match error.kind() {
+            io::ErrorKind::BrokenPipe => ErrorKind::Closed,
+            _ => ErrorKind::Io,
+        };
+        let full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        );
+        let wrapped = Error::new(kind, message).with_source(error);
+        match full {
+            true => wrapped.hint("free some disk space; what was there before is unchanged"),
+            false => wrapped,
+        }
+    }
+}
+
+fn target_exists(path: &Path) -> Error {
+    already_exists(
+        &format!("`{}`", path.display()),
+        "move it away, choose another path, or set `mode` to `replace`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temp folder")
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .expect("it is there")
+            .map(|entry| {
+                entry
+                    .expect("readable")
+                    .file_name()
+                    .into_string()
+                    .expect("UTF-8")
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn write(path: &Path, mode: FileMode, text: &str) -> Result<()> {
+        let mut staged = StagedFile::begin(path, mode)?;
+        staged.write_all(text.as_bytes()).expect("there is space");
+        staged.commit()
+    }
+
+    #[test]
+    fn nothing_is_at_the_target_before_commit_and_nothing_remains_of_a_drop() {
+        let folder = folder();
+        let path = folder.path().join("a.txt");
+        let mut staged = StagedFile::begin(&path, FileMode::Create).expect("begins");
+        staged.write_all(b"a\n").expect("writes");
+        assert!(!path.exists());
+        drop(staged);
+        assert_eq!(names(folder.path()), Vec::<String>::new());
+        write(&path, FileMode::Create, "a\n").expect("commits");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn modes_do_what_they_say() {
+        let folder = folder();
+        let path = folder.path().join("a.txt");
+        let read = || std::fs::read_to_string(&path).expect("it is there");
+        write(&path, FileMode::Append, "1").expect("creates");
+        write(&path, FileMode::Append, "2\n").expect("appends");
+        assert_eq!(read(), "1\n2\n");
+        write(&path, FileMode::Replace, "3\n").expect("replaces");
+        assert_eq!(read(), "3\n");
+        let error = write(&path, FileMode::Create, "4\n").expect_err("it exists");
+        assert_eq!(error.kind(), ErrorKind::Destination);
+        assert_eq!(read(), "3\n");
+    }
+
+    #[test]
+    fn create_does_not_overwrite_a_file_that_came_meanwhile() {
+        let folder = folder();
+        let path = folder.path().join("a.txt");
+        let staged = StagedFile::begin(&path, FileMode::Create).expect("begins");
+        std::fs::write(&path, "theirs").expect("writes");
+        let error = staged.commit().expect_err("it exists");
+        assert_eq!(error.kind(), ErrorKind::Destination);
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "theirs");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_permissions_are_kept() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = folder();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        std::fs::write(&real, "old\n").expect("writes");
+        std::fs::set_permissions(&real, PermissionsExt::from_mode(0o640)).expect("allowed");
+        std::os::unix::fs::symlink(&real, &link).expect("links");
+        write(&link, FileMode::Replace, "new\n").expect("replaces");
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&real).expect("there"), "new\n");
+        let mode = real.metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn places_that_cannot_be_written_are_told_apart() {
+        let folder = folder();
+        let told = |path: &Path| {
+            let error = FileMode::Replace.preview(path).expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Destination);
+            error.causes().join("; ")
+        };
+        assert_eq!(told(folder.path()), "it is a folder");
+        assert_eq!(told(Path::new("/dev/null")), "it is not a regular file");
+        let missing = folder.path().join("no/a.txt");
+        assert!(told(&missing).ends_with("no` does not exist"));
+    }
+}
