@@ -9,11 +9,12 @@ use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, already_exists,
 };
+use mixflow_core::staged::check_folder;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::columns::{Found, check_fits, find, sql_type};
-use crate::store::{Access, check_folder, open};
+use crate::store::{Access, open};
 use crate::txn::DuckdbTxn;
 
 /// The options of the sink.

@@ -51,23 +51,6 @@ pub fn open(path: &Path, access: Access) -> Result<Connection> {
     Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))
 }
 
-/// Checks that the folder of a database that is not there yet is.
-pub fn check_folder(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => return Ok(()),
-    };
-    if folder.is_dir() {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Destination,
-        format!("cannot create `{}`", path.display()),
-    )
-    .because(format!("the folder `{}` does not exist", folder.display()))
-    .hint(format!("create it: mkdir -p {}", folder.display())))
-}
-
 /// Returns a function that wraps DuckDB's error; its own text is the cause.
 pub(crate) fn failed(what: &str) -> impl FnOnce(duckdb::Error) -> Error {
     let message = format!("cannot {what}");

@@ -153,26 +153,11 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
 mod tests {
     use super::*;
     use crate::options::{EventsOptions, ProfilesOptions};
-
-    /// serde lists the fields it knows when it meets one that it does not.
-    fn fields<T: serde::de::DeserializeOwned>() -> Vec<String> {
-        let error = toml::from_str::<T>("no_such_field = 1")
-            .err()
-            .expect("it is unknown");
-        error
-            .message()
-            .split('`')
-            .skip(3)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect()
-    }
+    use mixflow_core::testing::assert_described;
 
     #[test]
     fn every_option_is_described() {
-        let names =
-            |doc: ComponentDoc| -> Vec<&str> { doc.options.iter().map(|o| o.name).collect() };
-        assert_eq!(names(EVENTS), fields::<EventsOptions>());
-        assert_eq!(names(PROFILES), fields::<ProfilesOptions>());
+        assert_described::<EventsOptions>(&EVENTS);
+        assert_described::<ProfilesOptions>(&PROFILES);
     }
 }

@@ -66,15 +66,11 @@ pub fn register(registry: &mut Registry) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mixflow_core::testing::assert_described;
 
     #[test]
     fn every_option_is_described() {
-        // serde lists the fields it knows when it meets one that it does not.
-        let error = toml::from_str::<SyntheticOptions>("no_such_field = 1")
-            .err()
-            .expect("it is unknown");
-        let fields: Vec<&str> = error.message().split('`').skip(3).step_by(2).collect();
-        let described: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();
-        assert_eq!(described, fields);
+        assert_described::<SyntheticOptions>(&EVENTS);
+        assert_described::<SyntheticOptions>(&PROFILES);
     }
 }
