@@ -1,0 +1,46 @@
+//! JSON Lines: one object a line, on standard output or in a file.
+//!
+//! Standard output shows every batch at once, so it is not transactional: the
+//! report of a failed run says how many rows went out. A file is written
+//! beside its target and renamed at commit.
+
+#![forbid(unsafe_code)]
+
+mod encode;
+mod sink;
+mod txn;
+
+pub use sink::{JsonlFormat, JsonlMode, JsonlOptions, JsonlSink};
+
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::sink::Sink;
+
+const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
+    OptionDoc { name, value, about }
+}
+
+/// What `mixflow components` shows of the sink.
+pub const DOC: ComponentDoc = ComponentDoc {
+    name: "jsonl",
+    about: "JSON Lines on standard output or in a file",
+    options: &[
+        option("path", "file, default standard output", "where to write"),
+        option(
+            "format",
+            "normalized | raw, default normalized",
+            "our columns, or the records as Mixpanel sent them",
+        ),
+        option(
+            "mode",
+            "create | append | replace, default create",
+            "what happens to a file that is there",
+        ),
+    ],
+};
+
+/// Adds the sink of this crate to `registry`.
+pub fn register(registry: &mut Registry) {
+    registry.add_sink(DOC, |options: JsonlOptions, _| {
+        JsonlSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
+    });
+}

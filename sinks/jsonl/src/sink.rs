@@ -1,0 +1,180 @@
+//! The sink: where lines go and in which form.
+
+use std::path::PathBuf;
+
+use arrow::datatypes::Schema;
+use mixflow_core::Result;
+use mixflow_core::config::Invalid;
+use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext};
+use mixflow_core::staged::{FileMode, StagedFile};
+use serde::Deserialize;
+
+use crate::encode::Encoder;
+use crate::txn::{FileTxn, StreamTxn};
+
+/// The options of the sink.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlOptions {
+    /// The file; standard output if not given.
+    pub path: Option<PathBuf>,
+    /// The form of the records.
+    pub format: Option<JsonlFormat>,
+    /// What happens to a file that is there.
+    pub mode: Option<JsonlMode>,
+}
+
+/// The form of the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JsonlFormat {
+    /// An object of our columns.
+    #[default]
+    Normalized,
+    /// The bytes that the source was given.
+    Raw,
+}
+
+/// What happens to a file that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JsonlMode {
+    /// It is an error.
+    #[default]
+    Create,
+    /// Lines are added.
+    Append,
+    /// The file is swapped at commit.
+    Replace,
+    /// Refused: lines of one day cannot be found again in a file.
+    ReplaceWindow,
+}
+
+/// Writes rows as lines of JSON.
+#[derive(Debug)]
+pub struct JsonlSink {
+    file: Option<(PathBuf, FileMode)>,
+    records: RecordFormat,
+}
+
+impl JsonlSink {
+    /// Checks the options. Makes no I/O.
+    pub fn new(options: JsonlOptions) -> Result<JsonlSink, Vec<Invalid>> {
+        let mode = match options.mode.unwrap_or_default() {
+            JsonlMode::Create => FileMode::Create,
+            JsonlMode::Append => FileMode::Append,
+            JsonlMode::Replace => FileMode::Replace,
+            JsonlMode::ReplaceWindow => {
+                return Err(vec![Invalid::new(
+                    "mode",
+                    "a JSONL file has no days that could be replaced; `duckdb`, and `parquet` with `partition_by = \"date\"`, have",
+                )]);
+            }
+        };
+        if options.path.is_none() && options.mode.is_some() {
+            return Err(vec![Invalid::new(
+                "mode",
+                "this is for a file; without `path` rows go to standard output",
+            )]);
+        }
+        if options
+            .path
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            return Err(vec![Invalid::new("path", "this is empty")]);
+        }
+        Ok(JsonlSink {
+            file: options.path.map(|path| (path, mode)),
+            records: match options.format.unwrap_or_default() {
+                JsonlFormat::Normalized => RecordFormat::Normalized,
+                JsonlFormat::Raw => RecordFormat::Raw,
+            },
+        })
+    }
+}
+
+impl Sink for JsonlSink {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            transactional: self.file.is_some(),
+            replaces_days: false,
+            records: self.records,
+        }
+    }
+
+    fn destination(&self) -> String {
+        match &self.file {
+            Some((path, _)) => path.display().to_string(),
+            None => "standard output".to_owned(),
+        }
+    }
+
+    fn check_schema(&self, schema: &Schema) -> Result<()> {
+        Encoder::new(schema, self.records).map(|_| ())
+    }
+
+    fn preview(&self, _cx: &TxnContext) -> Result<Preview> {
+        let action = match &self.file {
+            Some((path, mode)) => mode.preview(path)?,
+            None => "writes to standard output".to_owned(),
+        };
+        Ok(Preview {
+            actions: vec![action],
+        })
+    }
+
+    fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
+        let encoder = Encoder::new(&cx.schema, self.records)?;
+        Ok(match &self.file {
+            Some((path, mode)) => Box::new(FileTxn::new(
+                StagedFile::begin(path, *mode)?,
+                encoder,
+                self.destination(),
+            )),
+            None => Box::new(StreamTxn::new(
+                std::io::stdout(),
+                encoder,
+                self.destination(),
+            )),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mixflow_core::testing::assert_described;
+
+    fn refused(toml: &str) -> String {
+        let options: JsonlOptions = toml_of(toml);
+        let invalid = JsonlSink::new(options).expect_err("refused");
+        invalid[0].message.clone()
+    }
+
+    fn toml_of(text: &str) -> JsonlOptions {
+        serde_json::from_str(text).expect("it parses")
+    }
+
+    #[test]
+    fn every_option_is_described() {
+        assert_described::<JsonlOptions>(&crate::DOC);
+    }
+
+    #[test]
+    fn modes_that_make_no_sense_are_refused() {
+        assert!(refused(r#"{"mode": "replace"}"#).contains("this is for a file"));
+        assert!(refused(r#"{"path": "a", "mode": "replace_window"}"#).contains("no days"));
+        assert!(refused(r#"{"path": ""}"#).contains("empty"));
+    }
+
+    #[test]
+    fn only_a_file_is_transactional() {
+        let transactional = |text| {
+            let sink = JsonlSink::new(toml_of(text)).expect("fine");
+            sink.capabilities().transactional
+        };
+        assert!(!transactional("{}"));
+        assert!(transactional(r#"{"path": "a.jsonl"}"#));
+    }
+}

@@ -1,0 +1,69 @@
+//! One run's rows in one file.
+
+use std::path::Path;
+
+use mixflow_core::Result;
+use mixflow_core::batch::Batch;
+use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+use mixflow_core::staged::{FileMode, StagedFile};
+use parquet::file::properties::WriterProperties;
+
+use crate::writer::Writer;
+
+/// A file that appears at commit.
+pub(crate) struct FileTxn {
+    writer: Writer,
+    staged: StagedFile,
+    destination: String,
+    rows: u64,
+}
+
+impl FileTxn {
+    pub(crate) fn begin(
+        path: &Path,
+        mode: FileMode,
+        cx: &TxnContext,
+        properties: WriterProperties,
+    ) -> Result<FileTxn> {
+        let destination = path.display().to_string();
+        let staged = StagedFile::begin(path, mode)?;
+        let writer = Writer::new(
+            staged.handle()?,
+            &cx.schema,
+            &properties,
+            destination.clone(),
+        )?;
+        Ok(FileTxn {
+            writer,
+            staged,
+            destination,
+            rows: 0,
+        })
+    }
+}
+
+impl SinkTxn for FileTxn {
+    fn partition(&mut self, _info: &PartitionInfo) -> Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        self.writer.write(&batch.records)?;
+        self.rows += batch.records.num_rows() as u64;
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>, _outcome: &Outcome<'_>) -> Result<CommitSummary> {
+        self.writer.finish()?;
+        self.staged.commit()?;
+        Ok(CommitSummary {
+            rows: self.rows,
+            destination: self.destination,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn abort(self: Box<Self>) -> Result<Residue> {
+        Ok(Residue::None)
+    }
+}

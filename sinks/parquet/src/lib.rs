@@ -1,0 +1,58 @@
+//! Parquet: one file, or a folder with a folder of files for each day.
+//!
+//! Either way what a run writes appears at commit, all at once: a file is
+//! renamed into place, a folder is built anew beside the old one (files that
+//! stay are hard links, so nothing is copied) and the two are swapped.
+
+#![forbid(unsafe_code)]
+
+mod file;
+mod folder;
+mod sink;
+mod swap;
+mod tree;
+mod writer;
+
+pub use sink::{Compression, ParquetMode, ParquetOptions, ParquetSink, PartitionBy};
+
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::sink::Sink;
+
+const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
+    OptionDoc { name, value, about }
+}
+
+/// What `mixflow components` shows of the sink.
+pub const DOC: ComponentDoc = ComponentDoc {
+    name: "parquet",
+    about: "a Parquet file, or a folder of them",
+    options: &[
+        option(
+            "path",
+            "a file if it ends in .parquet, else a folder",
+            "where to write",
+        ),
+        option(
+            "mode",
+            "create | append | replace | replace_window, default create; a file takes create and replace",
+            "what happens to what is there",
+        ),
+        option(
+            "compression",
+            "zstd | snappy | none, default zstd",
+            "how pages are compressed",
+        ),
+        option(
+            "partition_by",
+            "date | none, default date for events in a folder",
+            "a folder for each UTC day: date=2024-01-31/part-….parquet",
+        ),
+    ],
+};
+
+/// Adds the sink of this crate to `registry`.
+pub fn register(registry: &mut Registry) {
+    registry.add_sink(DOC, |options: ParquetOptions, _| {
+        ParquetSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
+    });
+}

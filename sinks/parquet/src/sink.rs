@@ -1,0 +1,260 @@
+//! The sink: which layout, and what a run would do to what is there.
+
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+use mixflow_core::config::Invalid;
+use mixflow_core::sink::{
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, already_exists,
+};
+use mixflow_core::staged::{FileMode, check_folder};
+use mixflow_core::{Error, ErrorKind, Result};
+use serde::Deserialize;
+
+use crate::file::FileTxn;
+use crate::folder::FolderTxn;
+use crate::tree;
+
+/// The column whose UTC day names the folder.
+pub(crate) const DAY_COLUMN: &str = "event_time";
+
+/// The options of the sink.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParquetOptions {
+    /// A file if it ends in `.parquet`, else a folder.
+    pub path: PathBuf,
+    /// What happens to what is there.
+    pub mode: Option<ParquetMode>,
+    /// How pages are compressed.
+    pub compression: Option<Compression>,
+    /// Whether each day has a folder.
+    pub partition_by: Option<PartitionBy>,
+}
+
+/// What happens to what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParquetMode {
+    /// It is an error.
+    #[default]
+    Create,
+    /// Files are added to the folder.
+    Append,
+    /// The file or the whole folder is swapped at commit.
+    Replace,
+    /// The folders of the days that were fetched are swapped at commit.
+    ReplaceWindow,
+}
+
+/// How pages are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Zstandard, level 3.
+    #[default]
+    Zstd,
+    /// Snappy: larger, and read by everything.
+    Snappy,
+    /// Not at all.
+    None,
+}
+
+/// How rows are spread over folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartitionBy {
+    /// By the UTC day of `event_time`.
+    Date,
+    /// Not at all.
+    None,
+}
+
+/// Writes rows into Parquet files.
+#[derive(Debug)]
+pub struct ParquetSink {
+    path: PathBuf,
+    layout: Layout,
+    compression: Compression,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    File(FileMode),
+    Folder {
+        mode: ParquetMode,
+        /// `None`: by day if the rows have one.
+        by_day: Option<bool>,
+    },
+}
+
+impl ParquetSink {
+    /// Checks the options. Makes no I/O.
+    pub fn new(options: ParquetOptions) -> Result<ParquetSink, Vec<Invalid>> {
+        let refuse = |key: &str, message: &str| Err(vec![Invalid::new(key, message)]);
+        let path = options.path;
+        if path.file_name().is_none() {
+            return refuse("path", "this names no file and no folder of its own");
+        }
+        let mode = options.mode.unwrap_or_default();
+        let named_file = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"));
+        let by_day = options.partition_by.map(|by| by == PartitionBy::Date);
+        let layout = match mode {
+            _ if !named_file || by_day == Some(true) => Layout::Folder { mode, by_day },
+            ParquetMode::Create => Layout::File(FileMode::Create),
+            ParquetMode::Replace => Layout::File(FileMode::Replace),
+            ParquetMode::Append => {
+                return refuse(
+                    "mode",
+                    "a Parquet file cannot be added to; a folder can: leave `.parquet` out of the path",
+                );
+            }
+            ParquetMode::ReplaceWindow => {
+                return refuse(
+                    "mode",
+                    "days can be replaced in a folder only: leave `.parquet` out of the path, or set `partition_by = \"date\"`",
+                );
+            }
+        };
+        if mode == ParquetMode::ReplaceWindow && by_day == Some(false) {
+            return refuse("mode", "`replace_window` needs `partition_by = \"date\"`");
+        }
+        Ok(ParquetSink {
+            path,
+            layout,
+            compression: options.compression.unwrap_or_default(),
+        })
+    }
+
+    /// Says what a run does to the folder, or why it cannot.
+    fn preview_folder(&self, mode: ParquetMode) -> Result<String> {
+        let shown = self.path.display();
+        if !self.path.exists() {
+            check_folder(&self.path)?;
+            return Ok(format!("creates the folder `{shown}`"));
+        }
+        let files = tree::list(&self.path)?.len();
+        match mode {
+            ParquetMode::Create if files > 0 => Err(already_exists(
+                &format!("the folder `{shown}`"),
+                "move it away, choose another path, or set `mode` to `append`, `replace` or `replace_window`",
+            )),
+            ParquetMode::Create | ParquetMode::Append => {
+                Ok(format!("adds files to the folder `{shown}`"))
+            }
+            ParquetMode::Replace => Ok(format!("replaces the folder `{shown}`")),
+            ParquetMode::ReplaceWindow => {
+                Ok(format!("replaces the fetched days in the folder `{shown}`"))
+            }
+        }
+    }
+}
+
+fn has_day(schema: &Schema) -> bool {
+    schema.field_with_name(DAY_COLUMN).is_ok_and(|field| {
+        matches!(
+            field.data_type(),
+            DataType::Timestamp(TimeUnit::Microsecond, _)
+        )
+    })
+}
+
+impl Sink for ParquetSink {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            transactional: true,
+            replaces_days: matches!(
+                self.layout,
+                Layout::Folder {
+                    mode: ParquetMode::ReplaceWindow,
+                    ..
+                }
+            ),
+            records: RecordFormat::Normalized,
+        }
+    }
+
+    fn destination(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn check_schema(&self, schema: &Schema) -> Result<()> {
+        let needs_day = match self.layout {
+            Layout::File(_) => false,
+            Layout::Folder { mode, by_day } => {
+                by_day == Some(true) || mode == ParquetMode::ReplaceWindow
+            }
+        };
+        if needs_day && !has_day(schema) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("folders by date need the column `{DAY_COLUMN}`"),
+            ));
+        }
+        crate::writer::check_schema(schema)
+    }
+
+    fn preview(&self, _cx: &TxnContext) -> Result<Preview> {
+        let action = match self.layout {
+            Layout::File(mode) => mode.preview(&self.path)?,
+            Layout::Folder { mode, .. } => self.preview_folder(mode)?,
+        };
+        Ok(Preview {
+            actions: vec![action],
+        })
+    }
+
+    fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
+        let properties = crate::writer::properties(cx, self.compression);
+        match self.layout {
+            Layout::File(mode) => Ok(Box::new(FileTxn::begin(&self.path, mode, cx, properties)?)),
+            Layout::Folder { mode, by_day } => {
+                self.preview_folder(mode)?;
+                let by_day = by_day.unwrap_or_else(|| has_day(&cx.schema));
+                let path: &Path = &self.path;
+                Ok(Box::new(FolderTxn::begin(
+                    path, mode, by_day, cx, properties,
+                )?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mixflow_core::testing::assert_described;
+
+    fn sink(json: &str) -> Result<ParquetSink, String> {
+        let options = serde_json::from_str(json).expect("it parses");
+        ParquetSink::new(options).map_err(|invalid| invalid[0].message.clone())
+    }
+
+    #[test]
+    fn every_option_is_described() {
+        assert_described::<ParquetOptions>(&crate::DOC);
+    }
+
+    #[test]
+    fn the_path_decides_between_a_file_and_a_folder() {
+        let is_file = |json| matches!(sink(json).expect("fine").layout, Layout::File(_));
+        assert!(is_file(r#"{"path": "a.parquet"}"#));
+        assert!(is_file(r#"{"path": "a.PARQUET", "partition_by": "none"}"#));
+        assert!(!is_file(r#"{"path": "a.parquet", "partition_by": "date"}"#));
+        assert!(!is_file(r#"{"path": "a"}"#));
+    }
+
+    #[test]
+    fn modes_that_a_file_cannot_do_are_refused() {
+        for mode in ["append", "replace_window"] {
+            let error = sink(&format!(r#"{{"path": "a.parquet", "mode": "{mode}"}}"#));
+            assert!(error.expect_err("refused").contains("folder"), "{mode}");
+        }
+        let error = sink(r#"{"path": "a", "mode": "replace_window", "partition_by": "none"}"#);
+        assert!(error.expect_err("refused").contains("partition_by"));
+        assert!(sink(r#"{"path": "/"}"#).is_err());
+        assert!(sink(r#"{"path": ".."}"#).is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! What stands in a folder of Parquet files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mixflow_core::staged::cannot;
+use mixflow_core::{Error, ErrorKind, Result};
+
+/// A file of the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Relative to the folder.
+    pub(crate) path: PathBuf,
+    /// The day of `date=2024-01-31/`, if it stands in such a folder.
+    pub(crate) day: Option<String>,
+}
+
+/// Lists the files of a folder, sorted.
+///
+/// Fails with [`ErrorKind::Destination`] if there is anything that cannot be
+/// ours: a run swaps the whole folder, so a path that was meant otherwise
+/// (`/home/ann`) must not be taken.
+pub(crate) fn list(root: &Path) -> Result<Vec<Found>> {
+    if !root.is_dir() {
+        return Err(Error::new(
+            ErrorKind::Destination,
+            format!("cannot write the folder `{}`", root.display()),
+        )
+        .because("there is something that is not a folder")
+        .hint("choose another path; one that ends in `.parquet` is a file"));
+    }
+    let mut found = Vec::new();
+    for name in names(root)? {
+        let path = root.join(&name);
+        if is_file(&path) && is_ours(&name) {
+            found.push(Found {
+                path: PathBuf::from(name),
+                day: None,
+            });
+        } else if let Some(day) = real_folder(&path).then(|| day(&name)).flatten() {
+            for inner in names(&path)? {
+                if !is_file(&path.join(&inner)) || !is_ours(&inner) {
+                    return Err(foreign(root, &Path::new(&name).join(&inner)));
+                }
+                found.push(Found {
+                    path: Path::new(&name).join(inner),
+                    day: Some(day.to_owned()),
+                });
+            }
+        } else {
+            return Err(foreign(root, Path::new(&name)));
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the day of a folder's name, `date=2024-01-31`.
+fn day(name: &str) -> Option<&str> {
+    let day = name.strip_prefix("date=")?;
+    day.parse::<jiff::civil::Date>().ok().map(|_| day)
+}
+
+/// Whether a file may stand in a folder of Parquet files. Readers skip names
+/// that begin with `.` or `_`.
+fn is_ours(name: &str) -> bool {
+    name.ends_with(".parquet") || name.starts_with(['.', '_'])
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+}
+
+fn real_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let what = format!("read the folder `{}`", folder.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot(&what))? {
+        let name = entry.map_err(cannot(&what))?.file_name();
+        match name.into_string() {
+            Ok(name) => names.push(name),
+            Err(name) => return Err(foreign(folder, Path::new(&name))),
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn foreign(root: &Path, path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Destination,
+        format!("cannot write the folder `{}`", root.display()),
+    )
+    .because(format!(
+        "`{}` in it is neither a Parquet file nor a folder such as `date=2024-01-31`",
+        path.display()
+    ))
+    .hint("choose a folder for these rows alone")
+}

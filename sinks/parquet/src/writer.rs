@@ -1,0 +1,126 @@
+//! How Parquet files are written: properties, and what one may hold in memory.
+
+use std::fs::File;
+use std::io::Write;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use mixflow_core::batch::is_json;
+use mixflow_core::sink::TxnContext;
+use mixflow_core::staged::cannot;
+use mixflow_core::{Error, ErrorKind, Result};
+use parquet::arrow::arrow_writer::ArrowWriter;
+use parquet::basic::{Compression as Codec, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use crate::sink::Compression;
+
+/// Rows of a row group: what DuckDB writes and reads in one go per thread. A
+/// group of ordinary events is 60 MB of JSON, 8 MB compressed.
+const ROW_GROUP_ROWS: usize = 122_880;
+
+/// What one writer may hold before it ends its row group early.
+const WRITER_MEMORY: usize = 32 << 20;
+
+/// Returns how the files of a run are written.
+pub(crate) fn properties(cx: &TxnContext, compression: Compression) -> WriterProperties {
+    let codec = match compression {
+        Compression::Zstd => Codec::ZSTD(ZstdLevel::try_new(3).unwrap_or_default()),
+        Compression::Snappy => Codec::SNAPPY,
+        Compression::None => Codec::UNCOMPRESSED,
+    };
+    let note = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
+    let mut builder = WriterProperties::builder()
+        .set_compression(codec)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("mixflow version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_key_value_metadata(Some(vec![
+            note("mixflow.run_id", &cx.run_id),
+            note("mixflow.source", &cx.source.title),
+        ]));
+    for field in cx.schema.fields() {
+        let column = ColumnPath::from(field.name().as_str());
+        // Every value is different: a dictionary would be built and thrown
+        // away, and a smallest and a largest JSON text help nobody.
+        if is_json(field) {
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_statistics_enabled(column, EnabledStatistics::None);
+        } else if field.name() == "insert_id" {
+            builder = builder.set_column_dictionary_enabled(column, false);
+        }
+    }
+    builder.build()
+}
+
+/// Checks that every column has a form in Parquet. Makes no I/O.
+pub(crate) fn check_schema(schema: &Schema) -> Result<()> {
+    parquet::arrow::ArrowSchemaConverter::new()
+        .convert(schema)
+        .map(drop)
+        .map_err(|error| {
+            Error::new(ErrorKind::Config, "a column has no form in Parquet").with_source(error)
+        })
+}
+
+/// A Parquet file that is being written.
+pub(crate) struct Writer {
+    inner: ArrowWriter<File>,
+    shown: String,
+}
+
+impl Writer {
+    /// Begins a file; `shown` is what messages call it.
+    pub(crate) fn new(
+        file: File,
+        schema: &SchemaRef,
+        properties: &WriterProperties,
+        shown: String,
+    ) -> Result<Writer> {
+        let inner = ArrowWriter::try_new(file, schema.clone(), Some(properties.clone()))
+            .map_err(failed(&shown))?;
+        Ok(Writer { inner, shown })
+    }
+
+    pub(crate) fn write(&mut self, records: &RecordBatch) -> Result<()> {
+        self.inner.write(records).map_err(failed(&self.shown))?;
+        if self.memory() > WRITER_MEMORY {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes that are held in memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.inner.memory_size()
+    }
+
+    /// Ends the row group, which goes to the file.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.inner.flush().map_err(failed(&self.shown))
+    }
+
+    /// Ends the file and syncs it.
+    pub(crate) fn finish(self) -> Result<()> {
+        let mut file = self.inner.into_inner().map_err(failed(&self.shown))?;
+        file.flush()
+            .and_then(|()| file.sync_all())
+            .map_err(cannot(format_args!("write `{}`", self.shown)))
+    }
+}
+
+/// Returns a function that wraps an error of `parquet`, with the I/O error
+/// inside it brought out.
+fn failed(shown: &str) -> impl FnOnce(ParquetError) -> Error {
+    let what = format!("write `{shown}`");
+    move |error| match error {
+        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(error) => cannot(what)(*error),
+            Err(inner) => Error::new(ErrorKind::Other, format!("cannot {what}")).with_source(inner),
+        },
+        error => Error::new(ErrorKind::Other, format!("cannot {what}")).with_source(error),
+    }
+}
