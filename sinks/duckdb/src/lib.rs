@@ -8,11 +8,13 @@
 
 mod columns;
 pub mod metadata;
+mod query;
 mod sink;
 pub mod store;
 mod txn;
 
-pub use sink::{DuckdbMode, DuckdbOptions, DuckdbSink};
+pub use query::query;
+pub use sink::{DuckdbMode, DuckdbOptions, DuckdbSink, default_path};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;

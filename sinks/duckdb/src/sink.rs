@@ -1,7 +1,7 @@
 //! The sink: which table of which file, and what a run would do to it.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow::datatypes::Schema;
 use mixflow_core::config::Invalid;
@@ -66,9 +66,7 @@ impl DuckdbSink {
             invalid.push(Invalid::new("table", message));
         }
         let default = match (&cx.home, &cx.store) {
-            (Some(home), Some(store)) if options.path.is_none() => {
-                Some(home.join(".mixpanel_data").join(format!("{store}.db")))
-            }
+            (Some(home), Some(store)) if options.path.is_none() => Some(default_path(home, store)),
             _ => None,
         };
         let default_path = default.is_some();
@@ -141,6 +139,11 @@ impl DuckdbSink {
             _ => format!("creates {place}"),
         })
     }
+}
+
+/// Returns where a project's database is unless said otherwise.
+pub fn default_path(home: &Path, project: &str) -> PathBuf {
+    home.join(".mixpanel_data").join(format!("{project}.db"))
 }
 
 /// Checks a table's name: what INTERFACE promises, so that no quoting is ever

@@ -110,7 +110,7 @@ fn disk_is_full(text: &str) -> bool {
 }
 
 /// Returns DuckDB's own words, on one line.
-fn text(error: &duckdb::Error) -> String {
+pub(crate) fn text(error: &duckdb::Error) -> String {
     let text = match error {
         duckdb::Error::DuckDBFailure(_, Some(text)) => text.clone(),
         other => other.to_string(),

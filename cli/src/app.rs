@@ -1,0 +1,264 @@
+//! What the commands share: how pipelines are loaded and run.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use mixflow_core::cancel::{CancelGuard, CancelToken, cancellation};
+use mixflow_core::config::{Document, Env, Override, Problems, build};
+use mixflow_core::engine::{Pipeline, RunContext, run};
+use mixflow_core::registry::{BuildContext, Registry};
+use mixflow_core::report::{RunReport, Status};
+use mixflow_core::sink::Residue;
+use mixflow_core::{Error, ErrorKind};
+
+use crate::args::Global;
+use crate::exit::Exit;
+use crate::history;
+use crate::progress::Reporter;
+use crate::rejects::RejectFile;
+use crate::ui::{Ui, counted, seconds};
+
+/// The process: its components, its surroundings and its terminal.
+pub(crate) struct App {
+    pub(crate) registry: Registry,
+    pub(crate) ui: Ui,
+    pub(crate) env: Env,
+    global: Global,
+    home: Option<PathBuf>,
+    state: Option<PathBuf>,
+    interrupt: CancelToken,
+}
+
+impl App {
+    pub(crate) fn new(registry: Registry, global: &Global) -> App {
+        start_logging(global.verbose);
+        let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+        App {
+            registry,
+            ui: Ui::new(global),
+            env: Env::new(|name| std::env::var(name).ok()),
+            global: Global {
+                quiet: global.quiet,
+                verbose: global.verbose,
+                progress: global.progress,
+                report: global.report.clone(),
+                color: global.color,
+            },
+            state: state_folder(home.as_deref()),
+            home,
+            interrupt: catch_interrupts(),
+        }
+    }
+
+    /// Returns the database that commands without a pipeline mean.
+    pub(crate) fn default_db(&self) -> Option<PathBuf> {
+        let project = self.env.get("MIXPANEL_PROJECT_ID")?;
+        Some(mixflow_sink_duckdb::default_path(
+            self.home.as_deref()?,
+            &project,
+        ))
+    }
+
+    /// Builds the pipeline of a text. Makes no I/O.
+    pub(crate) fn build(
+        &self,
+        origin: &str,
+        name: &str,
+        text: &str,
+        overrides: &[Override],
+    ) -> Result<Pipeline, Problems> {
+        let cx = BuildContext {
+            env: self.env.clone(),
+            home: self.home.clone(),
+            state: self.state.clone(),
+            ..BuildContext::new(Timestamp::now())
+        };
+        let document = Document::parse(origin, text, &self.env, overrides);
+        build(document, name, &self.registry, &cx)
+    }
+
+    /// Builds the pipeline of a file, or says why not.
+    pub(crate) fn load(&self, file: &Path, overrides: &[Override]) -> Option<Pipeline> {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("cannot read the pipeline file `{}`", file.display());
+                self.ui
+                    .error(&Error::new(ErrorKind::Config, message).with_source(error));
+                return None;
+            }
+        };
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        match self.build(&file.display().to_string(), &name, &text, overrides) {
+            Ok(pipeline) => Some(pipeline),
+            Err(problems) => {
+                self.complain(&problems);
+                None
+            }
+        }
+    }
+
+    /// Prints what is wrong with a pipeline.
+    pub(crate) fn complain(&self, problems: &Problems) {
+        let text = problems.to_string();
+        for problem in text.split("\n\n") {
+            self.ui.complaint(problem);
+        }
+    }
+
+    /// Runs a pipeline and tells how it went.
+    pub(crate) fn run(&self, pipeline: &Pipeline) -> RunReport {
+        let run_id = run_id();
+        let rejects = self
+            .state
+            .clone()
+            .unwrap_or_else(std::env::temp_dir)
+            .join("rejects");
+        let mut reporter = Reporter::new(self.ui, &self.global);
+        let report = run(
+            pipeline,
+            RunContext {
+                rejects: Box::new(RejectFile::new(&rejects, &run_id)),
+                run_id,
+                cancel: self.interrupt.clone(),
+                observer: &mut reporter,
+                queue: None,
+            },
+        );
+        reporter.finish();
+        self.conclude(&report);
+        if let Some(state) = &self.state
+            && let Err(error) = history::append(state, &report)
+        {
+            self.ui
+                .warning(&format!("the run is not in the history: {error}"));
+        }
+        report
+    }
+
+    /// Writes `--report`: the report of one run, or a list of several.
+    pub(crate) fn write_report(&self, reports: &[RunReport]) -> Exit {
+        let Some(path) = &self.global.report else {
+            return Exit::Done;
+        };
+        let json = match reports {
+            [report] => serde_json::to_string_pretty(report),
+            several => serde_json::to_string_pretty(several),
+        };
+        let written = json
+            .map_err(std::io::Error::from)
+            .and_then(|json| std::fs::write(path, json + "\n"));
+        match written {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                let message = format!("cannot write the report to `{}`", path.display());
+                self.ui
+                    .error(&Error::new(ErrorKind::Io, message).with_source(error));
+                Exit::Failed
+            }
+        }
+    }
+
+    /// Says what is now where.
+    fn conclude(&self, report: &RunReport) {
+        let ui = self.ui;
+        let took = seconds(report.duration_seconds);
+        let rows = counted(report.row_count, "row");
+        let place = &report.destination;
+        let partitions = report.partitions.len() - report.failed_partitions.len();
+        let partitions = counted(partitions as u64, "partition");
+        if report.rejected > 0 {
+            let file = report.reject_file.as_deref().unwrap_or("nowhere");
+            let records = counted(report.rejected, "record");
+            ui.warning(&format!("{records} could not be read and are in {file}"));
+        }
+        match report.status {
+            Status::Committed => {
+                ui.status(&format!(
+                    "committed {rows} from {partitions} to {place} in {took}"
+                ));
+            }
+            Status::Stopped => {
+                ui.status(&format!(
+                    "stopped: the reader of {place} went away after {rows}"
+                ));
+            }
+            Status::Partial => {
+                let missing = report.failed_partitions.join(", ");
+                ui.warning(&format!(
+                    "committed {rows} from {partitions} to {place} in {took}; missing: {missing}"
+                ));
+            }
+            Status::Aborted => {
+                if let Some(error) = &report.error {
+                    ui.error(error);
+                }
+                ui.note(&match report.residue {
+                    Residue::None => format!("nothing was written; {place} is as it was before"),
+                    Residue::Rows(n) => format!(
+                        "{} went to {place} before that and cannot be taken back",
+                        counted(n, "row")
+                    ),
+                    Residue::Unknown => format!("it is not known how much went to {place}"),
+                });
+            }
+        }
+    }
+}
+
+/// Returns an id that sorts by time and that no other run has.
+pub(crate) fn run_id() -> String {
+    let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    format!("{now}-{:08x}", fastrand::u32(..))
+}
+
+/// Returns the folder for what outlives a run.
+fn state_folder(home: Option<&Path>) -> Option<PathBuf> {
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    folder("MIXFLOW_STATE_DIR")
+        .or_else(|| folder("XDG_STATE_HOME").map(|state| state.join("mixflow")))
+        .or_else(|| home.map(|home| home.join(".local/state/mixflow")))
+}
+
+/// Returns a token that Ctrl-C, SIGTERM and SIGHUP cancel.
+///
+/// A second one ends the process at once.
+fn catch_interrupts() -> CancelToken {
+    let (guard, token) = cancellation();
+    let guard: Arc<Mutex<Option<CancelGuard>>> = Arc::new(Mutex::new(Some(guard)));
+    let kept = Arc::clone(&guard);
+    let handler = move || {
+        let first = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if first.is_none() {
+            std::process::exit(Exit::Interrupted.number().into());
+        }
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        log::warn!("cannot take over Ctrl-C: {error}");
+        // The system then ends the process, which aborts too; the token must
+        // not be cancelled by the guard going out of scope.
+        std::mem::forget(guard);
+    }
+    token
+}
+
+fn start_logging(verbose: u8) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(log::LevelFilter::Off);
+    // The HTTP client's own logs say too much: it is named only by RUST_LOG.
+    let level = match verbose {
+        0 => log::LevelFilter::Off,
+        1 => log::LevelFilter::Info,
+        2 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    builder.filter_module("mixflow", level);
+    builder.parse_default_env();
+    // Tests may start it twice.
+    let _ = builder.try_init();
+}

@@ -1,0 +1,240 @@
+//! The command line, as typed.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Gets Mixpanel data out, whole and on time.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mixflow",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Global {
+    /// Say nothing but warnings and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Log more: -v decisions, -vv requests, -vvv everything (RUST_LOG works too)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// How to show progress on stderr
+    #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
+    pub(crate) progress: ProgressStyle,
+    /// Write the run report as JSON
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// When to use colours on stderr
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+}
+
+/// How to show progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    /// A bar on a terminal, otherwise a line every 5 seconds
+    Auto,
+    /// A bar
+    Bar,
+    /// A line every 5 seconds
+    Plain,
+    /// A JSON object a line, every second
+    Json,
+    /// Nothing
+    Off,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run pipelines, one after the other
+    ///
+    /// Goes on to the next file after a failure, and exits with the worst code.
+    Run(RunArgs),
+    /// Check pipeline files, offline: no network, no secret needed
+    Check(CheckArgs),
+    /// Show what a run would do, without asking Mixpanel
+    Plan(PlanArgs),
+    /// Fetch without a pipeline file
+    ///
+    /// Credentials come from MIXPANEL_USERNAME, MIXPANEL_SECRET, MIXPANEL_PROJECT_ID,
+    /// MIXPANEL_REGION and MIXPANEL_BASE_URL, or from the `[source]` table of --config FILE.
+    #[command(subcommand)]
+    Fetch(FetchCommand),
+    /// Ask a DuckDB file in SQL, read-only
+    Query(QueryArgs),
+    /// List the sources, transforms and sinks of this binary, with their options
+    Components,
+}
+
+/// `mixflow run`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    /// Pipeline files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+}
+
+/// `mixflow check`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckArgs {
+    /// Pipeline files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+}
+
+/// `mixflow plan`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PlanArgs {
+    /// Pipeline file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+}
+
+/// What is different from the file.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct Changes {
+    /// Override a key of the file, such as sink.mode=replace
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Override source.from
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    pub(crate) from: Option<String>,
+    /// Override source.to
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    pub(crate) to: Option<String>,
+}
+
+/// `mixflow query`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct QueryArgs {
+    /// The query
+    pub(crate) sql: String,
+    /// DuckDB file [default: ~/.mixpanel_data/{MIXPANEL_PROJECT_ID}.db]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) db: Option<PathBuf>,
+}
+
+/// `mixflow fetch`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FetchCommand {
+    /// Fetch events by date
+    Events(FetchEvents),
+    /// Fetch profiles
+    Profiles(FetchProfiles),
+}
+
+/// `mixflow fetch events`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FetchEvents {
+    /// The table; ignored with --stdout
+    #[arg(default_value = "events")]
+    pub(crate) table: String,
+    /// First day, inclusive: YYYY-MM-DD, today, yesterday or -7d
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    pub(crate) from: Option<String>,
+    /// Last day, inclusive
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    pub(crate) to: Option<String>,
+    /// Names of the events wanted, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) events: Vec<String>,
+    /// Name of an event wanted; may have commas in it; may be repeated
+    #[arg(long = "event", value_name = "NAME")]
+    pub(crate) event: Vec<String>,
+    /// Expression that events must satisfy
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) where_: Option<String>,
+    /// The most events, 1 to 100000
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) limit: Option<String>,
+    /// Days of one request
+    #[arg(long, value_name = "N")]
+    pub(crate) window_days: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: FetchCommon,
+}
+
+/// `mixflow fetch profiles`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FetchProfiles {
+    /// The table; ignored with --stdout
+    #[arg(default_value = "profiles")]
+    pub(crate) table: String,
+    /// Expression that profiles must satisfy
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) where_: Option<String>,
+    /// Members of a cohort
+    #[arg(long, value_name = "ID")]
+    pub(crate) cohort: Option<String>,
+    /// Property wanted; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output_property: Vec<String>,
+    /// Profile wanted; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub(crate) distinct_id: Vec<String>,
+    /// Group profiles: the id of the group key
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) group_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: FetchCommon,
+}
+
+/// What both fetches take.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FetchCommon {
+    /// Read in parallel: 10 workers for events, 5 for profiles
+    #[arg(long)]
+    pub(crate) parallel: bool,
+    /// Number of workers
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<std::num::NonZeroUsize>,
+    /// DuckDB file [default: ~/.mixpanel_data/{project_id}.db]
+    #[arg(long, value_name = "PATH", conflicts_with = "stdout")]
+    pub(crate) db: Option<PathBuf>,
+    /// Add to the table
+    #[arg(long, group = "mode", conflicts_with = "stdout")]
+    pub(crate) append: bool,
+    /// Swap the table at the end
+    #[arg(long, group = "mode", conflicts_with = "stdout")]
+    pub(crate) replace: bool,
+    /// Replace the fetched days of the table
+    #[arg(long, group = "mode", conflicts_with = "stdout")]
+    pub(crate) replace_window: bool,
+    /// Write JSON lines to stdout instead of a table
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Write the records as Mixpanel sends them
+    #[arg(long, requires = "stdout")]
+    pub(crate) raw: bool,
+    /// File with a [source] table, for credentials and anything else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}

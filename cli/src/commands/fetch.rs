@@ -1,0 +1,183 @@
+//! `mixflow fetch`: the same engine without a pipeline file.
+
+use mixflow_core::config::{Override, OverrideValue};
+use mixflow_core::{Error, ErrorKind};
+
+use crate::app::App;
+use crate::args::{FetchCommand, FetchCommon, FetchEvents, FetchProfiles};
+use crate::exit::Exit;
+
+/// Workers of `--parallel` without a number.
+const EVENT_WORKERS: usize = 10;
+const PROFILE_WORKERS: usize = 5;
+
+pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
+    let (name, common, mut changes) = match command {
+        FetchCommand::Events(args) => ("fetch events", &args.common, events(args)),
+        FetchCommand::Profiles(args) => ("fetch profiles", &args.common, profiles(args)),
+    };
+    credentials(app, &mut changes);
+    let (origin, text) = match &common.config {
+        None => ("the command line".to_owned(), String::new()),
+        Some(path) => match std::fs::read_to_string(path) {
+            Ok(text) => (path.display().to_string(), text),
+            Err(error) => {
+                let message = format!("cannot read `--config {}`", path.display());
+                app.ui
+                    .error(&Error::new(ErrorKind::Config, message).with_source(error));
+                return Exit::Usage;
+            }
+        },
+    };
+    if common.config.is_none() && app.env.get("MIXPANEL_USERNAME").is_none() {
+        app.ui.error(
+            &Error::new(ErrorKind::Config, "there are no credentials")
+                .because("MIXPANEL_USERNAME is not set")
+                .hint("set MIXPANEL_USERNAME, MIXPANEL_SECRET and MIXPANEL_PROJECT_ID, or give `--config FILE`"),
+        );
+        return Exit::Usage;
+    }
+    match app.build(&origin, name, &text, &changes) {
+        Ok(pipeline) => {
+            let report = app.run(&pipeline);
+            let exit = Exit::after(&report);
+            exit.max(app.write_report(&[report]))
+        }
+        Err(problems) => {
+            app.complain(&problems);
+            Exit::Usage
+        }
+    }
+}
+
+/// Collects what flags set, each with the words of the flag.
+#[derive(Default)]
+struct Flags(Vec<Override>);
+
+impl Flags {
+    fn text(&mut self, key: &str, flag: &str, value: Option<&String>) {
+        if let Some(value) = value {
+            let value_set = OverrideValue::Text(value.clone());
+            self.0
+                .push(Override::set(key, value_set, format!("{flag} {value}")));
+        }
+    }
+
+    /// Sets a value that is a number if it looks like one.
+    fn guess(&mut self, key: &str, flag: &str, value: Option<&String>) {
+        if let Some(value) = value {
+            let value_set = OverrideValue::Guess(value.clone());
+            self.0
+                .push(Override::set(key, value_set, format!("{flag} {value}")));
+        }
+    }
+
+    fn list(&mut self, key: &str, flag: &str, values: &[String]) {
+        if !values.is_empty() {
+            let argument = format!("{flag} {}", values.join(","));
+            let value = OverrideValue::List(values.to_vec());
+            self.0.push(Override::set(key, value, argument));
+        }
+    }
+
+    fn fixed(&mut self, key: &str, value: &str) {
+        let value_set = OverrideValue::Text(value.to_owned());
+        self.0
+            .push(Override::set(key, value_set, "the command line".to_owned()));
+    }
+}
+
+fn events(args: &FetchEvents) -> Vec<Override> {
+    let mut flags = Flags::default();
+    flags.fixed("source.type", "mixpanel_events");
+    flags.text("source.from", "--from", args.from.as_ref());
+    flags.text("source.to", "--to", args.to.as_ref());
+    let names: Vec<String> = args.events.iter().chain(&args.event).cloned().collect();
+    flags.list("source.events", "--events", &names);
+    flags.text("source.where", "--where", args.where_.as_ref());
+    flags.guess("source.limit", "--limit", args.limit.as_ref());
+    flags.guess(
+        "source.window_days",
+        "--window-days",
+        args.window_days.as_ref(),
+    );
+    common(&mut flags, &args.common, &args.table, EVENT_WORKERS);
+    flags.0
+}
+
+fn profiles(args: &FetchProfiles) -> Vec<Override> {
+    let mut flags = Flags::default();
+    flags.fixed("source.type", "mixpanel_profiles");
+    flags.text("source.where", "--where", args.where_.as_ref());
+    flags.text("source.cohort_id", "--cohort", args.cohort.as_ref());
+    flags.list(
+        "source.output_properties",
+        "--output-property",
+        &args.output_property,
+    );
+    match args.distinct_id.as_slice() {
+        [one] => flags.text("source.distinct_id", "--distinct-id", Some(one)),
+        several => flags.list("source.distinct_ids", "--distinct-id", several),
+    }
+    flags.text("source.group_id", "--group-id", args.group_id.as_ref());
+    common(&mut flags, &args.common, &args.table, PROFILE_WORKERS);
+    flags.0
+}
+
+fn common(flags: &mut Flags, args: &FetchCommon, table: &str, parallel: usize) {
+    if args.stdout {
+        flags.fixed("sink.type", "jsonl");
+        if args.raw {
+            flags.fixed("sink.format", "raw");
+        }
+    } else {
+        flags.fixed("sink.type", "duckdb");
+        flags.text("sink.table", "TABLE", Some(&table.to_owned()));
+        let db = args.db.as_ref().map(|path| path.display().to_string());
+        flags.text("sink.path", "--db", db.as_ref());
+        for (given, mode) in [
+            (args.append, "append"),
+            (args.replace, "replace"),
+            (args.replace_window, "replace_window"),
+        ] {
+            if given {
+                flags.fixed("sink.mode", mode);
+            }
+        }
+    }
+    let workers = match (args.workers, args.parallel) {
+        (Some(workers), _) => Some(workers.get()),
+        (None, true) => Some(parallel),
+        (None, false) => None,
+    };
+    let workers = workers.map(|workers| workers.to_string());
+    flags.guess("run.workers", "--workers", workers.as_ref());
+}
+
+/// Puts the environment's credentials where the configuration has none.
+fn credentials(app: &App, changes: &mut Vec<Override>) {
+    for (key, variable) in [
+        ("source.project_id", "MIXPANEL_PROJECT_ID"),
+        ("source.region", "MIXPANEL_REGION"),
+        ("source.base_url", "MIXPANEL_BASE_URL"),
+    ] {
+        if let Some(value) = app.env.get(variable).filter(|value| !value.is_empty()) {
+            let value = OverrideValue::Text(value);
+            changes.push(Override::if_missing(key, value, variable.to_owned()));
+        }
+    }
+    if let Some(username) = app.env.get("MIXPANEL_USERNAME") {
+        let table = OverrideValue::Table(vec![
+            ("username".to_owned(), OverrideValue::Text(username)),
+            (
+                "secret".to_owned(),
+                OverrideValue::Table(vec![(
+                    "env".to_owned(),
+                    OverrideValue::Text("MIXPANEL_SECRET".to_owned()),
+                )]),
+            ),
+        ]);
+        let variable = "MIXPANEL_USERNAME".to_owned();
+        changes.push(Override::if_missing("source.auth", table, variable));
+    }
+}

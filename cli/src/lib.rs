@@ -1,0 +1,51 @@
+//! mixflow: gets Mixpanel data out, whole and on time.
+//!
+//! [`main`] is the whole command line. A binary with further components adds
+//! them to the [`registry`] and calls it:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     let mut registry = mixflow::registry();
+//!     // my_sink::register(&mut registry);
+//!     mixflow::main(registry)
+//! }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod args;
+mod commands;
+mod exit;
+mod history;
+mod progress;
+mod rejects;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use mixflow_core::registry::Registry;
+
+pub use mixflow_core as core;
+
+/// Returns a registry of all the components that come with mixflow.
+pub fn registry() -> Registry {
+    let mut registry = Registry::with_transforms();
+    mixflow_source_mixpanel::register(&mut registry);
+    mixflow_source_synthetic::register(&mut registry);
+    mixflow_sink_duckdb::register(&mut registry);
+    mixflow_sink_jsonl::register(&mut registry);
+    mixflow_sink_parquet::register(&mut registry);
+    registry
+}
+
+/// Runs the command line of this process with the components of `registry`.
+///
+/// Prints, reads the environment and takes over Ctrl-C: it is for `main`.
+pub fn main(registry: Registry) -> ExitCode {
+    let args = args::Args::parse();
+    let app = app::App::new(registry, &args.global);
+    let code = commands::dispatch(&app, &args.command);
+    ExitCode::from(code.number())
+}

@@ -1,0 +1,102 @@
+//! The only place that prints.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::builder::styling::{AnsiColor, Style};
+use mixflow_core::Error;
+
+use crate::args::{Color, Global};
+
+/// Prints to stdout and stderr.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ui {
+    color: bool,
+    quiet: bool,
+}
+
+impl Ui {
+    pub(crate) fn new(global: &Global) -> Ui {
+        let color = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
+            }
+        };
+        Ui {
+            color,
+            quiet: global.quiet,
+        }
+    }
+
+    /// Prints what the user asked for. A reader that went away is no error.
+    pub(crate) fn out(self, text: &str) {
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// Tells how it went; not with `--quiet`.
+    pub(crate) fn status(self, line: &str) {
+        if !self.quiet {
+            self.line(line);
+        }
+    }
+
+    pub(crate) fn warning(self, text: &str) {
+        self.labelled("warning", AnsiColor::Yellow, text);
+    }
+
+    pub(crate) fn note(self, text: &str) {
+        self.labelled("note", AnsiColor::Blue, text);
+    }
+
+    /// Prints an error, its causes and what to do.
+    pub(crate) fn error(self, error: &Error) {
+        self.labelled("error", AnsiColor::Red, error.message());
+        for cause in error.causes() {
+            self.line(&format!("  caused by: {cause}"));
+        }
+        if let Some(hint) = error.hint_text() {
+            self.labelled("hint", AnsiColor::Cyan, hint);
+        }
+    }
+
+    /// Prints an error that is only a text.
+    pub(crate) fn complaint(self, text: &str) {
+        self.labelled("error", AnsiColor::Red, text);
+    }
+
+    fn labelled(self, label: &str, color: AnsiColor, text: &str) {
+        let style = match self.color {
+            true => Style::new().bold().fg_color(Some(color.into())),
+            false => Style::new(),
+        };
+        self.line(&format!("{style}{label}:{style:#} {text}"));
+    }
+
+    fn line(self, line: &str) {
+        // Nobody is left to tell when stderr is gone.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+/// Returns a count with thousands apart: `12,345`.
+pub(crate) fn count(n: u64) -> String {
+    indicatif::HumanCount(n).to_string()
+}
+
+/// Returns a count of things: `1 row`, `2 rows`.
+pub(crate) fn counted(n: u64, thing: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", count(n))
+}
+
+/// Returns a span of time: `0.4 s`, `41 s`, `3 min 5 s`.
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
+    }
+}
