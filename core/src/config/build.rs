@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::{Schema, SchemaRef};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -98,9 +99,8 @@ pub fn build(
         .unwrap_or_default();
     let source =
         source_table.and_then(|table| build_source(&mut document, table, registry, &cx, records));
-    let transforms = source.as_ref().and_then(|(_, source)| {
-        build_transforms(&mut document, &root, registry, &**source, records)
-    });
+    let schema = source.as_ref().map(|(_, source)| source.schema());
+    let transforms = build_transforms(&mut document, &root, registry, schema, records);
     if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
         join_stages(&mut document, &**source, transforms, &**sink);
     }
@@ -309,11 +309,15 @@ fn build_source<'t>(
     }
 }
 
+/// Builds the transforms; `schema` is the source's, if there is a source.
+///
+/// Without a schema, after an error further up, names and options are checked
+/// all the same.
 fn build_transforms<'t>(
     document: &mut Document<'t>,
     root: &DeTable<'t>,
     registry: &Registry,
-    source: &dyn Source,
+    mut schema: Option<SchemaRef>,
     records: RecordFormat,
 ) -> Option<Vec<Box<dyn Transform>>> {
     let Some(value) = root.get("transform") else {
@@ -330,37 +334,46 @@ fn build_transforms<'t>(
         );
         return None;
     }
-    let mut schema = source.schema();
-    let mut transforms: Vec<Box<dyn Transform>> = Vec::new();
+    let mut transforms = Vec::new();
     for (n, item) in items.iter().enumerate() {
         let path = format!("transform.{n}");
-        let component = component_of(document, item, &path, "select")?;
-        let Some(entry) = registry.transform(&component.kind) else {
-            unknown_type(
-                document,
-                &component,
-                "transform",
-                &registry.transform_names(),
-            );
-            return None;
-        };
-        let mut reader = Reader {
-            document,
-            path: &component.path,
-            value: component.value(),
-        };
-        match (entry.build)(&mut reader, &schema)? {
-            Ok(transform) => {
-                schema = transform.schema();
-                transforms.push(transform);
-            }
-            Err(problems) => {
-                report(document, &component.path, problems);
-                return None;
-            }
+        let transform = build_transform(document, item, &path, registry, schema.as_ref());
+        schema = transform.as_ref().map(|transform| transform.schema());
+        transforms.push(transform);
+    }
+    transforms.into_iter().collect()
+}
+
+fn build_transform<'t>(
+    document: &mut Document<'t>,
+    item: &Spanned<DeValue<'t>>,
+    path: &str,
+    registry: &Registry,
+    schema: Option<&SchemaRef>,
+) -> Option<Box<dyn Transform>> {
+    let component = component_of(document, item, path, "select")?;
+    let Some(entry) = registry.transform(&component.kind) else {
+        let known = registry.transform_names();
+        unknown_type(document, &component, "transform", &known);
+        return None;
+    };
+    let mut reader = Reader {
+        document,
+        path,
+        value: component.value(),
+    };
+    let Some(schema) = schema else {
+        // Only for what is wrong with the options themselves.
+        let _ = (entry.build)(&mut reader, &Arc::new(Schema::empty()));
+        return None;
+    };
+    match (entry.build)(&mut reader, schema)? {
+        Ok(transform) => Some(transform),
+        Err(problems) => {
+            report(document, path, problems);
+            None
         }
     }
-    Some(transforms)
 }
 
 /// Checks that what comes out of each stage is what the next one takes.

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::env::Env;
+use super::mask::{self, Mask};
 use super::problem::{Place, Problem, Problems};
 use crate::suggest::did_you_mean;
 
@@ -23,6 +24,7 @@ pub struct Document<'t> {
     overrides: Vec<String>,
     expanded: BTreeSet<String>,
     problems: Vec<Problem>,
+    mask: Mask,
 }
 
 impl<'t> Document<'t> {
@@ -46,7 +48,11 @@ impl<'t> Document<'t> {
             overrides: Vec::new(),
             expanded: BTreeSet::new(),
             problems: Vec::new(),
+            mask: Mask::default(),
         };
+        if !errors.is_empty() {
+            document.mask.broken();
+        }
         for error in errors {
             let place = error.span().map_or(Place::Nowhere, Place::Text);
             document.problem("", error.message(), place);
@@ -54,7 +60,10 @@ impl<'t> Document<'t> {
         for change in overrides {
             document.apply(&mut root, change);
         }
+        // Before and after, for what a variable's value is too.
+        document.mask.collect(&root);
         document.expand_table(&mut root, "", env);
+        document.mask.collect(&root);
         document.root = root;
         document
     }
@@ -72,21 +81,27 @@ impl<'t> Document<'t> {
     /// Adds a problem at the place of `path`, or of the nearest table around it.
     pub(crate) fn invalid(&mut self, path: &str, message: impl Into<String>) {
         let mut place = Place::Nowhere;
-        let mut table = &self.root;
+        let mut inside: Option<&DeValue<'t>> = None;
         for segment in path.split('.') {
-            let Some((key, value)) = table.get_key_value(segment) else {
-                break;
-            };
-            let span = match value.get_ref() {
-                // A table's own span can be the whole file; its header says it.
-                DeValue::Table(_) => key.span(),
-                _ => value.span(),
+            let (span, value) = match inside {
+                None => match self.root.get_key_value(segment) {
+                    Some(entry) => place_of_entry(entry),
+                    None => break,
+                },
+                Some(DeValue::Table(table)) => match table.get_key_value(segment) {
+                    Some(entry) => place_of_entry(entry),
+                    None => break,
+                },
+                Some(DeValue::Array(items)) => {
+                    match segment.parse().ok().and_then(|n: usize| items.get(n)) {
+                        Some(item) => (item.span(), item.get_ref()),
+                        None => break,
+                    }
+                }
+                Some(_) => break,
             };
             place = self.place(span);
-            match value.get_ref() {
-                DeValue::Table(inner) => table = inner,
-                _ => break,
-            }
+            inside = Some(value);
         }
         self.problem(path, message, place);
     }
@@ -137,10 +152,13 @@ impl<'t> Document<'t> {
             Place::Text(span) => span.start,
             Place::Override(_) | Place::Nowhere => usize::MAX,
         });
+        for problem in &mut self.problems {
+            problem.message = self.mask.message(&problem.message);
+        }
         self.problems.dedup();
         Err(Problems {
             origin: self.origin,
-            text: self.text.to_owned(),
+            text: self.mask.file(self.text),
             list: self.problems,
         })
     }
@@ -165,14 +183,11 @@ impl<'t> Document<'t> {
 
     fn apply(&mut self, root: &mut DeTable<'t>, change: &'t Override) {
         let offset = self.text.len() + 1 + self.overrides.len();
-        self.overrides.push(change.argument.clone());
+        let argument = mask::argument(&change.key, &change.argument);
+        self.overrides.push(argument.clone());
         let span = offset..offset;
         if let Err(message) = set(root, &change.key, &change.value, &span) {
-            self.problem(
-                &change.key,
-                message,
-                Place::Override(change.argument.clone()),
-            );
+            self.problem(&change.key, message, Place::Override(argument));
         }
     }
 
@@ -348,6 +363,18 @@ fn set<'t>(
     Ok(())
 }
 
+/// Returns where an entry is pointed at, and its value.
+fn place_of_entry<'d, 't>(
+    (key, value): (&'d Spanned<Cow<'t, str>>, &'d Spanned<DeValue<'t>>),
+) -> (Range<usize>, &'d DeValue<'t>) {
+    let span = match value.get_ref() {
+        // A table's own span can be the whole file; its header says it.
+        DeValue::Table(_) => key.span(),
+        _ => value.span(),
+    };
+    (span, value.get_ref())
+}
+
 /// Removes the innermost entry that `span` points at and returns its path.
 fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     let within = |outer: &Range<usize>| outer.start <= span.start && span.end <= outer.end;
@@ -373,8 +400,29 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     Some(key.into_inner().into_owned())
 }
 
-/// Adds "did you mean" to serde's message about an unknown name.
+/// Words of serde and of Rust, and what TOML's users call these things.
+const PLAIN_WORDS: [(&str, &str); 11] = [
+    ("expected a nonzero u32", "expected a whole number from 1"),
+    ("expected a nonzero usize", "expected a whole number from 1"),
+    ("expected usize", "expected a whole number from 0"),
+    ("expected u64", "expected a whole number from 0"),
+    ("expected u32", "expected a whole number from 0"),
+    ("expected i64", "expected a whole number"),
+    ("expected a boolean", "expected `true` or `false`"),
+    ("expected a sequence", "expected a list"),
+    ("expected a map", "expected a table"),
+    ("floating point", "number"),
+    (": sequence", ": list"),
+];
+
+/// Adds "did you mean" to serde's message about an unknown name, and says
+/// the rest in plain words.
 fn explain(message: &str) -> String {
+    let mut message = message.to_owned();
+    for (theirs, plain) in PLAIN_WORDS {
+        message = message.replace(theirs, plain);
+    }
+    let message = message.as_str();
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
     match quoted.next() {

@@ -6,6 +6,7 @@
 mod build;
 mod document;
 mod env;
+mod mask;
 mod problem;
 mod secret;
 mod values;

@@ -55,7 +55,7 @@ impl SecretSource {
     pub fn resolve(&self, what: &str, env: &Env) -> Result<Secret> {
         let fail = |place: String| {
             Error::new(
-                ErrorKind::Auth,
+                ErrorKind::Config,
                 format!("cannot get the {what} from {place}"),
             )
         };
@@ -76,12 +76,15 @@ impl SecretSource {
         };
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
-            return Err(Error::new(ErrorKind::Auth, format!("the {what} is empty")));
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("the {what} is empty"),
+            ));
         }
         // It becomes part of a header; a line end in it would be a second one.
         if text.chars().any(char::is_control) {
             return Err(Error::new(
-                ErrorKind::Auth,
+                ErrorKind::Config,
                 format!("the {what} has a control character in it"),
             ));
         }
@@ -196,7 +199,7 @@ mod tests {
         assert_eq!(
             resolve("secret = { env = \"NAME\" }", &env),
             Err(
-                "Auth: cannot get the secret from `NAME`: the environment variable is not set"
+                "Config: cannot get the secret from `NAME`: the environment variable is not set"
                     .into()
             )
         );
@@ -210,7 +213,7 @@ mod tests {
         );
         assert_eq!(
             resolve("secret = \"\"", &env),
-            Err("Auth: the secret is empty".into())
+            Err("Config: the secret is empty".into())
         );
         assert!(resolve("secret = \"a\\r\\nb\"", &env).is_err());
         assert!(parse("secret = { env = \"A\", file = \"b\" }").is_err());

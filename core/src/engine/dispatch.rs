@@ -386,7 +386,12 @@ impl Dispatcher<'_, '_> {
             }),
         };
         if self.sink_state == SinkState::Failed && is_closed(&error) {
-            let rows = if transactional { 0 } else { self.rows };
+            // The sink knows better: part of the last batch may have gone out.
+            let rows = match residue {
+                Residue::Rows(rows) => rows,
+                Residue::None => 0,
+                Residue::Unknown => self.rows,
+            };
             return Ending::Stopped { rows };
         }
         Ending::Aborted { error, residue }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{self, Receiver, Sender};
 
-use super::{Pipeline, contained, workers};
+use super::{OnFailure, Pipeline, contained, workers};
 use crate::batch::PartitionId;
 use crate::context::TaskContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,8 +65,9 @@ impl Crew {
             let (work, messages) = (work_out.clone(), messages_in.clone());
             let (task, alive) = (task.clone(), alive.clone());
             let transforms = Arc::clone(&pipeline.transforms);
+            let on_failure = pipeline.options.on_failure;
             let body = move || {
-                serve(&work, &messages, &task, &transforms);
+                serve(&work, &messages, &task, &transforms, on_failure);
                 drop(alive);
             };
             let spawned = std::thread::Builder::new()
@@ -117,6 +118,7 @@ fn serve(
     messages: &Sender<Message>,
     task: &TaskContext,
     transforms: &[Box<dyn Transform>],
+    on_failure: OnFailure,
 ) {
     while let Some(Work { id, partition }) = task.cancel.recv(work) {
         let task = task.for_partition();
@@ -132,12 +134,17 @@ fn serve(
             ErrorKind::Panic => unfatal(error),
             _ => error,
         });
+        // The dispatcher will end the run for this; until it does, no request
+        // is to be made that nobody needs.
+        let ends_the_run = result
+            .as_ref()
+            .is_err_and(|error| on_failure == OnFailure::Abort || error.is_fatal());
         let done = Message::Done {
             id,
             attempts: task.attempts.load(Ordering::Relaxed),
             result,
         };
-        if task.cancel.send(messages, done).is_err() {
+        if task.cancel.send(messages, done).is_err() || ends_the_run {
             return;
         }
     }
