@@ -211,7 +211,7 @@ impl SinkTxn for DuckdbTxn {
         )?;
         self.connection()
             .execute_batch("COMMIT")
-            .map_err(|error| failed(&what)(error).hint("what was there before is unchanged"))?;
+            .map_err(failed(&what))?;
         self.made_file = false;
         let mut warnings = Vec::new();
         if let Err(error) = self.close() {
