@@ -1,0 +1,320 @@
+//! What is at the destination before a run, and what it does to it.
+
+use jiff::civil::date;
+use mixflow_sink_duckdb::store::{Access, open};
+use mixflow_tests::sim::{Action, Data, ExportQuery, Fault, Matcher, Simulator};
+
+use super::rows::{Event, assert_same, expected_events, in_lines, in_parquet, in_table, sorted};
+use super::support::{DUCKDB, Place, Ran, events, pipeline, profiles, sim, started};
+
+fn data() -> Data {
+    Data::generated_between(date(2024, 1, 1), date(2024, 1, 3), 600, 50, 7)
+}
+
+fn days(from: i8, to: i8) -> ExportQuery {
+    ExportQuery::new(date(2024, 1, from), date(2024, 1, to))
+}
+
+fn source(sim: &Simulator, from: u8, to: u8) -> String {
+    events(
+        sim,
+        &format!("from = \"2024-01-0{from}\"\nto = \"2024-01-0{to}\"\nwindow_days = 1\n"),
+    )
+}
+
+fn sink(kind: &str, path: &str, mode: &str) -> String {
+    format!("[sink]\ntype = \"{kind}\"\npath = \"{path}\"\nmode = \"{mode}\"\n")
+}
+
+/// The sinks that keep what was there before, with where they write.
+const SINKS: [(&str, &str); 4] = [
+    ("duckdb", "out.db"),
+    ("parquet", "out"),
+    ("parquet", "out.parquet"),
+    ("jsonl", "out.jsonl"),
+];
+
+fn rows(place: &Place, kind: &str, path: &str) -> Vec<Event> {
+    sorted(match kind {
+        "duckdb" => in_table(&place.path(path), "events"),
+        "parquet" => in_parquet(&place.path(path)),
+        _ => in_lines(&std::fs::read(place.path(path)).unwrap()),
+    })
+}
+
+fn run(place: &Place, source: &str, sink: &str) -> Ran {
+    place.run(&pipeline(&[source, sink])).0
+}
+
+#[test]
+fn create_refuses_what_is_there_before_any_request() {
+    let sim = started(sim(data()));
+    for (kind, path) in SINKS {
+        let place = Place::new();
+        let sink = sink(kind, path, "create");
+        run(&place, &source(&sim, 1, 1), &sink).ended(0);
+        let before = rows(&place, kind, path);
+        sim.clear_log();
+        run(&place, &source(&sim, 2, 2), &sink)
+            .ended(6)
+            .says("already exists")
+            .says("hint: ");
+        assert_eq!(sim.requests().len(), 0, "{path}");
+        assert_same(&rows(&place, kind, path), &before);
+    }
+}
+
+#[test]
+fn append_adds() {
+    let sim = started(sim(data()));
+    for (kind, path) in SINKS {
+        if path == "out.parquet" {
+            continue;
+        }
+        let place = Place::new();
+        let sink = sink(kind, path, "append");
+        run(&place, &source(&sim, 1, 1), &sink).ended(0);
+        run(&place, &source(&sim, 2, 3), &sink).ended(0);
+        assert_same(
+            &rows(&place, kind, path),
+            &sorted(expected_events(&sim, &days(1, 3))),
+        );
+    }
+}
+
+#[test]
+fn replace_swaps_everything() {
+    let sim = started(sim(data()));
+    for (kind, path) in SINKS {
+        let place = Place::new();
+        let sink = sink(kind, path, "replace");
+        run(&place, &source(&sim, 1, 2), &sink).ended(0);
+        run(&place, &source(&sim, 3, 3), &sink).ended(0);
+        assert_same(
+            &rows(&place, kind, path),
+            &sorted(expected_events(&sim, &days(3, 3))),
+        );
+    }
+}
+
+#[test]
+fn replace_window_replaces_the_days_that_were_fetched() {
+    let sim = started(sim(data()));
+    for (kind, path) in [("duckdb", "out.db"), ("parquet", "out")] {
+        let place = Place::new();
+        let sink = sink(kind, path, "replace_window");
+        run(&place, &source(&sim, 1, 3), &sink).ended(0);
+        let before = sorted(expected_events(&sim, &days(1, 3)));
+        assert_same(&rows(&place, kind, path), &before);
+        // Twice the same is the same.
+        run(&place, &source(&sim, 2, 3), &sink).ended(0);
+        assert_same(&rows(&place, kind, path), &before);
+        // Rows came and went meanwhile.
+        let changed = Data::generated_between(date(2024, 1, 1), date(2024, 1, 3), 700, 0, 8);
+        sim.set_data(changed);
+        run(&place, &source(&sim, 2, 2), &sink).ended(0);
+        let new = expected_events(&sim, &days(2, 2));
+        sim.set_data(data());
+        let expected = [
+            expected_events(&sim, &days(1, 1)),
+            new,
+            expected_events(&sim, &days(3, 3)),
+        ];
+        assert_same(&rows(&place, kind, path), &sorted(expected.concat()));
+    }
+}
+
+#[test]
+fn a_failed_run_leaves_what_was_there() {
+    let sim = started(sim(data()));
+    for (kind, path) in SINKS {
+        let place = Place::new();
+        run(&place, &source(&sim, 1, 3), &sink(kind, path, "create")).ended(0);
+        let before = rows(&place, kind, path);
+        let names = place.names();
+        sim.add_fault(Fault::always(
+            Matcher::export_from(date(2024, 1, 2)),
+            Action::Drop,
+        ));
+        for mode in ["append", "replace", "replace_window"] {
+            let refused = match path {
+                "out.parquet" => mode != "replace",
+                "out.jsonl" => mode == "replace_window",
+                _ => false,
+            };
+            run(&place, &source(&sim, 1, 3), &sink(kind, path, mode)).ended(if refused {
+                2
+            } else {
+                1
+            });
+            assert_same(&rows(&place, kind, path), &before);
+            assert_eq!(place.names(), names, "{path}, {mode}");
+        }
+        sim.clear_faults();
+    }
+}
+
+#[test]
+fn no_rows_make_a_table_all_the_same() {
+    let sim = started(sim(Data::default()));
+    for (kind, path) in SINKS {
+        let place = Place::new();
+        run(&place, &source(&sim, 1, 2), &sink(kind, path, "create"))
+            .ended(0)
+            .says("committed 0 rows");
+        assert_eq!(rows(&place, kind, path), []);
+    }
+    let place = Place::new();
+    run(&place, &profiles(&sim, ""), DUCKDB).ended(0);
+    assert_eq!(
+        place.sql("out.db", "SELECT count(*) FROM profiles"),
+        [["0"]]
+    );
+}
+
+#[test]
+fn a_locked_database_names_its_holder_before_any_request() {
+    let sim = started(sim(data()));
+    let place = Place::new();
+    let connection = open(&place.path("out.db"), Access::ReadWrite).unwrap();
+    run(&place, &source(&sim, 1, 1), DUCKDB)
+        .ended(6)
+        .says("cannot open `out.db`")
+        .says(&format!("(PID {})", std::process::id()));
+    assert_eq!(sim.requests().len(), 0);
+    drop(connection);
+    run(&place, &source(&sim, 1, 1), DUCKDB).ended(0);
+}
+
+#[test]
+fn places_where_nothing_can_be_written_are_told_apart_before_any_request() {
+    let sim = started(sim(data()));
+    let place = Place::new();
+    place.write("garbage.db", &"not a database ".repeat(400));
+    std::fs::create_dir(place.path("folder")).unwrap();
+    place.write("folder/notes.txt", "mine");
+    for (kind, path, says) in [
+        ("duckdb", "garbage.db", "the file is not a DuckDB database"),
+        (
+            "duckdb",
+            "no/such/out.db",
+            "the folder `no/such` does not exist",
+        ),
+        ("duckdb", "folder", "it is a folder"),
+        ("jsonl", "no/out.jsonl", "the folder `no` does not exist"),
+        ("jsonl", "folder", "it is a folder"),
+        (
+            "parquet",
+            "no/out.parquet",
+            "the folder `no` does not exist",
+        ),
+        ("parquet", "no/out", "the folder `no` does not exist"),
+        (
+            "parquet",
+            "folder",
+            "`notes.txt` in it is neither a Parquet file",
+        ),
+        (
+            "parquet",
+            "garbage.db",
+            "there is something that is not a folder",
+        ),
+    ] {
+        for mode in ["create", "replace"] {
+            let ran = run(&place, &source(&sim, 1, 1), &sink(kind, path, mode));
+            ran.ended(6).says(says).says("hint: ");
+        }
+    }
+    assert_eq!(sim.requests().len(), 0);
+    assert_eq!(place.read("folder/notes.txt"), "mine");
+}
+
+#[test]
+fn a_table_of_another_shape_is_refused_before_any_request() {
+    let sim = started(sim(data()));
+    let place = Place::new();
+    let connection = open(&place.path("out.db"), Access::ReadWrite).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE Events (event_name VARCHAR, n INTEGER); CREATE VIEW v AS SELECT 1",
+        )
+        .unwrap();
+    drop(connection);
+    for mode in ["append", "replace_window"] {
+        // Names in DuckDB are the same in upper and lower case.
+        run(&place, &source(&sim, 1, 1), &sink("duckdb", "out.db", mode)).ended(6);
+    }
+    run(&place, &source(&sim, 1, 1), DUCKDB)
+        .ended(6)
+        .says("already exists");
+    let view = format!("{DUCKDB}table = \"v\"\nmode = \"replace\"\n");
+    run(&place, &source(&sim, 1, 1), &view)
+        .ended(6)
+        .says("it is a view");
+    assert_eq!(sim.requests().len(), 0);
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_old_table_is_intact() {
+    let sim = started(sim(Data::generated_between(
+        date(2024, 1, 1),
+        date(2024, 1, 3),
+        30_000,
+        0,
+        7,
+    )));
+    let place = Place::new();
+    std::fs::create_dir(place.path("small")).unwrap();
+    // A file system of 6 MB, in a namespace of its own, holds one day only.
+    let first = sink("duckdb", "small/out.db", "create");
+    let second = sink("duckdb", "small/out.db", "replace");
+    place.write("first.toml", &pipeline(&[&source(&sim, 1, 1), &first]));
+    place.write("second.toml", &pipeline(&[&source(&sim, 1, 3), &second]));
+    let binary = env!("CARGO_BIN_EXE_mixflow");
+    let script = format!(
+        "mount -t tmpfs -o size=9m tmpfs small || exit 99
+         {binary} run -q first.toml || exit 98
+         {binary} query --db small/out.db 'SELECT count(*) FROM events'
+         {binary} run second.toml
+         echo code $?
+         {binary} query --db small/out.db 'SELECT count(*) FROM events'"
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
+        .envs(
+            place
+                .command(&[])
+                .get_envs()
+                .filter_map(|(k, v)| Some((k, v?))),
+        )
+        .current_dir(place.path(""))
+        .output();
+    let output = match output {
+        Ok(output) if output.status.code() != Some(99) && output.status.code() != Some(1) => output,
+        other => {
+            eprintln!("skipped: no small file system can be mounted here: {other:?}");
+            return;
+        }
+    };
+    let ran = Ran::of(output);
+    let said = ran.stdout_lossy();
+    eprintln!("{said}\n{}", ran.stderr);
+    assert!(said.contains("code 1"), "{said}\n{}", ran.stderr);
+    let rows = expected_events(&sim, &days(1, 1)).len().to_string();
+    assert_eq!(said.matches(&rows).count(), 2, "{said}");
+    ran.says("hint: free some disk space; what was there before is unchanged");
+}
+
+#[test]
+fn the_default_path_is_named_after_the_project() {
+    let sim = started(sim(data()));
+    let place = Place::new();
+    run(&place, &source(&sim, 1, 1), "[sink]\ntype = \"duckdb\"\n")
+        .ended(0)
+        .says(".mixpanel_data/12345.db");
+    let count = place.sql(".mixpanel_data/12345.db", "SELECT count(*) FROM events");
+    assert_eq!(
+        count,
+        [[expected_events(&sim, &days(1, 1)).len().to_string()]]
+    );
+}

@@ -1,0 +1,19 @@
+//! The real binary against the simulator.
+//!
+//! One test binary, because each one links DuckDB.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(unreachable_pub, reason = "nothing outside uses a test")]
+
+mod commands;
+mod config;
+mod destinations;
+mod duckdb;
+mod failures;
+mod interrupts;
+mod normalising;
+mod pipelines;
+mod retries;
+mod rows;
+mod sample;
+mod support;

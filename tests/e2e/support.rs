@@ -1,0 +1,216 @@
+//! A folder, a simulator, and the binary run in between.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use mixflow_tests::sim::{Builder, Data, Simulator};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const SECRET: &str = "sim-secret-7f3a";
+
+/// A place to run mixflow in: an empty folder that is also the home.
+pub struct Place {
+    folder: TempDir,
+}
+
+/// How a run of the binary ended.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> &Place {
+        std::fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Names of everything here but what mixflow keeps for itself.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.ends_with(".toml") && name != "state" && name != "report.json")
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Prepares the binary with nothing of the environment but what is here.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixflow"));
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("MIXFLOW_STATE_DIR", self.path("state"))
+            .env("SIM_SECRET", SECRET)
+            .stdin(Stdio::null());
+        // Where tests are run with instrumentation.
+        for name in ["LLVM_PROFILE_FILE", "LD_LIBRARY_PATH"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+
+    pub fn mixflow(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    /// Runs a pipeline text and returns how it ended, with its report.
+    pub fn run(&self, pipeline: &str) -> (Ran, Value) {
+        self.run_with(pipeline, &[])
+    }
+
+    pub fn run_with(&self, pipeline: &str, more: &[&str]) -> (Ran, Value) {
+        self.write("test.toml", pipeline);
+        let mut args = vec!["run", "test.toml", "--report", "report.json"];
+        args.extend(more);
+        let ran = self.mixflow(&args);
+        let report = match std::fs::read(self.path("report.json")) {
+            Ok(json) => serde_json::from_slice(&json).unwrap(),
+            Err(_) => Value::Null,
+        };
+        (ran, report)
+    }
+
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Asks a database here; every value as JSON would show it.
+    pub fn sql(&self, db: &str, sql: &str) -> Vec<Vec<String>> {
+        super::rows::texts(&mixflow_sink_duckdb::query(&self.path(db), sql).unwrap())
+    }
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Ran {
+        let ran = Ran {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        // Whatever happens, the secret is not told.
+        assert!(!ran.stderr.contains(SECRET), "{}", ran.stderr);
+        assert!(!ran.stdout_lossy().contains(SECRET));
+        ran
+    }
+
+    pub fn stdout_lossy(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Panics with everything that was said unless the run ended so.
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Ran {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stderr:\n{}\nstdout:\n{}",
+            self.stderr,
+            self.stdout_lossy()
+        );
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, text: &str) -> Ran {
+        assert!(
+            self.stderr.contains(text),
+            "no `{text}` in:\n{}",
+            self.stderr
+        );
+        self
+    }
+}
+
+/// A simulator that wants our credentials.
+pub fn sim(data: Data) -> Builder {
+    Simulator::builder()
+        .data(data)
+        .credentials("sim", SECRET)
+        .project_id("12345")
+}
+
+pub fn started(builder: Builder) -> Simulator {
+    builder.start().unwrap()
+}
+
+/// The keys that every Mixpanel source of these tests has: no waits between
+/// requests that only the real Mixpanel needs.
+fn mixpanel(sim: &Simulator, kind: &str, more: &str) -> String {
+    format!(
+        r#"[source]
+type = "{kind}"
+project_id = 12345
+auth = {{ username = "sim", secret = {{ env = "SIM_SECRET" }} }}
+base_url = "{}"
+limits = {{ per_second = 10000, per_hour = 10000 }}
+{more}
+"#,
+        sim.base_url()
+    )
+}
+
+/// A source of the sample's days, with further keys, some of which may be
+/// `retry.…`.
+pub fn events(sim: &Simulator, more: &str) -> String {
+    let quick = if more.contains("retry") {
+        ""
+    } else {
+        "retry = { base_delay = \"1ms\", max_delay = \"5ms\" }\n"
+    };
+    let days = if more.contains("from =") {
+        ""
+    } else {
+        "from = \"2024-01-01\"\nto = \"2024-01-14\"\n"
+    };
+    mixpanel(sim, "mixpanel_events", &format!("{quick}{days}{more}"))
+}
+
+pub fn profiles(sim: &Simulator, more: &str) -> String {
+    let quick = if more.contains("retry") {
+        ""
+    } else {
+        "retry = { base_delay = \"1ms\", max_delay = \"5ms\" }\n"
+    };
+    mixpanel(sim, "mixpanel_profiles", &format!("{quick}{more}"))
+}
+
+pub const STDOUT: &str = "[sink]\ntype = \"jsonl\"\n";
+
+pub const DUCKDB: &str = "[sink]\ntype = \"duckdb\"\npath = \"out.db\"\n";
+
+/// `[run]` with a number of workers.
+pub fn workers(n: usize) -> String {
+    format!("[run]\nworkers = {n}\n")
+}
+
+/// Puts parts of a pipeline together.
+pub fn pipeline(parts: &[&str]) -> String {
+    parts.join("\n")
+}
