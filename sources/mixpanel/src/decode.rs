@@ -473,3 +473,7 @@ impl Scanner<'_> {
         scanner.value().is_ok() && scanner.end().is_ok()
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -52,7 +52,7 @@ fn to_utc(micros: i64, zone: &TimeZone) -> Option<i64> {
     Some(instant.as_microsecond())
 }
 
-/// Returns `text` × 10^`power`, what is below that cut off.
+/// Returns `text` × 10^`power`, rounded: senders write 0.123 as 0.12299999.
 fn scaled(text: &str, power: usize) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -72,6 +72,7 @@ fn scaled(text: &str, power: usize) -> Option<i128> {
         let digit = fraction.next().map_or(0, |byte| byte - b'0');
         value = value * 10 + i128::from(digit);
     }
+    value += i128::from(fraction.next().is_some_and(|digit| digit >= b'5'));
     Some(if negative { -value } else { value })
 }
 
@@ -140,6 +141,7 @@ mod tests {
             SECONDS.read("1705276123.456789"),
             Some(1_705_276_123_456_789)
         );
+        assert_eq!(SECONDS.read("0.12299999"), Some(123_000));
         assert_eq!(SECONDS.read("-1.5"), Some(-1_500_000));
         assert_eq!(SECONDS.read("1.7e9"), Some(1_700_000_000_000_000));
         assert_eq!(SECONDS.read("0"), Some(0));

@@ -89,6 +89,7 @@ pub(super) fn text_of(raw: &str) -> String {
 /// counts milliseconds and not seconds.
 pub(super) fn micros(raw: &str, time_in_ms: bool) -> Option<i64> {
     let text = string(raw).unwrap_or_else(|| raw.to_owned());
+    let text = text.trim();
     let scale = if time_in_ms { 1_000 } else { 1_000_000 };
     if let Ok(whole) = text.parse::<i64>() {
         return whole.checked_mul(scale);
