@@ -3,6 +3,7 @@
 //! One test binary, because each one links DuckDB.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::print_stderr, reason = "a failed test shows what was said")]
 #![allow(unreachable_pub, reason = "nothing outside uses a test")]
 
 mod commands;

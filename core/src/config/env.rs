@@ -8,7 +8,9 @@ use std::sync::Arc;
 /// A value rather than a global, so that core never reads the process's own
 /// environment and tests need not change it.
 #[derive(Clone)]
-pub struct Env(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Env(Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Env {
     /// Creates an environment that asks `lookup`.

@@ -212,7 +212,7 @@ impl Dispatcher<'_, '_> {
         };
         let txn = self.txn.as_mut().expect("`announce` has begun it");
         let written = contained("the sink", || txn.write(&batch));
-        self.from_sink(written)?;
+        self.judged(written)?;
         self.rows += rows;
         self.slots[id.index()].rows += rows;
         self.tell_progress();
@@ -266,7 +266,7 @@ impl Dispatcher<'_, '_> {
             slot.announced = true;
             let txn = self.txn.as_mut().expect("it has begun");
             let announced = contained("the sink", || txn.partition(&slot.info));
-            self.from_sink(announced)?;
+            self.judged(announced)?;
         }
         Ok(())
     }
@@ -276,13 +276,13 @@ impl Dispatcher<'_, '_> {
             let pipeline = self.pipeline;
             let cx = self.txn_cx;
             let begun = contained("the sink", || pipeline.sink.begin(cx));
-            self.txn = Some(self.from_sink(begun)?);
+            self.txn = Some(self.judged(begun)?);
         }
         Ok(())
     }
 
     /// Notes whether the sink did what it was asked to.
-    fn from_sink<T>(&mut self, result: Result<T>) -> Result<T> {
+    fn judged<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
             self.sink_state = match error.kind() {
                 ErrorKind::Panic => SinkState::Panicked,
@@ -334,7 +334,7 @@ impl Dispatcher<'_, '_> {
         };
         self.commit_tried = true;
         let committed = contained("the sink", || txn.commit(&outcome));
-        let CommitSummary { rows, warnings, .. } = self.from_sink(committed)?;
+        let CommitSummary { rows, warnings, .. } = self.judged(committed)?;
         for warning in warnings {
             self.warn(warning);
         }

@@ -281,7 +281,7 @@ fn execute(dispatcher: &mut Dispatcher<'_, '_>, guard: crate::cancel::CancelGuar
     let outcome = dispatcher.dispatch(plan, &mut crew);
     // The guard first: it wakes every worker, so that none waits for a
     // dispatcher that no longer listens.
-    let ending = match outcome {
+    match outcome {
         Ok(()) => {
             drop(crew);
             let ending = dispatcher.finish();
@@ -294,8 +294,7 @@ fn execute(dispatcher: &mut Dispatcher<'_, '_>, guard: crate::cancel::CancelGuar
             crew.disband();
             ending
         }
-    };
-    ending
+    }
 }
 
 /// Everything that must be right before the first rows are asked for.

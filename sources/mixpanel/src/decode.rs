@@ -168,10 +168,9 @@ fn scan_event(text: &str, runs: &mut Vec<(usize, usize)>) -> Result<EventParts, 
                 true
             })?;
         } else {
-            let value = scanner.value()?;
+            scanner.value()?;
             if key.is(text, "properties") {
                 parts.has_properties = false;
-                drop(value);
             }
         }
     }

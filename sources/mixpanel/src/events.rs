@@ -374,7 +374,7 @@ impl Partition for EventWindow {
             ))),
             Delivery::Verified => {
                 let body = self.fetch(cx)?;
-                let reader = body.into_reader().map_err(|error| spool_error(error))?;
+                let reader = body.into_reader().map_err(spool_error)?;
                 Ok(Box::new(BodyRows {
                     lines: Lines::new(reader),
                     decoder,

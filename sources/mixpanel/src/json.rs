@@ -380,8 +380,8 @@ fn plain_prefix(bytes: &[u8]) -> usize {
     let mut at = 0;
     for chunk in bytes.chunks_exact(8) {
         let word = u64::from_le_bytes(chunk.try_into().expect("chunks are 8 bytes"));
-        let quote = zero_in(word ^ ONES * u64::from(b'"'));
-        let backslash = zero_in(word ^ ONES * u64::from(b'\\'));
+        let quote = zero_in(word ^ (ONES * u64::from(b'"')));
+        let backslash = zero_in(word ^ (ONES * u64::from(b'\\')));
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
         let found = quote | backslash | control;
         if found != 0 {

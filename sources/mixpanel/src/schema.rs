@@ -101,6 +101,7 @@ pub(crate) struct Rows {
     bytes: usize,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a decoder has one of these")]
 enum Columns {
     Events {
         event_name: StringBuilder,
