@@ -1,4 +1,4 @@
-# Everything that a fresh machine needs: Rust, a C compiler, python3 with pip.
+# With Rust (https://rustup.rs) on the machine:
 #
 #   make demo    runs pipelines/demo.toml and shows a query on the result
 #   make test    passes the tests
@@ -6,19 +6,19 @@
 # Both link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
 # Where there is none for the platform, DuckDB is compiled (an hour of CPU).
 
-.PHONY: demo test setup lint sim bench
+.PHONY: demo test setup lint doctest
 
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
 
 demo: setup
-	cargo build $(FEATURES) -p mixflow
 	cargo run -q $(FEATURES) -p mixflow -- run pipelines/demo.toml
 	cargo run -q $(FEATURES) -p mixflow -- query --db demo.db "\
 	    SELECT event_name, count(*) AS events, count(DISTINCT distinct_id) AS users, \
 	           min(event_time) AS first, max(event_time) AS last \
 	    FROM events GROUP BY event_name ORDER BY events DESC"
 
+# nextest, where it is installed, runs every test in a process of its own.
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --workspace $(FEATURES); \
@@ -30,3 +30,6 @@ setup:
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
+
+doctest: setup
+	cargo test --workspace --doc $(FEATURES)

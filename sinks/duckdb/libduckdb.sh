@@ -25,10 +25,20 @@ if [ "$(uname -sm)" != "Linux x86_64" ] || ! ldd --version 2>&1 | grep -qiE 'gli
     echo "libduckdb.sh: no prebuilt DuckDB for $(uname -sm); DuckDB is compiled instead" >&2
     exit 3
 fi
-for tool in python3 cc nm strings; do
-    command -v "$tool" >/dev/null || { echo "libduckdb.sh: $tool is needed (Debian: apt-get install build-essential python3 python3-pip)" >&2; exit 1; }
-done
-python3 -m pip --version >/dev/null || { echo "libduckdb.sh: pip is needed (Debian: apt-get install python3-pip)" >&2; exit 1; }
+
+missing=()
+command -v cc >/dev/null || missing+=(build-essential)
+{ command -v nm && command -v strings; } >/dev/null || missing+=(binutils)
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip)
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "libduckdb.sh: this needs a C compiler, binutils and Python with pip; on Debian: sudo apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "libduckdb.sh: installing ${missing[*]}" >&2
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+fi
 
 echo "libduckdb.sh: getting DuckDB $version from PyPI" >&2
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT

@@ -124,7 +124,7 @@ impl DuckdbSink {
             DuckdbMode::Create if exists => {
                 return Err(already_exists(
                     &place,
-                    "drop it first (`DROP TABLE` in DuckDB), choose another name, or set `mode` to `append`, `replace` or `replace_window`",
+                    "drop it first (`DROP TABLE` in DuckDB), choose another name, or set `mode` to `append`, `replace` or `replace_window` (`fetch` has `--append`, `--replace` and `--replace-window`)",
                 ));
             }
             DuckdbMode::Append if exists => {
