@@ -57,6 +57,13 @@ pub struct OptionDoc {
     pub about: &'static str,
 }
 
+impl OptionDoc {
+    /// Describes the option `name`: what may be written there, and what it does.
+    pub const fn new(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
+        OptionDoc { name, value, about }
+    }
+}
+
 /// What a component is called and takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComponentDoc {

@@ -2,10 +2,26 @@
 
 use arrow::datatypes::{Schema, SchemaRef};
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use crate::batch::{Batch, PartitionId};
 use crate::error::{Error, Result};
 use crate::source::{Extent, SourceInfo};
+
+/// What happens to what is at the destination already: `mode` in TOML.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// It is an error, before any request.
+    #[default]
+    Create,
+    /// Rows are added.
+    Append,
+    /// All of it is swapped at commit.
+    Replace,
+    /// The days that were fetched are replaced at commit.
+    ReplaceWindow,
+}
 
 /// A destination.
 ///

@@ -28,7 +28,7 @@ fi
 
 missing=()
 command -v cc >/dev/null || missing+=(build-essential)
-{ command -v nm && command -v strings; } >/dev/null || missing+=(binutils)
+command -v nm >/dev/null || missing+=(binutils)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip)
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -47,7 +47,7 @@ python3 -m pip -q --disable-pip-version-check download --no-deps --only-binary :
     -d "$work" "duckdb==$version" >&2
 python3 -m zipfile -e "$work"/duckdb-*.whl "$work/wheel"
 module=$(ls "$work"/wheel/_duckdb*.so)
-if ! strings -a "$module" | grep -qx "$source_id"; then
+if ! grep -qaF "$source_id" "$module"; then
     echo "libduckdb.sh: the wheel duckdb==$version is not the DuckDB that libduckdb-sys pins ($source_id)" >&2
     exit 1
 fi

@@ -14,27 +14,23 @@ pub mod store;
 mod txn;
 
 pub use query::query;
-pub use sink::{DuckdbMode, DuckdbOptions, DuckdbSink, default_path};
+pub use sink::{DuckdbOptions, DuckdbSink, default_path};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;
-
-const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
-    OptionDoc { name, value, about }
-}
 
 /// What `mixflow components` shows of the sink.
 pub const DOC: ComponentDoc = ComponentDoc {
     name: "duckdb",
     about: "a table in a DuckDB file",
     options: &[
-        option(
+        OptionDoc::new(
             "path",
             "file, default ~/.mixpanel_data/{project_id}.db",
             "the database",
         ),
-        option("table", "name, default events or profiles", "the table"),
-        option(
+        OptionDoc::new("table", "name, default events or profiles", "the table"),
+        OptionDoc::new(
             "mode",
             "create | append | replace | replace_window, default create",
             "what happens to a table that is there",

@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use mixflow_core::config::Invalid;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
-    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, already_exists,
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
 };
 use mixflow_core::staged::check_folder;
 use mixflow_core::{Error, ErrorKind, Result};
@@ -26,22 +26,7 @@ pub struct DuckdbOptions {
     /// The table; named after the data if not given.
     pub table: Option<String>,
     /// What happens to a table that is there.
-    pub mode: Option<DuckdbMode>,
-}
-
-/// What happens to a table that is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DuckdbMode {
-    /// It is an error.
-    #[default]
-    Create,
-    /// Rows are added.
-    Append,
-    /// The whole table is swapped at commit.
-    Replace,
-    /// The days that were fetched are deleted and written anew.
-    ReplaceWindow,
+    pub mode: Option<WriteMode>,
 }
 
 /// Writes rows into a table of a DuckDB file, in one transaction.
@@ -50,7 +35,7 @@ pub struct DuckdbSink {
     pub(crate) path: PathBuf,
     /// Whether the path is the default one, whose folder is ours to make.
     pub(crate) default_path: bool,
-    pub(crate) mode: DuckdbMode,
+    pub(crate) mode: WriteMode,
     table: Option<String>,
     /// The name once it is known: given, or after what the source reads.
     named: OnceCell<String>,
@@ -121,21 +106,21 @@ impl DuckdbSink {
         }
         let exists = found == Found::Table;
         Ok(match self.mode {
-            DuckdbMode::Create if exists => {
+            WriteMode::Create if exists => {
                 return Err(already_exists(
                     &place,
                     "drop it first (`DROP TABLE` in DuckDB), choose another name, or set `mode` to `append`, `replace` or `replace_window` (`fetch` has `--append`, `--replace` and `--replace-window`)",
                 ));
             }
-            DuckdbMode::Append if exists => {
+            WriteMode::Append if exists => {
                 check_fits(connection, table, &cx.schema)?;
                 format!("adds to {place}")
             }
-            DuckdbMode::ReplaceWindow if exists => {
+            WriteMode::ReplaceWindow if exists => {
                 check_fits(connection, table, &cx.schema)?;
                 format!("replaces the fetched days of {place}")
             }
-            DuckdbMode::Replace if exists => format!("replaces {place}"),
+            WriteMode::Replace if exists => format!("replaces {place}"),
             _ => format!("creates {place}"),
         })
     }
@@ -164,7 +149,7 @@ impl Sink for DuckdbSink {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             transactional: true,
-            replaces_days: self.mode == DuckdbMode::ReplaceWindow,
+            replaces_days: self.mode == WriteMode::ReplaceWindow,
             records: RecordFormat::Normalized,
         }
     }
@@ -185,7 +170,7 @@ impl Sink for DuckdbSink {
         for field in schema.fields() {
             sql_type(field)?;
         }
-        if self.mode == DuckdbMode::ReplaceWindow && schema.index_of("event_time").is_err() {
+        if self.mode == WriteMode::ReplaceWindow && schema.index_of("event_time").is_err() {
             return Err(Error::new(
                 ErrorKind::Config,
                 "`replace_window` needs the column `event_time`",

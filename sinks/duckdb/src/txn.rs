@@ -9,13 +9,15 @@ use arrow::record_batch::RecordBatch;
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params};
 use mixflow_core::batch::{Batch, is_json};
-use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+use mixflow_core::sink::{
+    CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, WriteMode,
+};
 use mixflow_core::source::Extent;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{definition, quoted};
 use crate::metadata;
-use crate::sink::{DuckdbMode, DuckdbSink};
+use crate::sink::DuckdbSink;
 use crate::store::{Access, failed, open};
 
 /// A transaction on a table. Dropping it rolls back.
@@ -26,7 +28,7 @@ pub(crate) struct DuckdbTxn {
     /// Whether this transaction made the file, and takes it away on abort.
     made_file: bool,
     table: String,
-    mode: DuckdbMode,
+    mode: WriteMode,
     cx: TxnContext,
     /// The last row that was there before, for `replace_window`.
     last_old_row: Option<i64>,
@@ -80,16 +82,16 @@ impl DuckdbTxn {
         let table = quoted(&self.table);
         let columns = definition(&self.cx.schema)?;
         let create = match self.mode {
-            DuckdbMode::Create => format!("CREATE TABLE {table} {columns}"),
-            DuckdbMode::Replace => format!("CREATE OR REPLACE TABLE {table} {columns}"),
-            DuckdbMode::Append | DuckdbMode::ReplaceWindow => {
+            WriteMode::Create => format!("CREATE TABLE {table} {columns}"),
+            WriteMode::Replace => format!("CREATE OR REPLACE TABLE {table} {columns}"),
+            WriteMode::Append | WriteMode::ReplaceWindow => {
                 format!("CREATE TABLE IF NOT EXISTS {table} {columns}")
             }
         };
         self.connection()
             .execute_batch(&create)
             .map_err(failed(&what))?;
-        if self.mode == DuckdbMode::ReplaceWindow {
+        if self.mode == WriteMode::ReplaceWindow {
             self.last_old_row = self
                 .connection()
                 .query_row(&format!("SELECT max(rowid) FROM {table}"), [], |row| {
@@ -171,7 +173,7 @@ fn remove(path: &Path) -> Result<()> {
 
 impl SinkTxn for DuckdbTxn {
     fn partition(&mut self, info: &PartitionInfo) -> Result<()> {
-        if self.mode == DuckdbMode::ReplaceWindow {
+        if self.mode == WriteMode::ReplaceWindow {
             self.delete_days(info)?;
         }
         self.announced.push(info.clone());
@@ -206,7 +208,7 @@ impl SinkTxn for DuckdbTxn {
                 cx: &self.cx,
                 outcome,
                 done: &self.announced,
-                fresh: matches!(self.mode, DuckdbMode::Create | DuckdbMode::Replace),
+                fresh: matches!(self.mode, WriteMode::Create | WriteMode::Replace),
             },
         )?;
         self.connection()

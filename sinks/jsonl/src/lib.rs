@@ -10,27 +10,23 @@ mod encode;
 mod sink;
 mod txn;
 
-pub use sink::{JsonlFormat, JsonlMode, JsonlOptions, JsonlSink};
+pub use sink::{JsonlFormat, JsonlOptions, JsonlSink};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;
-
-const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
-    OptionDoc { name, value, about }
-}
 
 /// What `mixflow components` shows of the sink.
 pub const DOC: ComponentDoc = ComponentDoc {
     name: "jsonl",
     about: "JSON Lines on standard output or in a file",
     options: &[
-        option("path", "file, default standard output", "where to write"),
-        option(
+        OptionDoc::new("path", "file, default standard output", "where to write"),
+        OptionDoc::new(
             "format",
             "normalized | raw, default normalized",
             "our columns, or the records as Mixpanel sent them",
         ),
-        option(
+        OptionDoc::new(
             "mode",
             "create | append | replace, default create",
             "what happens to a file that is there",

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use arrow::datatypes::Schema;
 use mixflow_core::Result;
 use mixflow_core::config::Invalid;
-use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext};
+use mixflow_core::sink::{
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
+};
 use mixflow_core::staged::{FileMode, StagedFile};
 use serde::Deserialize;
 
@@ -21,7 +23,7 @@ pub struct JsonlOptions {
     /// The form of the records.
     pub format: Option<JsonlFormat>,
     /// What happens to a file that is there.
-    pub mode: Option<JsonlMode>,
+    pub mode: Option<WriteMode>,
 }
 
 /// The form of the records.
@@ -35,21 +37,6 @@ pub enum JsonlFormat {
     Raw,
 }
 
-/// What happens to a file that is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JsonlMode {
-    /// It is an error.
-    #[default]
-    Create,
-    /// Lines are added.
-    Append,
-    /// The file is swapped at commit.
-    Replace,
-    /// Refused: lines of one day cannot be found again in a file.
-    ReplaceWindow,
-}
-
 /// Writes rows as lines of JSON.
 #[derive(Debug)]
 pub struct JsonlSink {
@@ -61,10 +48,10 @@ impl JsonlSink {
     /// Checks the options. Makes no I/O.
     pub fn new(options: JsonlOptions) -> Result<JsonlSink, Vec<Invalid>> {
         let mode = match options.mode.unwrap_or_default() {
-            JsonlMode::Create => FileMode::Create,
-            JsonlMode::Append => FileMode::Append,
-            JsonlMode::Replace => FileMode::Replace,
-            JsonlMode::ReplaceWindow => {
+            WriteMode::Create => FileMode::Create,
+            WriteMode::Append => FileMode::Append,
+            WriteMode::Replace => FileMode::Replace,
+            WriteMode::ReplaceWindow => {
                 return Err(vec![Invalid::new(
                     "mode",
                     "a JSONL file has no days that could be replaced; `duckdb`, and `parquet` with `partition_by = \"date\"`, have",

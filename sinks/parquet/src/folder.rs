@@ -10,14 +10,16 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use jiff::civil::Date;
 use jiff::{Span, Timestamp};
 use mixflow_core::batch::Batch;
-use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+use mixflow_core::sink::{
+    CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, WriteMode,
+};
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{cannot, folder_of, sync_folder};
 use mixflow_core::{Error, ErrorKind, Result};
 use parquet::file::properties::WriterProperties;
 use tempfile::TempDir;
 
-use crate::sink::{DAY_COLUMN, ParquetMode};
+use crate::sink::DAY_COLUMN;
 use crate::swap::swap;
 use crate::tree;
 use crate::writer::Writer;
@@ -33,7 +35,7 @@ const DAY_US: i64 = 86_400_000_000;
 /// A folder that is built beside its target and swapped at commit.
 pub(crate) struct FolderTxn {
     path: PathBuf,
-    mode: ParquetMode,
+    mode: WriteMode,
     by_day: bool,
     schema: SchemaRef,
     properties: WriterProperties,
@@ -58,7 +60,7 @@ struct Open {
 impl FolderTxn {
     pub(crate) fn begin(
         path: &Path,
-        mode: ParquetMode,
+        mode: WriteMode,
         by_day: bool,
         cx: &TxnContext,
         properties: WriterProperties,
@@ -160,9 +162,9 @@ impl FolderTxn {
     /// Whether a file that is there stays.
     fn stays(&self, found: &tree::Found) -> bool {
         match self.mode {
-            ParquetMode::Create | ParquetMode::Append => true,
-            ParquetMode::Replace => false,
-            ParquetMode::ReplaceWindow => {
+            WriteMode::Create | WriteMode::Append => true,
+            WriteMode::Replace => false,
+            WriteMode::ReplaceWindow => {
                 let day = found
                     .day
                     .as_deref()
@@ -218,7 +220,7 @@ impl FolderTxn {
 
 impl SinkTxn for FolderTxn {
     fn partition(&mut self, info: &PartitionInfo) -> Result<()> {
-        if self.mode != ParquetMode::ReplaceWindow {
+        if self.mode != WriteMode::ReplaceWindow {
             return Ok(());
         }
         let Extent::Days(days) = info.extent else {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use mixflow_core::batch::{PartitionId, json_field};
-use mixflow_core::sink::Sink;
+use mixflow_core::sink::{Sink, WriteMode};
 use mixflow_core::source::{DayRange, SourceInfo};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -75,7 +75,7 @@ impl Place {
         Place { folder, path }
     }
 
-    fn sink(&self, mode: ParquetMode) -> ParquetSink {
+    fn sink(&self, mode: WriteMode) -> ParquetSink {
         ParquetSink::new(ParquetOptions {
             path: self.path.clone(),
             mode: Some(mode),
@@ -85,7 +85,7 @@ impl Place {
         .expect("the options are fine")
     }
 
-    fn run(&self, run_id: &str, mode: ParquetMode, info: &PartitionInfo, hours: &[i64]) -> u64 {
+    fn run(&self, run_id: &str, mode: WriteMode, info: &PartitionInfo, hours: &[i64]) -> u64 {
         let sink = self.sink(mode);
         let mut txn = sink.begin(&context(run_id)).expect("begins");
         txn.partition(info).expect("is announced");
@@ -145,12 +145,7 @@ fn file(name: &str, hours: &[i64]) -> (String, Vec<i64>) {
 #[test]
 fn rows_go_to_the_folder_of_their_utc_day_in_order() {
     let place = Place::new();
-    let rows = place.run(
-        "r",
-        ParquetMode::Create,
-        &days(0, 2),
-        &[23, 24, 1, -1, 25, 0],
-    );
+    let rows = place.run("r", WriteMode::Create, &days(0, 2), &[23, 24, 1, -1, 25, 0]);
     assert_eq!(rows, 6);
     // Parts are numbered as their files are begun, a batch of three at a time.
     assert_eq!(
@@ -167,8 +162,8 @@ fn rows_go_to_the_folder_of_their_utc_day_in_order() {
 #[test]
 fn append_keeps_what_was_there() {
     let place = Place::new();
-    place.run("a", ParquetMode::Append, &days(0, 1), &[1]);
-    place.run("b", ParquetMode::Append, &days(0, 1), &[2]);
+    place.run("a", WriteMode::Append, &days(0, 1), &[1]);
+    place.run("b", WriteMode::Append, &days(0, 1), &[2]);
     assert_eq!(
         place.read(),
         [
@@ -181,8 +176,8 @@ fn append_keeps_what_was_there() {
 #[test]
 fn replace_window_replaces_the_days_of_its_partitions_alone() {
     let place = Place::new();
-    place.run("a", ParquetMode::Create, &days(0, 3), &[1, 25, 49]);
-    place.run("b", ParquetMode::ReplaceWindow, &days(1, 2), &[26, 50]);
+    place.run("a", WriteMode::Create, &days(0, 3), &[1, 25, 49]);
+    place.run("b", WriteMode::ReplaceWindow, &days(1, 2), &[26, 50]);
     assert_eq!(
         place.read(),
         [
@@ -198,8 +193,8 @@ fn replace_window_replaces_the_days_of_its_partitions_alone() {
 #[test]
 fn a_day_without_rows_is_replaced_by_nothing() {
     let place = Place::new();
-    place.run("a", ParquetMode::Create, &days(0, 2), &[1, 25]);
-    place.run("b", ParquetMode::ReplaceWindow, &days(1, 2), &[]);
+    place.run("a", WriteMode::Create, &days(0, 2), &[1, 25]);
+    place.run("b", WriteMode::ReplaceWindow, &days(1, 2), &[]);
     assert_eq!(
         place.read(),
         [file("date=1970-01-01/part-a-0.parquet", &[1])]
@@ -209,8 +204,8 @@ fn a_day_without_rows_is_replaced_by_nothing() {
 #[test]
 fn replace_swaps_the_whole_folder() {
     let place = Place::new();
-    place.run("a", ParquetMode::Create, &days(0, 2), &[1, 25]);
-    place.run("b", ParquetMode::Replace, &days(0, 1), &[2]);
+    place.run("a", WriteMode::Create, &days(0, 2), &[1, 25]);
+    place.run("b", WriteMode::Replace, &days(0, 1), &[2]);
     assert_eq!(
         place.read(),
         [file("date=1970-01-01/part-b-0.parquet", &[2])]
@@ -221,7 +216,7 @@ fn replace_swaps_the_whole_folder() {
 #[test]
 fn a_run_without_rows_makes_a_table_without_rows() {
     let place = Place::new();
-    place.run("r", ParquetMode::Create, &days(1, 2), &[]);
+    place.run("r", WriteMode::Create, &days(1, 2), &[]);
     assert_eq!(
         place.read(),
         [file("date=1970-01-02/part-r-0.parquet", &[])]
@@ -231,10 +226,10 @@ fn a_run_without_rows_makes_a_table_without_rows() {
 #[test]
 fn an_abort_or_a_drop_leaves_everything_as_it_was() {
     let place = Place::new();
-    place.run("a", ParquetMode::Create, &days(0, 1), &[1]);
+    place.run("a", WriteMode::Create, &days(0, 1), &[1]);
     let before = place.read();
     for dropped in [false, true] {
-        let sink = place.sink(ParquetMode::Replace);
+        let sink = place.sink(WriteMode::Replace);
         let mut txn = sink.begin(&context("b")).expect("begins");
         txn.write(&batch(&[2])).expect("writes");
         if dropped {
@@ -250,12 +245,12 @@ fn an_abort_or_a_drop_leaves_everything_as_it_was() {
 #[test]
 fn a_folder_with_anything_else_in_it_is_refused() {
     let place = Place::new();
-    place.run("a", ParquetMode::Create, &days(0, 1), &[1]);
+    place.run("a", WriteMode::Create, &days(0, 1), &[1]);
     fs::write(place.path.join("thesis.txt"), "years of work").expect("written");
     for mode in [
-        ParquetMode::Append,
-        ParquetMode::Replace,
-        ParquetMode::ReplaceWindow,
+        WriteMode::Append,
+        WriteMode::Replace,
+        WriteMode::ReplaceWindow,
     ] {
         let sink = place.sink(mode);
         let error = sink.preview(&context("b")).expect_err("refused");
@@ -270,9 +265,9 @@ fn a_folder_with_anything_else_in_it_is_refused() {
 fn create_takes_an_empty_folder_and_no_other() {
     let place = Place::new();
     fs::create_dir(&place.path).expect("made");
-    place.run("a", ParquetMode::Create, &days(0, 1), &[1]);
+    place.run("a", WriteMode::Create, &days(0, 1), &[1]);
     let error = place
-        .sink(ParquetMode::Create)
+        .sink(WriteMode::Create)
         .preview(&context("b"))
         .expect_err("it is there");
     assert_eq!(error.kind(), ErrorKind::Destination);
@@ -283,7 +278,7 @@ fn more_days_than_open_files_are_written_in_several_parts() {
     let place = Place::new();
     let hours: Vec<i64> = (0..100).map(|day| day * 24).collect();
     let twice = [hours.clone(), hours].concat();
-    place.run("r", ParquetMode::Create, &days(0, 100), &twice);
+    place.run("r", WriteMode::Create, &days(0, 100), &twice);
     let mut read: Vec<i64> = place.read().into_iter().flat_map(|file| file.1).collect();
     read.sort_unstable();
     let mut expected = twice;
@@ -295,7 +290,7 @@ fn more_days_than_open_files_are_written_in_several_parts() {
 #[test]
 fn days_of_another_zone_cannot_be_replaced() {
     let place = Place::new();
-    let sink = place.sink(ParquetMode::ReplaceWindow);
+    let sink = place.sink(WriteMode::ReplaceWindow);
     let mut txn = sink.begin(&context("r")).expect("begins");
     let mut info = days(0, 1);
     info.extent = match info.extent {
@@ -316,7 +311,7 @@ fn a_link_to_the_folder_stays() {
     let real = place.folder.path().join("real");
     fs::create_dir(&real).expect("made");
     std::os::unix::fs::symlink(&real, &place.path).expect("linked");
-    place.run("r", ParquetMode::Replace, &days(0, 1), &[1]);
+    place.run("r", WriteMode::Replace, &days(0, 1), &[1]);
     assert!(place.path.is_symlink());
     assert_eq!(place.read().len(), 1);
 }

@@ -13,36 +13,32 @@ mod swap;
 mod tree;
 mod writer;
 
-pub use sink::{Compression, ParquetMode, ParquetOptions, ParquetSink, PartitionBy};
+pub use sink::{Compression, ParquetOptions, ParquetSink, PartitionBy};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;
-
-const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
-    OptionDoc { name, value, about }
-}
 
 /// What `mixflow components` shows of the sink.
 pub const DOC: ComponentDoc = ComponentDoc {
     name: "parquet",
     about: "a Parquet file, or a folder of them",
     options: &[
-        option(
+        OptionDoc::new(
             "path",
             "a file if it ends in .parquet, else a folder",
             "where to write",
         ),
-        option(
+        OptionDoc::new(
             "mode",
             "create | append | replace | replace_window, default create; a file takes create and replace",
             "what happens to what is there",
         ),
-        option(
+        OptionDoc::new(
             "compression",
             "zstd | snappy | none, default zstd",
             "how pages are compressed",
         ),
-        option(
+        OptionDoc::new(
             "partition_by",
             "date | none, default date for events in a folder",
             "a folder for each UTC day: date=2024-01-31/part-….parquet",

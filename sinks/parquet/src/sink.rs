@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use mixflow_core::config::Invalid;
 use mixflow_core::sink::{
-    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, already_exists,
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
 };
 use mixflow_core::staged::{FileMode, check_folder};
 use mixflow_core::{Error, ErrorKind, Result};
@@ -25,26 +25,11 @@ pub struct ParquetOptions {
     /// A file if it ends in `.parquet`, else a folder.
     pub path: PathBuf,
     /// What happens to what is there.
-    pub mode: Option<ParquetMode>,
+    pub mode: Option<WriteMode>,
     /// How pages are compressed.
     pub compression: Option<Compression>,
     /// Whether each day has a folder.
     pub partition_by: Option<PartitionBy>,
-}
-
-/// What happens to what is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ParquetMode {
-    /// It is an error.
-    #[default]
-    Create,
-    /// Files are added to the folder.
-    Append,
-    /// The file or the whole folder is swapped at commit.
-    Replace,
-    /// The folders of the days that were fetched are swapped at commit.
-    ReplaceWindow,
 }
 
 /// How pages are compressed.
@@ -82,7 +67,7 @@ pub struct ParquetSink {
 enum Layout {
     File(FileMode),
     Folder {
-        mode: ParquetMode,
+        mode: WriteMode,
         /// `None`: by day if the rows have one.
         by_day: Option<bool>,
     },
@@ -103,22 +88,22 @@ impl ParquetSink {
         let by_day = options.partition_by.map(|by| by == PartitionBy::Date);
         let layout = match mode {
             _ if !named_file || by_day == Some(true) => Layout::Folder { mode, by_day },
-            ParquetMode::Create => Layout::File(FileMode::Create),
-            ParquetMode::Replace => Layout::File(FileMode::Replace),
-            ParquetMode::Append => {
+            WriteMode::Create => Layout::File(FileMode::Create),
+            WriteMode::Replace => Layout::File(FileMode::Replace),
+            WriteMode::Append => {
                 return refuse(
                     "mode",
                     "a Parquet file cannot be added to; a folder can: leave `.parquet` out of the path",
                 );
             }
-            ParquetMode::ReplaceWindow => {
+            WriteMode::ReplaceWindow => {
                 return refuse(
                     "mode",
                     "days can be replaced in a folder only: leave `.parquet` out of the path, or set `partition_by = \"date\"`",
                 );
             }
         };
-        if mode == ParquetMode::ReplaceWindow && by_day == Some(false) {
+        if mode == WriteMode::ReplaceWindow && by_day == Some(false) {
             return refuse("mode", "`replace_window` needs `partition_by = \"date\"`");
         }
         Ok(ParquetSink {
@@ -129,7 +114,7 @@ impl ParquetSink {
     }
 
     /// Says what a run does to the folder, or why it cannot.
-    fn preview_folder(&self, mode: ParquetMode) -> Result<String> {
+    fn preview_folder(&self, mode: WriteMode) -> Result<String> {
         let shown = self.path.display();
         if !self.path.exists() {
             check_folder(&self.path)?;
@@ -137,15 +122,15 @@ impl ParquetSink {
         }
         let files = tree::list(&self.path)?.len();
         match mode {
-            ParquetMode::Create if files > 0 => Err(already_exists(
+            WriteMode::Create if files > 0 => Err(already_exists(
                 &format!("the folder `{shown}`"),
                 "move it away, choose another path, or set `mode` to `append`, `replace` or `replace_window`",
             )),
-            ParquetMode::Create | ParquetMode::Append => {
+            WriteMode::Create | WriteMode::Append => {
                 Ok(format!("adds files to the folder `{shown}`"))
             }
-            ParquetMode::Replace => Ok(format!("replaces the folder `{shown}`")),
-            ParquetMode::ReplaceWindow => {
+            WriteMode::Replace => Ok(format!("replaces the folder `{shown}`")),
+            WriteMode::ReplaceWindow => {
                 Ok(format!("replaces the fetched days in the folder `{shown}`"))
             }
         }
@@ -168,7 +153,7 @@ impl Sink for ParquetSink {
             replaces_days: matches!(
                 self.layout,
                 Layout::Folder {
-                    mode: ParquetMode::ReplaceWindow,
+                    mode: WriteMode::ReplaceWindow,
                     ..
                 }
             ),
@@ -184,7 +169,7 @@ impl Sink for ParquetSink {
         let needs_day = match self.layout {
             Layout::File(_) => false,
             Layout::Folder { mode, by_day } => {
-                by_day == Some(true) || mode == ParquetMode::ReplaceWindow
+                by_day == Some(true) || mode == WriteMode::ReplaceWindow
             }
         };
         if needs_day && !has_day(schema) {

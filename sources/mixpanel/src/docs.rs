@@ -2,36 +2,32 @@
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc};
 
-const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
-    OptionDoc { name, value, about }
-}
-
-const PROJECT: OptionDoc = option(
+const PROJECT: OptionDoc = OptionDoc::new(
     "project_id",
     "text or number",
     "the project; a service account needs it",
 );
-const REGION: OptionDoc = option(
+const REGION: OptionDoc = OptionDoc::new(
     "region",
     "us | eu | in, default us",
     "where the project's data is kept",
 );
-const AUTH: OptionDoc = option(
+const AUTH: OptionDoc = OptionDoc::new(
     "auth",
     "{ username, secret } | { project_secret } | { token }",
     "the credentials; a secret is { env }, { file }, { command } or plain text",
 );
-const BASE_URL: OptionDoc = option(
+const BASE_URL: OptionDoc = OptionDoc::new(
     "base_url",
     "URL",
     "replaces scheme and host of the endpoint",
 );
-const MAX_REJECTS: OptionDoc = option(
+const MAX_REJECTS: OptionDoc = OptionDoc::new(
     "max_rejects",
     "number, default 1000",
     "more records that cannot be read fail the run",
 );
-const RETRY: OptionDoc = option(
+const RETRY: OptionDoc = OptionDoc::new(
     "retry",
     "table",
     "max_attempts = 5, base_delay = 1s, max_delay = 60s, max_wait = 1h, connect_timeout = 10s, first_byte_timeout = 10m, idle_timeout = 2m",
@@ -45,39 +41,39 @@ pub(crate) const EVENTS: ComponentDoc = ComponentDoc {
         PROJECT,
         REGION,
         AUTH,
-        option(
+        OptionDoc::new(
             "from",
             "YYYY-MM-DD | today | yesterday | -7d",
             "the first day, inclusive",
         ),
-        option(
+        OptionDoc::new(
             "to",
             "YYYY-MM-DD | today | yesterday | -7d",
             "the last day, inclusive",
         ),
-        option(
+        OptionDoc::new(
             "lookback",
             "days such as 5d",
             "moves `from` back to catch late events",
         ),
-        option(
+        OptionDoc::new(
             "events",
             "list of names",
             "the events wanted; all if not given",
         ),
-        option("where", "expression", "what events must satisfy"),
-        option(
+        OptionDoc::new("where", "expression", "what events must satisfy"),
+        OptionDoc::new(
             "window_days",
             "number or auto, default auto",
             "the days of one request",
         ),
-        option("limit", "1 to 100000", "the most events; needs one window"),
-        option(
+        OptionDoc::new("limit", "1 to 100000", "the most events; needs one window"),
+        OptionDoc::new(
             "time_in_ms",
             "true | false",
             "asks for times in milliseconds",
         ),
-        option(
+        OptionDoc::new(
             "timezone",
             "zone, default UTC",
             "the zone of a project created before 2023",
@@ -85,7 +81,7 @@ pub(crate) const EVENTS: ComponentDoc = ComponentDoc {
         BASE_URL,
         MAX_REJECTS,
         RETRY,
-        option(
+        OptionDoc::new(
             "limits",
             "table",
             "per_second = 3, per_hour = 60, concurrent = 100",
@@ -101,39 +97,39 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
         PROJECT,
         REGION,
         AUTH,
-        option("where", "expression", "what profiles must satisfy"),
-        option("distinct_id", "text or number", "one profile"),
-        option(
+        OptionDoc::new("where", "expression", "what profiles must satisfy"),
+        OptionDoc::new("distinct_id", "text or number", "one profile"),
+        OptionDoc::new(
             "distinct_ids",
             "list",
             "some profiles; excludes distinct_id",
         ),
-        option(
+        OptionDoc::new(
             "group_id",
             "number",
             "group profiles: the id of the group key",
         ),
-        option(
+        OptionDoc::new(
             "output_properties",
             "list of names",
             "the properties wanted; all if not given",
         ),
-        option(
+        OptionDoc::new(
             "cohort_id",
             "number",
             "the members of a cohort; excludes behaviors",
         ),
-        option(
+        OptionDoc::new(
             "include_all_users",
             "true | false",
             "also members of the cohort without a profile",
         ),
-        option(
+        OptionDoc::new(
             "behaviors",
             "text or list",
             "an event selector; excludes cohort_id",
         ),
-        option(
+        OptionDoc::new(
             "as_of_timestamp",
             "Unix seconds",
             "when behaviors are evaluated",
@@ -141,7 +137,7 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
         BASE_URL,
         MAX_REJECTS,
         RETRY,
-        option(
+        OptionDoc::new(
             "limits",
             "table",
             "per_second = 3, per_hour = 60, concurrent = 5",

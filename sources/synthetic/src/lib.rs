@@ -14,32 +14,28 @@ use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::source::Source;
 
 const OPTIONS: &[OptionDoc] = &[
-    option("rows", "number, default 1000", "how many to make"),
-    option(
+    OptionDoc::new("rows", "number, default 1000", "how many to make"),
+    OptionDoc::new(
         "seed",
         "number, default 0",
         "the same seed gives the same rows",
     ),
-    option(
+    OptionDoc::new(
         "from",
         "YYYY-MM-DD | today | yesterday | -7d, default -6d",
         "the first day, inclusive",
     ),
-    option(
+    OptionDoc::new(
         "to",
         "YYYY-MM-DD | today | yesterday | -7d, default today",
         "the last day, inclusive",
     ),
-    option(
+    OptionDoc::new(
         "users",
         "number, default 1000",
         "how many people the events are about",
     ),
 ];
-
-const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionDoc {
-    OptionDoc { name, value, about }
-}
 
 const EVENTS: ComponentDoc = ComponentDoc {
     name: "synthetic_events",
