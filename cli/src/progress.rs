@@ -179,7 +179,7 @@ impl Observer for Reporter {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = BarStyle::with_template("{bar:24} {percent:>3} % {msg} {eta_precise}")
+    let style = BarStyle::with_template("{bar:14} {percent:>3} % {eta:>4} {wide_msg}")
         .expect("the template is a constant");
     bar.set_style(style.progress_chars("━╸ "));
     bar
