@@ -70,8 +70,19 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
-    fatal: bool,
+    severity: Severity,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// How much an error costs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Severity {
+    /// The partition that it happened in.
+    Partition,
+    /// The run.
+    Run,
+    /// The plan: the run may make another one.
+    Plan,
 }
 
 /// A result with this crate's [`Error`].
@@ -85,7 +96,7 @@ impl Error {
                 kind,
                 message: message.into(),
                 hint: None,
-                fatal: false,
+                severity: Severity::Partition,
                 source: None,
             }),
         }
@@ -128,17 +139,25 @@ impl Error {
 
     /// Marks the error as one that ends the run even under `on_failure = "keep"`.
     pub fn fatal(mut self) -> Error {
-        self.inner.fatal = true;
+        self.inner.severity = Severity::Run;
+        self
+    }
+
+    /// Marks the error as one that makes the whole plan void, such as a
+    /// snapshot that has expired. The engine makes a new plan once, if nothing
+    /// of the old one is visible.
+    pub fn voids_plan(mut self) -> Error {
+        self.inner.severity = Severity::Plan;
         self
     }
 
     /// Wraps this error as the cause of a new one of the same kind and hint.
     pub fn context(mut self, message: impl Into<String>) -> Error {
         let hint = self.inner.hint.take();
-        let (kind, fatal) = (self.inner.kind, self.inner.fatal);
+        let (kind, severity) = (self.inner.kind, self.inner.severity);
         let mut outer = Error::new(kind, message).with_source(self);
         outer.inner.hint = hint;
-        outer.inner.fatal = fatal;
+        outer.inner.severity = severity;
         outer
     }
 
@@ -149,7 +168,12 @@ impl Error {
 
     /// Returns whether the error ends the run under any failure policy.
     pub fn is_fatal(&self) -> bool {
-        self.inner.fatal || self.inner.kind == ErrorKind::Interrupted
+        self.inner.severity != Severity::Partition || self.inner.kind == ErrorKind::Interrupted
+    }
+
+    /// Returns whether the error makes the whole plan void.
+    pub fn is_plan_void(&self) -> bool {
+        self.inner.severity == Severity::Plan
     }
 
     /// Returns the message of this level.

@@ -81,6 +81,11 @@ impl Rejects {
         Ok(())
     }
 
+    /// Counts from nothing again, for a run that starts over.
+    pub(crate) fn start_over(&self) {
+        self.count.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn finish(&self) -> Result<Option<String>> {
         self.lock().finish()
     }

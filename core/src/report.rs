@@ -51,6 +51,8 @@ pub struct RunReport {
     pub duration_seconds: f64,
     /// When the run ended, RFC 3339.
     pub completed_at: String,
+    /// The waits for another try or for quota, in their order; the first 1,000.
+    pub waits: Vec<WaitReport>,
     /// Each partition of the plan, in its order.
     pub partitions: Vec<PartitionReport>,
     /// The labels of the partitions that are not in the destination.
@@ -84,6 +86,29 @@ pub enum Status {
     Stopped,
     /// Nothing was committed.
     Aborted,
+}
+
+/// A wait before a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WaitReport {
+    /// The label of the partition.
+    pub label: String,
+    /// What is waited for.
+    pub kind: WaitKind,
+    /// How long.
+    pub seconds: f64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitKind {
+    /// Another try, after one that did not do.
+    Retry,
+    /// A limit of the server's that is kept here.
+    Quota,
 }
 
 /// How a partition ended.

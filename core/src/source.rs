@@ -84,6 +84,8 @@ pub struct Outline {
     pub requests: Option<u64>,
     /// Requests that the server allows in an hour.
     pub requests_per_hour: Option<u32>,
+    /// Requests of the last hour, as far as they are known on this machine.
+    pub used_in_last_hour: Option<u64>,
     /// Requests that the server allows at once.
     pub max_workers: Option<NonZeroUsize>,
     /// Further facts, a sentence each.

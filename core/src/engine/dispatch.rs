@@ -14,7 +14,7 @@ use crate::batch::{Batch, PartitionId};
 use crate::context::{Notice, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::{Observer, Progress, RunEvent};
-use crate::report::PartitionStatus;
+use crate::report::{PartitionStatus, WaitKind, WaitReport};
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
 use crate::source::{Partition, Plan};
 
@@ -47,7 +47,7 @@ pub(super) struct Dispatcher<'r, 'o> {
     pub(super) started: Instant,
     pub(super) queue: Option<NonZeroUsize>,
     pub(super) slots: Vec<Slot>,
-    pub(super) warnings: Vec<String>,
+    pub(super) told: Told,
     pub(super) rows: u64,
     pub(super) done: usize,
     pub(super) expected_rows: Option<u64>,
@@ -58,6 +58,16 @@ pub(super) struct Dispatcher<'r, 'o> {
     pub(super) sink_state: SinkState,
     pub(super) commit_tried: bool,
 }
+
+/// What was told while the run went on, and is to be in its report.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) warnings: Vec<String>,
+    pub(super) waits: Vec<WaitReport>,
+}
+
+/// More waits than this are counted by `retries` only.
+const MOST_WAITS: usize = 1_000;
 
 /// What the sink has last done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -400,14 +410,38 @@ impl Dispatcher<'_, '_> {
     pub(super) fn warn(&mut self, warning: String) {
         self.observer
             .on_event(&RunEvent::Notice(&Notice::Warning(warning.clone())));
-        self.warnings.push(warning);
+        self.told.warnings.push(warning);
     }
 
     pub(super) fn drain_notices(&mut self) {
         while let Ok(notice) = self.notices.try_recv() {
-            match notice {
-                Notice::Warning(warning) => self.warn(warning),
-                other => self.observer.on_event(&RunEvent::Notice(&other)),
+            let kind = match &notice {
+                Notice::Warning(warning) => {
+                    self.warn(warning.clone());
+                    continue;
+                }
+                Notice::Retry { .. } => WaitKind::Retry,
+                Notice::Wait { .. } => WaitKind::Quota,
+            };
+            self.observer.on_event(&RunEvent::Notice(&notice));
+            if let Notice::Retry {
+                label,
+                wait,
+                reason,
+            }
+            | Notice::Wait {
+                label,
+                wait,
+                reason,
+            } = notice
+                && self.told.waits.len() < MOST_WAITS
+            {
+                self.told.waits.push(WaitReport {
+                    label,
+                    kind,
+                    seconds: wait.as_secs_f64(),
+                    reason,
+                });
             }
         }
     }

@@ -28,7 +28,7 @@ use crate::report::{PartitionReport, PartitionStatus, RunReport, Status};
 use crate::sink::{Preview, Residue, Sink, TxnContext};
 use crate::source::{Plan, Source};
 use crate::transform::Transform;
-use dispatch::{Dispatcher, Ending, SinkState, in_a_line};
+use dispatch::{Dispatcher, Ending, SinkState, Told, in_a_line};
 
 /// A source, transforms and a sink that fit each other.
 pub struct Pipeline {
@@ -119,42 +119,67 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     let counters = Arc::new(Counters::default());
     let rejects = Arc::new(Rejects::new(cx.rejects, pipeline.source.max_rejects()));
     let (notices, notices_out) = crossbeam::channel::unbounded();
-    // Everything that reads is cancelled by its own guard, which goes when the
-    // run ends for whatever reason, or from outside.
-    let (guard, cancel) = cx.cancel.child();
-    let task = TaskContext {
-        cancel,
-        delivery: delivery(pipeline),
-        counters: Arc::clone(&counters),
-        attempts: Arc::default(),
-        notices,
-        rejects: Arc::clone(&rejects),
+    let mut told = Told::default();
+    let mut started_over = false;
+    let (ending, slots) = loop {
+        // Everything that reads is cancelled by its own guard, which goes when
+        // the run ends for whatever reason, or from outside.
+        let (guard, cancel) = cx.cancel.child();
+        let task = TaskContext {
+            cancel,
+            delivery: delivery(pipeline),
+            counters: Arc::clone(&counters),
+            attempts: Arc::default(),
+            notices: notices.clone(),
+            rejects: Arc::clone(&rejects),
+        };
+        let mut dispatcher = Dispatcher {
+            pipeline,
+            txn_cx: &txn_cx,
+            task: &task,
+            observer: &mut *cx.observer,
+            notices: notices_out.clone(),
+            started,
+            queue: cx.queue,
+            slots: Vec::new(),
+            told: std::mem::take(&mut told),
+            rows: 0,
+            done: 0,
+            expected_rows: None,
+            txn: None,
+            sink_state: SinkState::default(),
+            commit_tried: false,
+        };
+        if !started_over {
+            for warning in &info.warnings {
+                dispatcher.warn(warning.clone());
+            }
+        }
+        let ending = execute(&mut dispatcher, guard);
+        dispatcher.drain_notices();
+        let again = match &ending {
+            Ending::Aborted {
+                error,
+                residue: Residue::None,
+            } if error.is_plan_void() && !started_over => {
+                dispatcher.warn(format!("{}; the run starts over", in_a_line(error)));
+                true
+            }
+            _ => false,
+        };
+        let slots = dispatcher.slots;
+        told = dispatcher.told;
+        if !again {
+            break (ending, slots);
+        }
+        rejects.start_over();
+        started_over = true;
     };
-    let mut dispatcher = Dispatcher {
-        pipeline,
-        txn_cx: &txn_cx,
-        task: &task,
-        observer: cx.observer,
-        notices: notices_out,
-        started,
-        queue: cx.queue,
-        slots: Vec::new(),
-        warnings: Vec::new(),
-        rows: 0,
-        done: 0,
-        expected_rows: None,
-        txn: None,
-        sink_state: SinkState::default(),
-        commit_tried: false,
-    };
-    for warning in &info.warnings {
-        dispatcher.warn(warning.clone());
-    }
-    let ending = execute(&mut dispatcher, guard);
-    dispatcher.drain_notices();
-
     let reject_file = contained("the reject log", || rejects.finish());
-    let (slots, mut warnings) = (dispatcher.slots, dispatcher.warnings);
+    let Told {
+        mut warnings,
+        waits,
+    } = told;
     let reject_file = reject_file.unwrap_or_else(|error| {
         warnings.push(format!(
             "the reject file may be incomplete: {}",
@@ -183,6 +208,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
         started_at: started_at.to_string(),
         duration_seconds: 0.0,
         completed_at: String::new(),
+        waits,
         partitions: Vec::with_capacity(slots.len()),
         failed_partitions: Vec::new(),
         warnings,

@@ -28,7 +28,7 @@ pub struct Log {
     pub dropped: u32,
     /// The partitions that were announced, in order.
     pub announced: Vec<PartitionInfo>,
-    /// The rows that were written, in order.
+    /// The rows that the last transaction wrote, in order.
     pub written: Vec<Row>,
     /// The rows that a reader of the destination sees.
     pub visible: Vec<Row>,
@@ -219,7 +219,10 @@ impl Sink for TestSink {
 
     fn begin(&self, _cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         self.go_wrong(At::Begin)?;
-        self.lock().begun += 1;
+        let mut log = self.lock();
+        log.begun += 1;
+        log.written.clear();
+        drop(log);
         Ok(Box::new(TestTxn {
             sink: self,
             announced: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{AsArray, Int64Array};
@@ -12,7 +13,7 @@ use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 
 use super::Gate;
-use crate::context::{TaskContext, incomplete};
+use crate::context::{Notice, TaskContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reject::Reject;
 use crate::source::{BatchIter, DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo};
@@ -38,6 +39,7 @@ pub fn good(rows: u64) -> TestPartition {
         gate: None,
         deaf: false,
         rejects: 0,
+        notices: Vec::new(),
     }
 }
 
@@ -83,13 +85,18 @@ pub struct TestPartition {
     gate: Option<Gate>,
     deaf: bool,
     rejects: u64,
+    notices: Vec<Notice>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum End {
     Good,
-    Fails { fatal: bool },
+    Fails {
+        fatal: bool,
+    },
     Panics,
+    /// Voids the plan while the count is above 0, and is good afterwards.
+    Voids(Arc<AtomicU32>),
 }
 
 impl TestPartition {
@@ -99,9 +106,22 @@ impl TestPartition {
         self
     }
 
+    /// Makes the partition void the plan after its rows, the first `times`
+    /// times that it is read, and be good afterwards.
+    pub fn voiding_plan(mut self, times: u32) -> TestPartition {
+        self.end = End::Voids(Arc::new(AtomicU32::new(times)));
+        self
+    }
+
     /// Makes the waits at the gate go on when the run is cancelled.
     pub fn deaf(mut self) -> TestPartition {
         self.deaf = true;
+        self
+    }
+
+    /// Tells these notices before the first row.
+    pub fn noticing(mut self, notices: impl IntoIterator<Item = Notice>) -> TestPartition {
+        self.notices.extend(notices);
         self
     }
 
@@ -113,7 +133,11 @@ impl TestPartition {
 
     /// Returns whether all rows of the partition can be had.
     pub fn is_good(&self) -> bool {
-        self.end == End::Good
+        match &self.end {
+            End::Good => true,
+            End::Voids(left) => left.load(Ordering::SeqCst) == 0,
+            End::Fails { .. } | End::Panics => false,
+        }
     }
 
     fn wait(&self, cx: &TaskContext) -> Result<()> {
@@ -128,11 +152,18 @@ impl TestPartition {
     }
 
     fn end(&self) -> Result<()> {
-        match self.end {
+        match &self.end {
             End::Good => Ok(()),
+            End::Voids(left) => {
+                let one_less = |left: u32| left.checked_sub(1);
+                match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+                    Ok(_) => Err(incomplete("the session expired").voids_plan()),
+                    Err(_) => Ok(()),
+                }
+            }
             End::Fails { fatal } => {
                 let error = incomplete("the body ends too early");
-                Err(if fatal { error.fatal() } else { error })
+                Err(if *fatal { error.fatal() } else { error })
             }
             End::Panics => panic!("after row {}", self.rows),
         }
@@ -335,6 +366,9 @@ impl Partition for Planned {
 
     fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
         cx.count_request();
+        for notice in &self.partition.notices {
+            cx.notify(notice.clone());
+        }
         for line in 1..=self.partition.rejects {
             cx.reject(&Reject {
                 partition: &self.label,

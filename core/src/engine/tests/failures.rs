@@ -366,3 +366,90 @@ fn direct_delivery_is_for_sinks_that_cannot_take_back() {
     assert_eq!(chosen(false, 3, Some(direct)), direct);
     assert_eq!(chosen(false, 1, Some(verified)), verified);
 }
+
+#[test]
+fn a_plan_that_becomes_void_is_made_again_once() {
+    let source = |times| {
+        let partitions = [good(3).rejecting(1), good(2).voiding_plan(times), good(4)];
+        TestSource::new(partitions).ordered(true)
+    };
+    for workers in [1, 3] {
+        let options = || options(workers, OnFailure::Keep);
+        let (report, log) = run_options(source(1), TestSink::recording(), options());
+        assert_eq!(report.status, Status::Committed);
+        assert_eq!(log.visible, source(0).good_rows());
+        assert_eq!((log.begun, log.aborted, log.committed), (2, 1, 1));
+        assert_eq!(report.partitions.len(), 3);
+        assert_eq!(report.rejected, 1);
+        assert_eq!(
+            report.warnings[0],
+            "the session expired; the run starts over"
+        );
+
+        let (report, log) = run_options(source(2), TestSink::recording(), options());
+        assert_eq!(report.status, Status::Aborted);
+        assert_eq!(messages(&report), ["the session expired"]);
+        assert_eq!(log.visible, []);
+        assert_eq!((log.begun, log.aborted), (2, 2));
+    }
+}
+
+#[test]
+fn a_plan_that_becomes_void_after_rows_went_out_fails_the_run() {
+    let source = TestSource::new([good(3), good(2).voiding_plan(1)]);
+    let sink = TestSink::recording().transactional(false);
+    let (report, log) = run_default(source, sink);
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(report.residue, Residue::Rows(5));
+    assert_eq!(log.begun, 1);
+
+    // Nothing went out: another plan does no harm.
+    let source = TestSource::new([good(0).voiding_plan(1), good(3)]);
+    let sink = TestSink::recording().transactional(false);
+    assert_eq!(run_default(source, sink).0.status, Status::Committed);
+}
+
+#[test]
+fn waits_and_their_reasons_are_in_the_report() {
+    use crate::context::Notice;
+    use crate::report::WaitKind;
+    let notices = [
+        Notice::Retry {
+            label: "p0".to_owned(),
+            wait: Duration::from_millis(1500),
+            reason: "the server answered 503".to_owned(),
+        },
+        Notice::Wait {
+            label: "p0".to_owned(),
+            wait: Duration::from_secs(60),
+            reason: "60 requests were made within the hour".to_owned(),
+        },
+    ];
+    let source = TestSource::new([good(1).noticing(notices)]);
+    let (report, _) = run_default(source, TestSink::recording());
+    assert_eq!(report.retries, 1);
+    let waits: Vec<_> = report
+        .waits
+        .iter()
+        .map(|wait| {
+            (
+                wait.label.as_str(),
+                wait.kind,
+                wait.seconds,
+                wait.reason.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        waits,
+        [
+            ("p0", WaitKind::Retry, 1.5, "the server answered 503"),
+            (
+                "p0",
+                WaitKind::Quota,
+                60.0,
+                "60 requests were made within the hour"
+            ),
+        ]
+    );
+}
