@@ -14,6 +14,7 @@ mod failures;
 mod interrupts;
 mod normalising;
 mod pipelines;
+mod quota;
 mod retries;
 mod rows;
 mod sample;

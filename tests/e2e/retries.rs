@@ -312,3 +312,54 @@ fn a_slow_answer_is_given_up_and_asked_for_again() {
         );
     }
 }
+
+fn expiring(page: u64, times: usize) -> Simulator {
+    let fault = || Fault::once(Matcher::engage_page(page), Action::ExpireSession);
+    let builder = (0..times).fold(
+        sim(Data::generated(0, 1_234, 3)).page_size(100),
+        |builder, _| builder.fault(fault()),
+    );
+    started(builder)
+}
+
+#[test]
+fn a_session_that_expires_starts_the_snapshot_again_once() {
+    for n in [1, 5] {
+        let sim = expiring(7, 1);
+        let place = Place::new();
+        let (ran, report) = place.run(&pipeline(&[&profiles(&sim, ""), DUCKDB, &workers(n)]));
+        ran.ended(0)
+            .says("expired before page ")
+            .says("the run starts over");
+        let rows: Vec<Profile> = in_table(&place.path("out.db"), "profiles");
+        assert_same(&rows, &expected_profiles(&sim, &EngageQuery::default()));
+        assert_eq!(report["partitions"].as_array().unwrap().len(), 13);
+        // Page 0 was asked for twice, and nothing was tried in vain.
+        let first_pages = sim
+            .requests_to(Endpoint::Engage)
+            .iter()
+            .filter(|request| request.param("page").is_none())
+            .count();
+        assert_eq!(first_pages, 2);
+        assert_eq!(report["retries"], 0);
+    }
+}
+
+#[test]
+fn a_session_that_expires_again_fails_the_run() {
+    let sim = expiring(7, 2);
+    let place = Place::new();
+    let (ran, report) = place.run(&pipeline(&[&profiles(&sim, ""), DUCKDB, &workers(3)]));
+    ran.ended(1).says("hint: run it again");
+    assert_eq!(report["residue"], "none");
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_session_that_expires_after_rows_went_out_fails_the_run() {
+    let sim = expiring(7, 1);
+    let (ran, report) = Place::new().run(&pipeline(&[&profiles(&sim, ""), STDOUT]));
+    let ran = ran.ended(1).says("cannot be taken back");
+    assert_eq!(in_lines::<Profile>(&ran.stdout).len(), 700);
+    assert_eq!(report["row_count"], 700);
+}

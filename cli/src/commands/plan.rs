@@ -70,15 +70,22 @@ fn describe(pipeline: &Pipeline) -> String {
             row("partitions", &format!("{} ({shown})", labels.len()));
         }
     }
+    let used = match outline.used_in_last_hour {
+        None | Some(0) => String::new(),
+        Some(used) => format!("; {used} were made in the last hour"),
+    };
     match (outline.requests, outline.requests_per_hour) {
         (Some(requests), Some(hourly)) => row(
             "requests",
             &format!(
-                "{requests}, {} % of the {hourly} that are allowed in an hour",
+                "{requests}, {} % of the {hourly} that are allowed in an hour{used}",
                 requests * 100 / u64::from(hourly.max(1))
             ),
         ),
-        (None, Some(hourly)) => row("requests", &format!("1 and more, of {hourly} in an hour")),
+        (None, Some(hourly)) => row(
+            "requests",
+            &format!("1 and more, of {hourly} in an hour{used}"),
+        ),
         _ => {}
     }
     for note in &outline.notes {

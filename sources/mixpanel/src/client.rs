@@ -19,7 +19,7 @@ use ureq::{Agent, Body};
 
 use crate::body::Encoding;
 use crate::options::{Credentials, Endpoint};
-use crate::quota::{Limits, Permit, Quota};
+use crate::quota::{Permit, Quota};
 use crate::retry::{Failure, RetryOptions, retry_after};
 
 /// How much of an unexpected answer is read, and how much of it is shown.
@@ -64,7 +64,7 @@ impl Client {
         endpoint: Endpoint,
         credentials: &Credentials,
         retry: RetryOptions,
-        limits: Limits,
+        quota: Quota,
         cancel: &CancelToken,
     ) -> Client {
         let agent = agent(&retry);
@@ -97,7 +97,7 @@ impl Client {
             authorization: Secret::new(authorization),
             endpoint,
             retry,
-            quota: Quota::new(limits),
+            quota,
         }
     }
 
@@ -205,7 +205,7 @@ impl Client {
             429 => Failure::Again {
                 error: error(ErrorKind::Quota)
                     .hint("run again later; Mixpanel allows 60 requests an hour for each project"),
-                retry_after: asked,
+                retry_after: self.quota.refused(asked, &text),
             },
             408 | 500.. => Failure::Again {
                 error: error(ErrorKind::Network),

@@ -28,7 +28,7 @@ use crate::lines::Lines;
 use crate::options::{
     Auth, Endpoint, EndpointKind, EventsOptions, MAX_REJECTS, WindowDays, check_limits,
 };
-use crate::quota::Limits;
+use crate::quota::{Limits, Quota};
 use crate::retry::{Failure, RetryOptions, Tries};
 use crate::schema;
 use crate::time::{EventClock, midnight_us};
@@ -47,7 +47,7 @@ pub struct EventsSource {
     retry: RetryOptions,
     limits: Limits,
     max_rejects: u64,
-    spool: Option<PathBuf>,
+    state: Option<PathBuf>,
     warnings: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ impl EventsSource {
             retry: options.retry,
             limits: Limits::EXPORT.with(options.limits),
             max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
-            spool: cx.state.as_ref().map(|state| state.join("spool")),
+            state: cx.state.clone(),
             warnings,
         })
     }
@@ -119,6 +119,14 @@ impl EventsSource {
             form: None,
             counts: true,
         }
+    }
+
+    fn quota(&self) -> Quota {
+        let folder = self.state.as_ref();
+        Quota::new(
+            self.limits,
+            folder.map(|state| self.endpoint.quota_folder(state)),
+        )
     }
 
     fn quota_warning(&self) -> Option<String> {
@@ -158,13 +166,17 @@ impl Source for EventsSource {
             self.endpoint.clone(),
             &credentials,
             self.retry.clone(),
-            self.limits,
+            self.quota(),
             &cx.cancel,
         ));
-        let spool = self.spool.clone().filter(|folder| {
-            // Without the folder the system's temporary one serves.
-            std::fs::create_dir_all(folder).is_ok()
-        });
+        let spool = self
+            .state
+            .as_ref()
+            .map(|state| state.join("spool"))
+            .filter(|folder| {
+                // Without the folder the system's temporary one serves.
+                std::fs::create_dir_all(folder).is_ok()
+            });
         let partitions = self
             .windows
             .iter()
@@ -194,6 +206,7 @@ impl Source for EventsSource {
             partitions: self.windows.iter().map(Window::to_string).collect(),
             requests: Some(self.windows.len() as u64),
             requests_per_hour: Some(self.limits.per_hour),
+            used_in_last_hour: Some(self.quota().used()),
             max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
             notes: self.quota_warning().into_iter().collect(),
         }

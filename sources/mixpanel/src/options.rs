@@ -1,5 +1,7 @@
 //! What a pipeline file says about Mixpanel, read and checked.
 
+use std::path::{Path, PathBuf};
+
 use mixflow_core::config::{DateSpec, Days, Env, Invalid, Secret, SecretSource, TextOrNumber};
 use mixflow_core::error::Result;
 use mixflow_core::registry::BuildContext;
@@ -202,6 +204,21 @@ impl Endpoint {
             (EndpointKind::Engage, Region::In) => "in.mixpanel.com",
         };
         format!("https://{host}")
+    }
+
+    /// Returns the folder below `state` for what the endpoint's limits need.
+    ///
+    /// Another address is another quota, and so is another project.
+    pub(crate) fn quota_folder(&self, state: &Path) -> PathBuf {
+        let kind = match self.kind {
+            EndpointKind::Export => "export",
+            EndpointKind::Engage => "engage",
+        };
+        let project = self.project_id.as_deref().unwrap_or("project");
+        let base = xxhash_rust::xxh3::xxh3_64(self.base().as_bytes());
+        state
+            .join("quota")
+            .join(format!("{kind}-{project}-{base:016x}"))
     }
 
     pub(crate) fn path(&self) -> &'static str {

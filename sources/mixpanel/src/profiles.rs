@@ -5,6 +5,7 @@
 
 use std::io::Read as _;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -23,7 +24,7 @@ use crate::client::{Client, Request};
 use crate::decode::{Decoder, Form, repair};
 use crate::options::{Auth, Endpoint, EndpointKind, MAX_REJECTS, ProfilesOptions, check_limits};
 use crate::page::Page;
-use crate::quota::Limits;
+use crate::quota::{Limits, Quota};
 use crate::retry::{Failure, RetryOptions, Tries};
 use crate::schema;
 
@@ -42,6 +43,7 @@ pub struct ProfilesSource {
     retry: RetryOptions,
     limits: Limits,
     max_rejects: u64,
+    state: Option<PathBuf>,
     warnings: Vec<String>,
 }
 
@@ -85,8 +87,17 @@ impl ProfilesSource {
             retry: options.retry,
             limits: Limits::ENGAGE.with(options.limits),
             max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
+            state: cx.state.clone(),
             warnings,
         })
+    }
+
+    fn quota(&self) -> Quota {
+        let folder = self.state.as_ref();
+        Quota::new(
+            self.limits,
+            folder.map(|state| self.endpoint.quota_folder(state)),
+        )
     }
 
     fn quota_warning(&self, pages: u64) -> Option<String> {
@@ -126,7 +137,7 @@ impl Source for ProfilesSource {
                 self.endpoint.clone(),
                 &credentials,
                 self.retry.clone(),
-                self.limits,
+                self.quota(),
                 &cx.cancel,
             ),
             fields: self.form_fields.clone(),
@@ -198,6 +209,7 @@ impl Source for ProfilesSource {
             partitions: Vec::new(),
             requests: None,
             requests_per_hour: Some(self.limits.per_hour),
+            used_in_last_hour: Some(self.quota().used()),
             max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
             notes: vec!["the first page tells how many follow, of 1,000 profiles each".to_owned()],
         }
@@ -372,12 +384,13 @@ impl Session {
         let label = format!("page {n}");
         Tries::new(&self.client.retry, cx, &label)
             .run(|| self.attempt(&request, &label, cx))
-            .map_err(|error| match error.kind() {
-                ErrorKind::Request if n > 0 => error
-                    .context(format!("cannot read {label} of {}", self.client.what()))
-                    .hint(
-                        "run it again: if the session has expired, the snapshot starts from page 0",
-                    ),
+            .map_err(|error| match session_id {
+                Some(_) if has_expired(&error) => error
+                    .context(format!(
+                        "the session of the snapshot expired before {label}"
+                    ))
+                    .hint("run it again; with more workers it takes less time")
+                    .voids_plan(),
                 _ => error,
             })
     }
@@ -420,14 +433,15 @@ impl Session {
         };
         if let Some(said) = &page.error {
             let what = self.client.what();
-            return Err(Failure::again(
-                Error::new(ErrorKind::Request, format!("cannot read {label} of {what}")).because(
-                    format!(
-                        "the server answered 200 with an error: {}",
-                        self.client.shown(said.as_bytes())
-                    ),
-                ),
-            ));
+            let error = Error::new(ErrorKind::Request, format!("cannot read {label} of {what}"))
+                .because(format!(
+                    "the server answered 200 with an error: {}",
+                    self.client.shown(said.as_bytes())
+                ));
+            return Err(match has_expired(&error) {
+                true => Failure::Final(error),
+                false => Failure::again(error),
+            });
         }
         if page.results.is_none() {
             return Err(cut("it has no `results`".to_owned()));
@@ -461,6 +475,16 @@ impl Session {
         batches.extend(decoder.take());
         Ok(())
     }
+}
+
+/// Whether the server has forgotten the session, so that the snapshot cannot
+/// be continued: `request for page in uncached query for params`.
+fn has_expired(error: &Error) -> bool {
+    error.kind() == ErrorKind::Request
+        && error
+            .causes()
+            .iter()
+            .any(|cause| cause.contains("uncached query"))
 }
 
 fn unspooled(error: std::io::Error) -> Error {

@@ -1,22 +1,32 @@
-//! Mixpanel's limits, kept by this process before the server has to.
+//! Mixpanel's limits, kept by the processes of a machine before the server
+//! has to.
+//!
+//! Each project's endpoint has a folder of state: a [`ledger`] of the requests
+//! of the last hour, and [`places`] for the requests of the moment. Without a
+//! folder the process keeps them for itself.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod ledger;
+mod places;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use std::path::PathBuf;
+use std::time::Duration;
+
 use mixflow_core::context::{Notice, TaskContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
+use self::ledger::{Ledger, now_ms};
+use self::places::Places;
 use crate::retry::{RetryOptions, too_long};
 use crate::time::in_words;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) use self::places::Permit;
 
 /// Waits shorter than this are not worth telling.
 const WORTH_TELLING: Duration = Duration::from_secs(2);
+
+/// The wait for a place at the server, when it has too many requests at once.
+const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// The `[source.limits]` table.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -69,38 +79,21 @@ impl Limits {
 }
 
 /// Hands out permissions to make a request.
+#[derive(Debug)]
 pub(crate) struct Quota {
     limits: Limits,
-    recent: Mutex<Recent>,
-    places: (Sender<()>, Receiver<()>),
-}
-
-#[derive(Default)]
-struct Recent {
-    /// When the requests of the last hour that count were made.
-    hour: VecDeque<Instant>,
-    /// When the requests of the last second were made.
-    second: VecDeque<Instant>,
-}
-
-/// A permission to make one request. Dropping it gives the place back.
-#[must_use]
-pub(crate) struct Permit<'a> {
-    places: &'a Receiver<()>,
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        let _ = self.places.try_recv();
-    }
+    ledger: Ledger,
+    places: Places,
 }
 
 impl Quota {
-    pub(crate) fn new(limits: Limits) -> Quota {
+    /// Creates a quota whose state is in `folder`. Makes no I/O.
+    pub(crate) fn new(limits: Limits, folder: Option<PathBuf>) -> Quota {
+        let ledger = folder.as_ref().map(|folder| folder.join("ledger.json"));
         Quota {
             limits,
-            recent: Mutex::default(),
-            places: bounded(limits.concurrent.max(1) as usize),
+            ledger: Ledger::new(ledger),
+            places: Places::new(limits.concurrent, folder),
         }
     }
 
@@ -115,11 +108,13 @@ impl Quota {
         options: &RetryOptions,
         cx: &TaskContext,
     ) -> Result<Permit<'_>> {
-        cx.cancel.send(&self.places.0, ())?;
-        let permit = Permit {
-            places: &self.places.1,
+        // The place first: a booking that waits for a place would be too old.
+        let permit = self.places.take(cx)?;
+        let reserve = || {
+            self.ledger
+                .with(|book, now| book.reserve(self.limits, counts, now))
         };
-        while let Err((wait, reason)) = self.reserve(counts, Instant::now()) {
+        while let Err((wait, reason)) = reserve() {
             if wait > options.max_wait.0 {
                 let cause = Error::new(ErrorKind::Quota, reason);
                 return Err(too_long(label, wait, options, cause));
@@ -137,37 +132,50 @@ impl Quota {
         Ok(permit)
     }
 
-    /// Books a request now, or says how long to wait and why.
-    fn reserve(&self, counts: bool, now: Instant) -> Result<(), (Duration, String)> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = &mut *recent;
-        let until = |window: &mut VecDeque<Instant>, length: Duration, most: u32| {
-            while window
-                .front()
-                .is_some_and(|first| now.duration_since(*first) >= length)
-            {
-                window.pop_front();
-            }
-            match window.front() {
-                Some(first) if window.len() >= most as usize => {
-                    Some(length - now.duration_since(*first))
-                }
-                _ => None,
-            }
+    /// Takes in what a 429 says, and returns how long to wait for it.
+    ///
+    /// `asked` is its `Retry-After`. All workers wait, and all processes.
+    pub(crate) fn refused(&self, asked: Option<Duration>, said: &str) -> Option<Duration> {
+        let exceeded = Exceeded::read(said);
+        self.ledger.with(|book, now| {
+            let wait = asked.or_else(|| match exceeded {
+                Some(Exceeded::Hour) => Some(book.until_hour_has_room(now)),
+                Some(Exceeded::AtOnce) => Some(BRIEFLY),
+                None => None,
+            })?;
+            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            book.pause(now_ms().saturating_add(ms), "the server asked to wait");
+            Some(wait)
+        })
+    }
+
+    /// Returns the requests of the last hour, of all processes.
+    pub(crate) fn used(&self) -> u64 {
+        self.ledger.used() as u64
+    }
+}
+
+/// Which limit a 429 names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exceeded {
+    Hour,
+    AtOnce,
+}
+
+impl Exceeded {
+    /// Reads `1/5 queries running concurrently and 61/60 queries running in
+    /// the last hour`; `None` if no figure is over its limit.
+    fn read(said: &str) -> Option<Exceeded> {
+        let over = |what: &str| {
+            let before = said.get(..said.find(what)?)?;
+            let (used, most) = before.trim_end().rsplit(' ').next()?.split_once('/')?;
+            Some(used.parse::<u64>().ok()? >= most.parse::<u64>().ok()?)
         };
-        if counts && let Some(wait) = until(&mut recent.hour, HOUR, self.limits.per_hour) {
-            let most = self.limits.per_hour;
-            return Err((wait, format!("{most} requests were made within the hour")));
+        // An hour outlasts a moment.
+        if over("queries running in the last hour") == Some(true) {
+            return Some(Exceeded::Hour);
         }
-        if let Some(wait) = until(&mut recent.second, SECOND, self.limits.per_second) {
-            let most = self.limits.per_second;
-            return Err((wait, format!("{most} requests were made within the second")));
-        }
-        if counts {
-            recent.hour.push_back(now);
-        }
-        recent.second.push_back(now);
-        Ok(())
+        (over("queries running concurrently") == Some(true)).then_some(Exceeded::AtOnce)
     }
 }
 
@@ -176,24 +184,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_allowed_up_to_each_limit() {
-        let quota = Quota::new(Limits {
-            per_second: 2,
-            per_hour: 3,
-            concurrent: 10,
-        });
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(quota.reserve(true, at(0)).is_ok());
-        assert!(quota.reserve(true, at(0)).is_ok());
-        let (wait, reason) = quota.reserve(true, at(0)).expect_err("two a second");
-        assert_eq!(wait, SECOND);
-        assert_eq!(reason, "2 requests were made within the second");
-        assert!(quota.reserve(true, at(1)).is_ok());
-        let (wait, _) = quota.reserve(true, at(2)).expect_err("three an hour");
-        assert_eq!(wait, HOUR - Duration::from_secs(2));
-        // Pages of a session do not count for the hour.
-        assert!(quota.reserve(false, at(2)).is_ok());
-        assert!(quota.reserve(true, at(3600)).is_ok());
+    fn a_429_names_the_limit_that_is_exceeded() {
+        let text = |at_once: &str, hour: &str| {
+            format!(
+                "too many: {at_once} queries running concurrently and {hour} queries running in the last hour"
+            )
+        };
+        assert_eq!(Exceeded::read(&text("1/5", "61/60")), Some(Exceeded::Hour));
+        assert_eq!(Exceeded::read(&text("6/5", "61/60")), Some(Exceeded::Hour));
+        assert_eq!(Exceeded::read(&text("6/5", "9/60")), Some(Exceeded::AtOnce));
+        assert_eq!(Exceeded::read(&text("1/5", "9/60")), None);
+        assert_eq!(Exceeded::read("slow down"), None);
+        assert_eq!(Exceeded::read("queries running concurrently"), None);
+    }
+
+    #[test]
+    fn a_429_pauses_everybody_for_as_long_as_it_says() {
+        let quota = Quota::new(Limits::EXPORT, None);
+        let wait = |quota: &Quota| {
+            let reserved = quota
+                .ledger
+                .with(|book, now| book.reserve(Limits::EXPORT, false, now));
+            reserved
+                .err()
+                .map_or(0.0, |(wait, _)| wait.as_secs_f64().round())
+        };
+        assert_eq!(quota.refused(None, "slow down"), None);
+        assert_eq!(wait(&quota), 0.0);
+        let hour = "1/5 queries running concurrently and 61/60 queries running in the last hour";
+        assert_eq!(
+            quota.refused(Some(Duration::from_secs(7)), hour),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(wait(&quota), 7.0);
+        // Nobody here has made a request, so it is not known when the hour began.
+        assert_eq!(quota.refused(None, hour), Some(Duration::from_secs(3600)));
+        assert_eq!(wait(&quota), 3600.0);
     }
 }
