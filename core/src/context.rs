@@ -64,6 +64,11 @@ pub enum Notice {
         /// What is waited for.
         reason: String,
     },
+    /// A partition was there already, from another run that has not committed.
+    Reused {
+        /// Which partition.
+        label: String,
+    },
     /// A person may want to act.
     Warning(String),
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::de::DeserializeOwned;
 
 use crate::config::{Env, Invalid, Reader};
@@ -27,6 +28,8 @@ pub struct BuildContext {
     pub records: RecordFormat,
     /// What a default destination is named after, such as the project.
     pub store: Option<String>,
+    /// The windows that a source of days is to read, whatever its dates say.
+    pub only: Option<Vec<(Date, Date)>>,
     /// The source's keys whose values came from environment variables.
     pub expanded: BTreeSet<String>,
 }
@@ -41,6 +44,7 @@ impl BuildContext {
             state: None,
             records: RecordFormat::default(),
             store: None,
+            only: None,
             expanded: BTreeSet::new(),
         }
     }

@@ -13,6 +13,8 @@ use crate::sink::Residue;
 pub struct RunReport {
     /// The run, unique among runs.
     pub run_id: String,
+    /// The run whose missing partitions this one was to fetch.
+    pub only_failed_of: Option<String>,
     /// The pipeline's name.
     pub pipeline: String,
     /// The type of the source.
@@ -51,6 +53,9 @@ pub struct RunReport {
     pub duration_seconds: f64,
     /// When the run ended, RFC 3339.
     pub completed_at: String,
+    /// The labels of partitions that another run, which has not committed, had
+    /// fetched.
+    pub reused_partitions: Vec<String>,
     /// The waits for another try or for quota, in their order; the first 1,000.
     pub waits: Vec<WaitReport>,
     /// Each partition of the plan, in its order.

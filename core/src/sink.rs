@@ -1,5 +1,7 @@
 //! Where rows go.
 
+use std::path::PathBuf;
+
 use arrow::datatypes::{Schema, SchemaRef};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -37,6 +39,12 @@ pub trait Sink {
 
     /// Returns what people call the destination: ``table `events` in mixpanel.db``.
     fn destination(&self) -> String;
+
+    /// Returns the file or folder that a run writes, if it is one, so that two
+    /// runs do not write it at the same time.
+    fn place(&self) -> Option<PathBuf> {
+        None
+    }
 
     /// Returns the name of the table, for sinks that have one.
     fn table(&self) -> Option<String> {
@@ -176,6 +184,44 @@ impl std::fmt::Debug for dyn SinkTxn + '_ {
     }
 }
 
+/// A day that is to be replaced, with its rows before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplacedDay {
+    /// The day: `2024-01-31`.
+    pub day: String,
+    /// Its rows until now.
+    pub before: u64,
+    /// Its rows from now on.
+    pub after: u64,
+}
+
+/// Days with fewer rows than this may shrink as they like.
+const SMALL_DAY: u64 = 10;
+
+/// Refuses to replace days by less than half of what they were.
+///
+/// An export that is whole by all signs may still lack rows; a day that was
+/// there is not given up for one. Every sink with `replace_window` asks this
+/// before it commits, unless it was told `allow_shrink = true`.
+pub fn check_shrink(days: &[ReplacedDay]) -> Result<()> {
+    let shrunk: Vec<String> = days
+        .iter()
+        .filter(|day| day.before >= SMALL_DAY && day.after < day.before.div_ceil(2))
+        .map(|day| format!("{} from {} to {} rows", day.day, day.before, day.after))
+        .collect();
+    if shrunk.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        crate::error::ErrorKind::Data,
+        "cannot replace days by less than half of what they are",
+    )
+    .because(format!("this would shrink {}", shrunk.join(", ")))
+    .hint(
+        "look at why rows are gone; if that is right, run it with `--set sink.allow_shrink=true`",
+    ))
+}
+
 /// Returns the error of a sink that finds its target already there.
 ///
 /// One place for the words, because every sink with `create` needs them.
@@ -185,4 +231,31 @@ pub fn already_exists(target: &str, ways_out: &str) -> Error {
         format!("{target} already exists"),
     )
     .hint(ways_out.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_may_not_shrink_below_half() {
+        let check = |before, after| {
+            check_shrink(&[ReplacedDay {
+                day: "2024-01-31".to_owned(),
+                before,
+                after,
+            }])
+        };
+        for (before, after) in [(0, 0), (9, 0), (10, 5), (11, 6), (1_000, 500), (10, 90)] {
+            assert!(check(before, after).is_ok(), "{before} to {after}");
+        }
+        for (before, after) in [(10, 4), (11, 5), (1_000, 0)] {
+            assert!(check(before, after).is_err(), "{before} to {after}");
+        }
+        let error = check(1_000, 7).expect_err("refused");
+        assert_eq!(
+            error.causes(),
+            ["this would shrink 2024-01-31 from 1000 to 7 rows"]
+        );
+    }
 }

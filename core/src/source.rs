@@ -30,6 +30,13 @@ pub trait Source: Send + Sync {
     /// Describes the work without asking the endpoint that counts it.
     fn outline(&self) -> Outline;
 
+    /// Hears that what was read is not needed again: it is committed, or was
+    /// refused for what it says.
+    ///
+    /// Not called when a run dies, is interrupted or lacks something, so that
+    /// a source can give the next run what this one has.
+    fn release(&self) {}
+
     /// Returns how many records may be rejected before the run fails.
     fn max_rejects(&self) -> u64 {
         u64::MAX

@@ -8,7 +8,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::already_exists;
@@ -46,6 +46,7 @@ pub struct StagedFile {
     target: Target,
     shown: PathBuf,
     mode: FileMode,
+    _mark: Mark,
 }
 
 impl StagedFile {
@@ -59,21 +60,23 @@ impl StagedFile {
         if mode == FileMode::Create && target.exists {
             return Err(target_exists(path));
         }
-        let name = target.path.file_name().unwrap_or_default();
-        let prefix = format!(".{}.", name.to_string_lossy());
+        sweep(&target.path);
+        let prefix = prefix(&target.path);
         let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(".tmp");
+        builder.prefix(&prefix).suffix(SUFFIX);
         // A new file gets what the umask leaves, not the 0600 of a temp file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let temp = builder
             .tempfile_in(target.folder())
             .map_err(cannot(format_args!("write beside `{}`", path.display())))?;
+        let mark = Mark::of(temp.path());
         let mut staged = StagedFile {
             temp,
             target,
             shown: path.to_owned(),
             mode,
+            _mark: mark,
         };
         if staged.target.exists && mode == FileMode::Append {
             staged
@@ -153,6 +156,118 @@ impl Write for StagedFile {
     fn flush(&mut self) -> io::Result<()> {
         self.temp.as_file_mut().flush()
     }
+}
+
+/// A folder that is built beside the target that it, or a file in it, is to
+/// become. Dropping it removes it.
+#[derive(Debug)]
+pub struct StagedFolder {
+    folder: TempDir,
+    _mark: Mark,
+}
+
+impl StagedFolder {
+    /// Makes a folder beside `target`, and removes those of runs that died.
+    pub fn begin(target: &Path) -> Result<StagedFolder> {
+        sweep(target);
+        let prefix = prefix(target);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(SUFFIX);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        let folder = builder
+            .tempdir_in(folder_of(target))
+            .map_err(cannot(format_args!("write beside `{}`", target.display())))?;
+        Ok(StagedFolder {
+            _mark: Mark::of(folder.path()),
+            folder,
+        })
+    }
+
+    /// Returns where the folder is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Removes what is at the folder's place now, if anything is.
+    pub fn remove(self) -> io::Result<()> {
+        if self.folder.path().exists() {
+            return self.folder.close();
+        }
+        // It has become the target.
+        let _ = self.folder.keep();
+        Ok(())
+    }
+}
+
+/// What the names of staged files and folders end in.
+const SUFFIX: &str = ".tmp";
+
+fn prefix(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default();
+    format!(".{}.", name.to_string_lossy())
+}
+
+/// A lock on something staged, by which others see that its run is alive. The
+/// system unlocks it when the process ends, however it does.
+#[derive(Debug)]
+struct Mark {
+    _file: Option<File>,
+}
+
+impl Mark {
+    fn of(path: &Path) -> Mark {
+        let file = File::open(path).ok().filter(|file| file.try_lock().is_ok());
+        Mark { _file: file }
+    }
+}
+
+/// Removes what runs that died have staged beside `target`.
+fn sweep(target: &Path) {
+    let prefix = prefix(target);
+    let Ok(entries) = std::fs::read_dir(folder_of(target)) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let staged = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(&prefix) && name.ends_with(SUFFIX));
+        // A symbolic link is none of ours.
+        let Some(kind) = entry.file_type().ok().filter(|_| staged) else {
+            continue;
+        };
+        let path = entry.path();
+        let dead = (kind.is_file() || kind.is_dir())
+            && File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+        if !dead {
+            continue;
+        }
+        let removed = match kind.is_dir() {
+            true => std::fs::remove_dir_all(&path),
+            false => std::fs::remove_file(&path),
+        };
+        match removed {
+            Ok(()) => log::info!("removed `{}`, left by a run that died", path.display()),
+            Err(error) => log::warn!("cannot remove `{}`: {error}", path.display()),
+        }
+    }
+}
+
+/// Puts a finished file at `target`, where nothing may be yet, and syncs the
+/// folder.
+///
+/// Fails with [`io::ErrorKind::AlreadyExists`] if there is something.
+pub fn publish_new(staged: &Path, target: &Path) -> io::Result<()> {
+    // A link fails where a rename would overwrite.
+    match std::fs::hard_link(staged, target) {
+        Ok(()) => std::fs::remove_file(staged)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+        // Some file systems have no links.
+        Err(_) if !target.exists() => std::fs::rename(staged, target)?,
+        Err(error) => return Err(error),
+    }
+    sync_folder(folder_of(target))
 }
 
 /// The place of a file, with symbolic links resolved.
@@ -358,6 +473,44 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&real).expect("there"), "new\n");
         let mode = real.metadata().expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn what_a_dead_run_has_staged_is_removed_and_what_a_live_one_has_is_not() {
+        let folder = folder();
+        let path = folder.path().join("a.txt");
+        let alive = StagedFile::begin(&path, FileMode::Create).expect("begins");
+        let folder_alive = StagedFolder::begin(&path).expect("begins");
+        std::fs::write(folder.path().join(".a.txt.dead.tmp"), "x").expect("writes");
+        std::fs::create_dir(folder.path().join(".a.txt.gone.tmp")).expect("made");
+        std::fs::write(folder.path().join(".a.txt.gone.tmp/x"), "x").expect("writes");
+        for mine in ["a.txt.tmp", ".b.txt.x.tmp", ".a.txt.notes"] {
+            std::fs::write(folder.path().join(mine), "x").expect("writes");
+        }
+        assert_eq!(names(folder.path()).len(), 7);
+        let next = StagedFile::begin(&path, FileMode::Create).expect("begins");
+        let left = names(folder.path());
+        assert_eq!(left.len(), 6, "{left:?}");
+        assert!(
+            !left
+                .iter()
+                .any(|name| name.contains("dead") || name.contains("gone"))
+        );
+        drop((alive, folder_alive, next));
+        assert_eq!(names(folder.path()).len(), 3);
+    }
+
+    #[test]
+    fn a_finished_file_takes_no_ones_place() {
+        let folder = folder();
+        let (staged, target) = (folder.path().join("s"), folder.path().join("t"));
+        std::fs::write(&staged, "new").expect("writes");
+        publish_new(&staged, &target).expect("there is nothing");
+        assert_eq!(names(folder.path()), ["t"]);
+        std::fs::write(&staged, "newer").expect("writes");
+        let error = publish_new(&staged, &target).expect_err("there is something");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&target).expect("there"), "new");
     }
 
     #[test]

@@ -64,6 +64,7 @@ pub(super) struct Dispatcher<'r, 'o> {
 pub(super) struct Told {
     pub(super) warnings: Vec<String>,
     pub(super) waits: Vec<WaitReport>,
+    pub(super) reused: Vec<String>,
 }
 
 /// More waits than this are counted by `retries` only.
@@ -418,6 +419,11 @@ impl Dispatcher<'_, '_> {
             let kind = match &notice {
                 Notice::Warning(warning) => {
                     self.warn(warning.clone());
+                    continue;
+                }
+                Notice::Reused { label } => {
+                    self.told.reused.push(label.clone());
+                    self.observer.on_event(&RunEvent::Notice(&notice));
                     continue;
                 }
                 Notice::Retry { .. } => WaitKind::Retry,

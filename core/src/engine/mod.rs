@@ -11,6 +11,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -104,9 +105,15 @@ pub struct RunContext<'a> {
     pub observer: &'a mut dyn Observer,
     /// Keeps the records that cannot be read.
     pub rejects: Box<dyn RejectLog>,
+    /// Called before anything is looked at, such as to lock the destination;
+    /// what it returns is held to the end of the run.
+    pub hold: Option<Hold<'a>>,
     /// Batches that may wait for the sink; `None` is two more than workers.
     pub queue: Option<NonZeroUsize>,
 }
+
+/// Gets what a run holds to its end. May block until the token is cancelled.
+pub type Hold<'a> = Box<dyn FnOnce(&CancelToken) -> Result<Box<dyn Any>> + 'a>;
 
 /// Runs `pipeline` to its end. Never fails: every end is a report.
 ///
@@ -121,7 +128,18 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     let (notices, notices_out) = crossbeam::channel::unbounded();
     let mut told = Told::default();
     let mut started_over = false;
+    let held = match cx.hold {
+        Some(hold) => contained("the lock", || hold(&cx.cancel)).map(Some),
+        None => Ok(None),
+    };
     let (ending, slots) = loop {
+        if let Err(error) = held {
+            let ending = Ending::Aborted {
+                error,
+                residue: Residue::None,
+            };
+            break (ending, Vec::new());
+        }
         // Everything that reads is cancelled by its own guard, which goes when
         // the run ends for whatever reason, or from outside.
         let (guard, cancel) = cx.cancel.child();
@@ -179,6 +197,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     let Told {
         mut warnings,
         waits,
+        reused,
     } = told;
     let reject_file = reject_file.unwrap_or_else(|error| {
         warnings.push(format!(
@@ -189,6 +208,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     });
     let mut report = RunReport {
         run_id: txn_cx.run_id.clone(),
+        only_failed_of: None,
         pipeline: pipeline.name.clone(),
         source: pipeline.source_type.clone(),
         sink: pipeline.sink_type.clone(),
@@ -208,6 +228,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
         started_at: started_at.to_string(),
         duration_seconds: 0.0,
         completed_at: String::new(),
+        reused_partitions: reused,
         waits,
         partitions: Vec::with_capacity(slots.len()),
         failed_partitions: Vec::new(),
@@ -247,9 +268,45 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             report.error = Some(error);
         }
     }
+    if !is_of_use_to_the_next_run(&report) {
+        let released = contained("the source", || {
+            pipeline.source.release();
+            Ok(())
+        });
+        if let Err(error) = released {
+            report.warnings.push(in_a_line(&error));
+        }
+    }
     report.duration_seconds = started.elapsed().as_secs_f64();
     report.completed_at = Timestamp::now().to_string();
     report
+}
+
+/// Whether the next run can go on with what this one has read.
+///
+/// Not if it is where it should be, nor if it was refused: the next run is to
+/// see whether the server has something better by then.
+fn is_of_use_to_the_next_run(report: &RunReport) -> bool {
+    match report.error_kind() {
+        None => false,
+        Some(
+            ErrorKind::Auth
+            | ErrorKind::Quota
+            | ErrorKind::Destination
+            | ErrorKind::Request
+            | ErrorKind::Network
+            | ErrorKind::Incomplete
+            | ErrorKind::Io
+            | ErrorKind::Interrupted,
+        ) => true,
+        Some(
+            ErrorKind::Config
+            | ErrorKind::Data
+            | ErrorKind::Closed
+            | ErrorKind::Panic
+            | ErrorKind::Other,
+        ) => false,
+    }
 }
 
 /// Says what a run would do to the destination. Changes nothing.

@@ -39,6 +39,7 @@ pub fn run_with(
         cancel,
         observer,
         rejects: Box::new(CountRejects),
+        hold: None,
         queue: Some(NonZeroUsize::MIN),
     };
     engine::run(pipeline, cx)

@@ -181,6 +181,7 @@ pub struct TestSource {
     days: bool,
     max_workers: Option<NonZeroUsize>,
     max_rejects: Option<u64>,
+    released: Arc<AtomicU32>,
     plan: Planning,
     warnings: Vec<String>,
 }
@@ -219,6 +220,11 @@ impl TestSource {
     pub fn max_workers(mut self, workers: usize) -> TestSource {
         self.max_workers = NonZeroUsize::new(workers);
         self
+    }
+
+    /// Returns how often the source was told that its rows are not needed again.
+    pub fn released(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.released)
     }
 
     /// Allows at most `rejects` records that cannot be read.
@@ -337,6 +343,10 @@ impl Source for TestSource {
             partitions: (0..self.partitions.len()).map(label).collect(),
             ..Outline::default()
         }
+    }
+
+    fn release(&self) {
+        self.released.fetch_add(1, Ordering::SeqCst);
     }
 
     fn max_rejects(&self) -> u64 {

@@ -301,6 +301,7 @@ fn a_reject_file_that_cannot_be_finished_is_a_warning() {
                 cancel: CancelToken::never(),
                 observer: &mut Silent,
                 rejects: Box::new(BrokenLog { panics }),
+                hold: None,
                 queue: None,
             },
         );
@@ -452,4 +453,54 @@ fn waits_and_their_reasons_are_in_the_report() {
             ),
         ]
     );
+}
+
+#[test]
+fn a_run_that_cannot_hold_what_it_needs_looks_at_nothing() {
+    let sink = TestSink::recording();
+    let log = sink.log();
+    let held = Arc::new(());
+    let run = |hold: Hold<'static>, sink: TestSink| {
+        super::super::run(
+            &pipeline(TestSource::new([good(1)]), sink),
+            RunContext {
+                run_id: "run-1".to_owned(),
+                cancel: CancelToken::never(),
+                observer: &mut Silent,
+                rejects: Box::new(crate::reject::CountRejects),
+                hold: Some(hold),
+                queue: None,
+            },
+        )
+    };
+    let report = run(
+        Box::new(|_| Err(Error::new(ErrorKind::Destination, "it is locked"))),
+        sink.clone(),
+    );
+    assert_eq!(messages(&report), ["it is locked"]);
+    assert_eq!(report.residue, Residue::None);
+    assert_eq!((seen(&log).previewed, seen(&log).begun), (0, 0));
+
+    let given = Arc::clone(&held);
+    let report = run(Box::new(move |_| Ok(Box::new(given))), sink);
+    assert_eq!(report.status, Status::Committed);
+    // It was held, and is no longer.
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[test]
+fn a_source_hears_when_its_rows_are_not_needed_again() {
+    let released = |source: TestSource, min_rows| {
+        let count = source.released();
+        let options = RunOptions {
+            min_rows,
+            ..RunOptions::default()
+        };
+        run_options(source, TestSink::recording(), options);
+        count.load(std::sync::atomic::Ordering::SeqCst)
+    };
+    assert_eq!(released(TestSource::new([good(1)]), 0), 1);
+    // Refused for what it says, as against for what it lacks.
+    assert_eq!(released(TestSource::new([good(1)]), 2), 1);
+    assert_eq!(released(TestSource::new([good(1), failing_at(0)]), 0), 0);
 }
