@@ -35,6 +35,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "create | append | replace | replace_window, default create",
             "what happens to a table that is there",
         ),
+        OptionDoc::new(
+            "allow_shrink",
+            "true | false",
+            "whether replace_window may replace a day by less than half of it",
+        ),
     ],
 };
 

@@ -27,6 +27,8 @@ pub struct DuckdbOptions {
     pub table: Option<String>,
     /// What happens to a table that is there.
     pub mode: Option<WriteMode>,
+    /// Whether `replace_window` may replace a day by less than half of it.
+    pub allow_shrink: Option<bool>,
 }
 
 /// Writes rows into a table of a DuckDB file, in one transaction.
@@ -36,6 +38,7 @@ pub struct DuckdbSink {
     /// Whether the path is the default one, whose folder is ours to make.
     pub(crate) default_path: bool,
     pub(crate) mode: WriteMode,
+    pub(crate) allow_shrink: bool,
     table: Option<String>,
     /// The name once it is known: given, or after what the source reads.
     named: OnceCell<String>,
@@ -72,6 +75,7 @@ impl DuckdbSink {
                 path,
                 default_path,
                 mode: options.mode.unwrap_or_default(),
+                allow_shrink: options.allow_shrink.unwrap_or(false),
                 table: options.table,
                 named: OnceCell::new(),
             }),
@@ -160,6 +164,10 @@ impl Sink for DuckdbSink {
             Some(table) => format!("table {table} in {}", self.shown_path()),
             None => self.shown_path(),
         }
+    }
+
+    fn place(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
     }
 
     fn table(&self) -> Option<String> {

@@ -1,18 +1,21 @@
 //! One run's writes: a DuckDB transaction.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, StringArray};
 use arrow::record_batch::RecordBatch;
 use duckdb::types::{TimeUnit, Value};
-use duckdb::{Connection, params};
+use duckdb::{Connection, params_from_iter};
 use mixflow_core::batch::{Batch, is_json};
 use mixflow_core::sink::{
-    CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, WriteMode,
+    CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
+    already_exists, check_shrink,
 };
 use mixflow_core::source::Extent;
+use mixflow_core::staged::{StagedFolder, cannot, publish_new};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{definition, quoted};
@@ -25,13 +28,16 @@ pub(crate) struct DuckdbTxn {
     /// `None` once it is closed.
     connection: Option<Connection>,
     path: PathBuf,
-    /// Whether this transaction made the file, and takes it away on abort.
-    made_file: bool,
+    /// Where a file is made that was not there: it appears with the commit,
+    /// so that a process that is killed leaves no empty database.
+    staged: Option<StagedFolder>,
     table: String,
     mode: WriteMode,
     cx: TxnContext,
     /// The last row that was there before, for `replace_window`.
     last_old_row: Option<i64>,
+    /// The rows of the days that were deleted; `None` if they do not matter.
+    deleted: Option<BTreeMap<String, u64>>,
     announced: Vec<PartitionInfo>,
     rows: u64,
 }
@@ -49,16 +55,26 @@ impl DuckdbTxn {
                 .with_source(error)
             })?;
         }
-        let made_file = !sink.path.exists();
-        let connection = open(&sink.path, Access::ReadWrite)?;
+        let staged = match sink.path.exists() {
+            true => None,
+            false => Some(StagedFolder::begin(&sink.path)?),
+        };
+        let opened = match &staged {
+            Some(folder) => folder
+                .path()
+                .join(sink.path.file_name().unwrap_or_default()),
+            None => sink.path.clone(),
+        };
+        let connection = open(&opened, Access::ReadWrite)?;
         let mut txn = DuckdbTxn {
             connection: Some(connection),
             path: sink.path.clone(),
-            made_file,
+            staged,
             table: sink.table_for(cx).to_owned(),
             mode: sink.mode,
             cx: cx.clone(),
             last_old_row: None,
+            deleted: (!sink.allow_shrink).then(BTreeMap::new),
             announced: Vec::new(),
             rows: 0,
         };
@@ -107,7 +123,7 @@ impl DuckdbTxn {
     /// Rows of this transaction have ids above every row that was there
     /// before; without that bound, a row that another window holds for one of
     /// these days would be lost again.
-    fn delete_days(&self, info: &PartitionInfo) -> Result<()> {
+    fn delete_days(&mut self, info: &PartitionInfo) -> Result<()> {
         let Extent::Days(days) = info.extent else {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -118,18 +134,66 @@ impl DuckdbTxn {
             return Ok(());
         };
         let at = |us| Value::Timestamp(TimeUnit::Microsecond, us);
-        let delete = format!(
-            "DELETE FROM {} WHERE event_time >= ? AND event_time < ? AND rowid <= ?",
+        let what = format!("replace {} in `{}`", info.label, self.table);
+        let rows = format!(
+            "FROM {} WHERE event_time >= ? AND event_time < ? AND rowid <= ?",
             quoted(&self.table)
         );
-        let range = params![at(days.start_us), at(days.end_us), last_old_row];
+        let range = [
+            at(days.start_us),
+            at(days.end_us),
+            Value::BigInt(last_old_row),
+        ];
+        if self.deleted.is_some() {
+            let counted = self.count_days(&rows, &range, &what)?;
+            let deleted = self.deleted.get_or_insert_default();
+            for (day, count) in counted {
+                *deleted.entry(day).or_default() += count;
+            }
+        }
         self.connection()
-            .execute(&delete, range)
-            .map_err(failed(&format!(
-                "replace {} in `{}`",
-                info.label, self.table
-            )))?;
+            .execute(&format!("DELETE {rows}"), params_from_iter(&range))
+            .map_err(failed(&what))?;
         Ok(())
+    }
+
+    /// Counts rows by their UTC day; `rows` is a query from `FROM` on.
+    fn count_days(
+        &self,
+        rows: &str,
+        parameters: &[Value],
+        what: &str,
+    ) -> Result<BTreeMap<String, u64>> {
+        let sql =
+            format!("SELECT CAST(CAST(event_time AS DATE) AS VARCHAR), count(*) {rows} GROUP BY 1");
+        let mut statement = self.connection().prepare(&sql).map_err(failed(what))?;
+        let days = statement
+            .query_map(params_from_iter(parameters), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .map_err(failed(what))?;
+        days.collect::<Result<_, _>>().map_err(failed(what))
+    }
+
+    /// Refuses to commit when a day would lose most of its rows.
+    fn check_shrink(&self, what: &str) -> Result<()> {
+        let (Some(deleted), Some(last_old_row)) = (&self.deleted, self.last_old_row) else {
+            return Ok(());
+        };
+        if deleted.is_empty() {
+            return Ok(());
+        }
+        let rows = format!("FROM {} WHERE rowid > ?", quoted(&self.table));
+        let written = self.count_days(&rows, &[Value::BigInt(last_old_row)], what)?;
+        let days: Vec<ReplacedDay> = deleted
+            .iter()
+            .map(|(day, before)| ReplacedDay {
+                day: day.clone(),
+                before: *before,
+                after: written.get(day).copied().unwrap_or(0),
+            })
+            .collect();
+        check_shrink(&days)
     }
 
     /// Closes the connection, and with it checkpoints or rolls back.
@@ -150,24 +214,29 @@ impl DuckdbTxn {
         // After an error DuckDB may have rolled back by itself.
         let _ = connection.execute_batch("ROLLBACK");
         self.close()?;
-        if self.made_file {
-            remove(&self.path)?;
-            let mut wal = self.path.clone().into_os_string();
-            wal.push(".wal");
-            remove(Path::new(&wal))?;
+        match self.staged.take() {
+            Some(folder) => {
+                let what = format!("remove `{}`", folder.path().display());
+                folder.remove().map_err(cannot(what))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
-}
 
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::new(
-            ErrorKind::Io,
-            format!("cannot remove `{}`", path.display()),
-        )
-        .with_source(error)),
-        _ => Ok(()),
+    /// Puts a new file in its place.
+    fn publish(&mut self, folder: &StagedFolder) -> Result<()> {
+        // Closing writes everything into the file and syncs it.
+        self.close()?;
+        let staged = folder
+            .path()
+            .join(self.path.file_name().unwrap_or_default());
+        publish_new(&staged, &self.path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => already_exists(
+                &format!("`{}`", self.path.display()),
+                "run it again: somebody else has made it meanwhile",
+            ),
+            _ => cannot(format_args!("commit to `{}`", self.path.display()))(error),
+        })
     }
 }
 
@@ -201,6 +270,7 @@ impl SinkTxn for DuckdbTxn {
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
         let destination = format!("table {} in {}", self.table, self.path.display());
         let what = format!("commit to `{}`", self.path.display());
+        self.check_shrink(&what)?;
         metadata::record(
             self.connection(),
             &self.table,
@@ -214,9 +284,10 @@ impl SinkTxn for DuckdbTxn {
         self.connection()
             .execute_batch("COMMIT")
             .map_err(failed(&what))?;
-        self.made_file = false;
         let mut warnings = Vec::new();
-        if let Err(error) = self.close() {
+        if let Some(folder) = self.staged.take() {
+            self.publish(&folder)?;
+        } else if let Err(error) = self.close() {
             // The rows are in the write-ahead log, which the next one reads.
             warnings.push(format!(
                 "the rows are committed, but the database did not close well: {error:?}"

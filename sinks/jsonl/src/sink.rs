@@ -97,6 +97,10 @@ impl Sink for JsonlSink {
         }
     }
 
+    fn place(&self) -> Option<PathBuf> {
+        self.file.as_ref().map(|(path, _)| path.clone())
+    }
+
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         Encoder::new(schema, self.records).map(|_| ())
     }

@@ -11,13 +11,14 @@ use jiff::civil::Date;
 use jiff::{Span, Timestamp};
 use mixflow_core::batch::Batch;
 use mixflow_core::sink::{
-    CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, WriteMode,
+    CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
+    check_shrink,
 };
 use mixflow_core::source::Extent;
-use mixflow_core::staged::{cannot, folder_of, sync_folder};
+use mixflow_core::staged::{StagedFolder, cannot, folder_of, sync_folder};
 use mixflow_core::{Error, ErrorKind, Result};
+use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::properties::WriterProperties;
-use tempfile::TempDir;
 
 use crate::sink::DAY_COLUMN;
 use crate::swap::swap;
@@ -36,19 +37,30 @@ const DAY_US: i64 = 86_400_000_000;
 pub(crate) struct FolderTxn {
     path: PathBuf,
     mode: WriteMode,
+    allow_shrink: bool,
     by_day: bool,
     schema: SchemaRef,
     properties: WriterProperties,
     run_id: String,
     /// The day of an empty run's only file.
     first_day: Date,
-    staged: TempDir,
+    staged: StagedFolder,
     /// The files that are open, by the day since 1970 or, without days, 0.
     open: BTreeMap<i64, Open>,
     replaced: Vec<(i64, i64)>,
+    /// The rows that were written for each day.
+    written: BTreeMap<i64, u64>,
     parts: u32,
     clock: u64,
     rows: u64,
+}
+
+/// What a run does to what is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replacing {
+    pub(crate) mode: WriteMode,
+    /// Whether a day may be replaced by less than half of it.
+    pub(crate) allow_shrink: bool,
 }
 
 struct Open {
@@ -60,7 +72,7 @@ struct Open {
 impl FolderTxn {
     pub(crate) fn begin(
         path: &Path,
-        mode: WriteMode,
+        replacing: Replacing,
         by_day: bool,
         cx: &TxnContext,
         properties: WriterProperties,
@@ -71,17 +83,10 @@ impl FolderTxn {
                 .map_err(cannot(format_args!("follow the link `{}`", path.display())))?,
             false => path.to_owned(),
         };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut builder = tempfile::Builder::new();
-        let prefix = format!(".{name}.");
-        builder.prefix(&prefix).suffix(".tmp");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        let staged = builder
-            .tempdir_in(folder_of(&path))
-            .map_err(cannot(format_args!("write beside `{}`", path.display())))?;
+        let staged = StagedFolder::begin(&path)?;
         Ok(FolderTxn {
-            mode,
+            mode: replacing.mode,
+            allow_shrink: replacing.allow_shrink,
             by_day,
             schema: cx.schema.clone(),
             properties,
@@ -93,6 +98,7 @@ impl FolderTxn {
             staged,
             open: BTreeMap::new(),
             replaced: Vec::new(),
+            written: BTreeMap::new(),
             parts: 0,
             clock: 0,
             rows: 0,
@@ -122,6 +128,7 @@ impl FolderTxn {
 
     fn write_day(&mut self, day: i64, records: &RecordBatch) -> Result<()> {
         self.clock += 1;
+        *self.written.entry(day).or_default() += records.num_rows() as u64;
         if !self.open.contains_key(&day) {
             if self.open.len() >= OPEN_FILES {
                 self.finish_oldest()?;
@@ -177,6 +184,32 @@ impl FolderTxn {
                 })
             }
         }
+    }
+
+    /// Refuses to commit when a day would lose most of its rows.
+    fn check_shrink(&self) -> Result<()> {
+        if self.allow_shrink || self.mode != WriteMode::ReplaceWindow || !self.path.exists() {
+            return Ok(());
+        }
+        let mut before: BTreeMap<String, u64> = BTreeMap::new();
+        for found in tree::list(&self.path)? {
+            let is_table = found.path.extension().is_some_and(|e| e == "parquet");
+            if let (Some(day), true, false) = (&found.day, is_table, self.stays(&found)) {
+                *before.entry(day.clone()).or_default() += rows_of(&self.path.join(&found.path))?;
+            }
+        }
+        let days: Vec<ReplacedDay> = before
+            .into_iter()
+            .map(|(day, before)| {
+                let number = day.parse().map(start_us).unwrap_or_default() / DAY_US;
+                ReplacedDay {
+                    after: self.written.get(&number).copied().unwrap_or(0),
+                    day,
+                    before,
+                }
+            })
+            .collect();
+        check_shrink(&days)
     }
 
     /// Links the files that stay into the new folder.
@@ -256,6 +289,7 @@ impl SinkTxn for FolderTxn {
         for (_, open) in std::mem::take(&mut self.open) {
             open.writer.finish()?;
         }
+        self.check_shrink()?;
         self.keep_old()?;
         // A folder without a file is no table: readers find no columns.
         if tree::list(self.staged.path())?.is_empty() {
@@ -278,12 +312,8 @@ impl SinkTxn for FolderTxn {
         };
         // What was there before, or nothing if nothing was.
         let old = self.staged.path().to_owned();
-        if old.exists() {
-            if let Err(error) = self.staged.close() {
-                log::warn!("cannot remove `{}`: {error}", old.display());
-            }
-        } else {
-            let _ = self.staged.keep();
+        if let Err(error) = self.staged.remove() {
+            log::warn!("cannot remove `{}`: {error}", old.display());
         }
         Ok(summary)
     }
@@ -291,9 +321,23 @@ impl SinkTxn for FolderTxn {
     fn abort(self: Box<Self>) -> Result<Residue> {
         let what = format!("remove `{}`", self.staged.path().display());
         drop(self.open);
-        self.staged.close().map_err(cannot(what))?;
+        self.staged.remove().map_err(cannot(what))?;
         Ok(Residue::None)
     }
+}
+
+/// Returns the rows of a Parquet file, as its footer says.
+fn rows_of(path: &Path) -> Result<u64> {
+    let what = format!("read `{}`", path.display());
+    let file = File::open(path).map_err(cannot(&what))?;
+    let read = ParquetMetaDataReader::new().parse_and_finish(&file);
+    let rows = read
+        .map_err(|error| {
+            Error::new(ErrorKind::Destination, format!("cannot {what}")).with_source(error)
+        })?
+        .file_metadata()
+        .num_rows();
+    Ok(u64::try_from(rows).unwrap_or(0))
 }
 
 /// Splits rows by their UTC day, counted from 1970; rows keep their order.

@@ -81,6 +81,7 @@ impl Place {
             mode: Some(mode),
             compression: None,
             partition_by: Some(PartitionBy::Date),
+            allow_shrink: None,
         })
         .expect("the options are fine")
     }
@@ -314,4 +315,29 @@ fn a_link_to_the_folder_stays() {
     place.run("r", WriteMode::Replace, &days(0, 1), &[1]);
     assert!(place.path.is_symlink());
     assert_eq!(place.read().len(), 1);
+}
+
+#[test]
+fn a_day_that_would_shrink_a_lot_is_refused() {
+    let place = Place::new();
+    let hours: Vec<i64> = (0..20).collect();
+    place.run("a", WriteMode::Create, &days(0, 1), &hours);
+    let before = place.read();
+    let sink = place.sink(WriteMode::ReplaceWindow);
+    let mut txn = sink.begin(&context("b")).expect("begins");
+    txn.partition(&days(0, 1)).expect("is announced");
+    txn.write(&batch(&hours[..9])).expect("writes");
+    let outcome = Outcome {
+        missing: &[],
+        rows: 9,
+    };
+    let error = txn.commit(&outcome).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert_eq!(
+        error.causes(),
+        ["this would shrink 1970-01-01 from 20 to 9 rows"]
+    );
+    assert_eq!(place.read(), before);
+    assert_eq!(place.names(), ["out"]);
+    place.run("c", WriteMode::ReplaceWindow, &days(0, 1), &hours[..10]);
 }

@@ -43,6 +43,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "date | none, default date for events in a folder",
             "a folder for each UTC day: date=2024-01-31/part-….parquet",
         ),
+        OptionDoc::new(
+            "allow_shrink",
+            "true | false",
+            "whether replace_window may replace a day by less than half of it",
+        ),
     ],
 };
 

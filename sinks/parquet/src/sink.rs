@@ -1,6 +1,6 @@
 //! The sink: which layout, and what a run would do to what is there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use mixflow_core::config::Invalid;
@@ -12,7 +12,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::file::FileTxn;
-use crate::folder::FolderTxn;
+use crate::folder::{FolderTxn, Replacing};
 use crate::tree;
 
 /// The column whose UTC day names the folder.
@@ -30,6 +30,8 @@ pub struct ParquetOptions {
     pub compression: Option<Compression>,
     /// Whether each day has a folder.
     pub partition_by: Option<PartitionBy>,
+    /// Whether `replace_window` may replace a day by less than half of it.
+    pub allow_shrink: Option<bool>,
 }
 
 /// How pages are compressed.
@@ -61,6 +63,7 @@ pub struct ParquetSink {
     path: PathBuf,
     layout: Layout,
     compression: Compression,
+    allow_shrink: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +113,7 @@ impl ParquetSink {
             path,
             layout,
             compression: options.compression.unwrap_or_default(),
+            allow_shrink: options.allow_shrink.unwrap_or(false),
         })
     }
 
@@ -165,6 +169,10 @@ impl Sink for ParquetSink {
         self.path.display().to_string()
     }
 
+    fn place(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
+    }
+
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         let needs_day = match self.layout {
             Layout::File(_) => false,
@@ -198,9 +206,12 @@ impl Sink for ParquetSink {
             Layout::Folder { mode, by_day } => {
                 self.preview_folder(mode)?;
                 let by_day = by_day.unwrap_or_else(|| has_day(&cx.schema));
-                let path: &Path = &self.path;
+                let replacing = Replacing {
+                    mode,
+                    allow_shrink: self.allow_shrink,
+                };
                 Ok(Box::new(FolderTxn::begin(
-                    path, mode, by_day, cx, properties,
+                    &self.path, replacing, by_day, cx, properties,
                 )?))
             }
         }
