@@ -7,7 +7,9 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use flate2::write::MultiGzDecoder as MultiGzWriter;
 
+use crate::checkpoint::{Checkpoint, Part};
 use crate::decode::LastLine;
+use crate::lines::{MAX_LINE, too_long};
 
 /// Bodies up to this many bytes, as they came, stay in memory.
 ///
@@ -34,14 +36,28 @@ pub(crate) struct Body {
 #[derive(Debug)]
 enum Kept {
     Memory(Vec<u8>),
-    /// A file without a name: the system removes it however the process ends.
+    /// A file without a name, which the system removes however the process
+    /// ends, or one that a run after a crash finds again.
     Spooled(File),
+    /// The latter, while it is written.
+    Part(Part),
+}
+
+/// Where a body is kept.
+#[derive(Clone, Copy)]
+pub(crate) enum Keep<'a> {
+    /// In memory; a large one in a file of this folder, without a name.
+    ForNow(Option<&'a Path>),
+    /// In a file for this run and the next.
+    Until(&'a Checkpoint),
 }
 
 /// Why a body could not be kept.
 pub(crate) enum Broken {
     /// The connection or the encoding broke off; another try may do better.
     Cut(String),
+    /// It is nothing that an export could be; another try gives the same.
+    Refused(String),
     /// It cannot be written down here.
     Spool(io::Error),
 }
@@ -55,10 +71,19 @@ pub(crate) fn keep(
     wire: &mut dyn Read,
     encoding: Encoding,
     lines: bool,
-    spool: Option<&Path>,
+    place: Keep<'_>,
     mut count: impl FnMut(u64),
 ) -> Result<Body, Broken> {
-    let mut kept = Kept::Memory(Vec::new());
+    let (mut kept, spool) = match place {
+        Keep::ForNow(spool) => (Kept::Memory(Vec::new()), spool),
+        Keep::Until(checkpoint) => match checkpoint.begin() {
+            Ok(part) => (Kept::Part(part), None),
+            Err(error) => {
+                log::warn!("a run after a crash will have to ask again: {error}");
+                (Kept::Memory(Vec::new()), None)
+            }
+        },
+    };
     let mut check = Check::new(encoding, lines);
     let mut buffer = vec![0; STEP];
     loop {
@@ -69,11 +94,38 @@ pub(crate) fn keep(
             Err(error) => return Err(Broken::Cut(format!("the connection broke off: {error}"))),
         };
         count(read as u64);
-        check.write(&buffer[..read]).map_err(Broken::Cut)?;
+        check.write(&buffer[..read])?;
         kept.append(&buffer[..read], spool).map_err(Broken::Spool)?;
     }
     check.finish().map_err(Broken::Cut)?;
+    let kept = match kept {
+        Kept::Part(part) => Kept::Spooled(part.finish(encoding).map_err(Broken::Spool)?),
+        kept => kept,
+    };
     Ok(Body { encoding, kept })
+}
+
+/// Returns the body of lines that `file` holds, or says why it is not whole.
+pub(crate) fn verified(mut file: File, encoding: Encoding) -> Result<Body, String> {
+    let mut check = Check::new(encoding, true);
+    let mut buffer = vec![0; STEP];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => check
+                .write(&buffer[..read])
+                .map_err(|broken| match broken {
+                    Broken::Cut(reason) | Broken::Refused(reason) => reason,
+                    Broken::Spool(error) => error.to_string(),
+                })?,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    check.finish()?;
+    Ok(Body {
+        encoding,
+        kept: Kept::Spooled(file),
+    })
 }
 
 impl Body {
@@ -85,6 +137,7 @@ impl Body {
                 file.seek(SeekFrom::Start(0))?;
                 Box::new(file)
             }
+            Kept::Part(_) => unreachable!("`keep` has finished it"),
         };
         Ok(decoded(raw, self.encoding))
     }
@@ -97,6 +150,7 @@ impl Body {
                 file.seek(SeekFrom::Start(0))?;
                 Box::new(file)
             }
+            Kept::Part(_) => unreachable!("`keep` has finished it"),
         };
         Ok(decoded(raw, self.encoding))
     }
@@ -128,6 +182,7 @@ impl Kept {
                 Ok(())
             }
             Kept::Spooled(file) => file.write_all(bytes),
+            Kept::Part(part) => part.file.write_all(bytes),
         }
     }
 }
@@ -157,7 +212,7 @@ impl Check {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         match self {
             Check::Identity(tail) => tail.write_all(bytes),
             Check::Gzip { decoder, empty } => {
@@ -165,7 +220,10 @@ impl Check {
                 decoder.write_all(bytes)
             }
         }
-        .map_err(|error| format!("the body cannot be inflated: {error}"))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => Broken::Refused(error.to_string()),
+            _ => Broken::Cut(format!("the body cannot be inflated: {error}")),
+        })
     }
 
     fn finish(self) -> Result<(), String> {
@@ -212,6 +270,9 @@ impl Write for Tail {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.lines {
             return Ok(bytes.len());
+        }
+        if self.line.len() > MAX_LINE {
+            return Err(too_long());
         }
         // From behind: what comes after the last line end begins a new line;
         // of the lines before it only the last that is not blank matters, so
@@ -271,7 +332,7 @@ mod tests {
     }
 
     fn try_keep(wire: &[u8], encoding: Encoding) -> Result<Vec<u8>, String> {
-        match keep(&mut &*wire, encoding, true, None, |_| {}) {
+        match keep(&mut &*wire, encoding, true, Keep::ForNow(None), |_| {}) {
             Ok(mut body) => {
                 let mut out = Vec::new();
                 let mut reader = body.read().expect("it is kept");
@@ -279,6 +340,7 @@ mod tests {
                 Ok(out)
             }
             Err(Broken::Cut(reason)) => Err(reason),
+            Err(Broken::Refused(reason)) => Err(format!("refused: {reason}")),
             Err(Broken::Spool(error)) => panic!("{error}"),
         }
     }
@@ -337,6 +399,18 @@ mod tests {
         let line = format!("{{\"event\":\"{}\"}}\n", "x".repeat(1 << 20));
         let body = line.repeat(10).into_bytes();
         assert!(try_keep(&body, Encoding::Identity).is_ok_and(|kept| kept == body));
+    }
+
+    /// 200 MB of nothing, in 200 KB.
+    #[test]
+    fn a_bomb_is_refused_before_it_fills_the_memory() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        for _ in 0..200 {
+            encoder.write_all(&[b' '; 1 << 20]).expect("memory");
+        }
+        let bomb = encoder.finish().expect("memory");
+        let reason = try_keep(&bomb, Encoding::Gzip).expect_err("refused");
+        assert_eq!(reason, "refused: a line is longer than 64 MB");
     }
 
     proptest! {

@@ -132,6 +132,21 @@ impl Client {
         })
     }
 
+    /// Returns what tells a request apart from every other.
+    ///
+    /// For hashing alone: the credentials are in it.
+    pub(crate) fn identity<'a>(&'a self, request: &'a Request) -> Vec<&'a str> {
+        let mut parts = vec![
+            self.authorization.expose(),
+            &self.url,
+            self.project_id.as_deref().unwrap_or_default(),
+        ];
+        for (key, value) in &request.query {
+            parts.extend([*key, value.as_str()]);
+        }
+        parts
+    }
+
     fn call(&self, request: &Request) -> Result<Response<Body>, ureq::Error> {
         let project = self.project_id.as_deref().map(|id| ("project_id", id));
         let query = request.query.iter().map(|(key, value)| (*key, &**value));

@@ -2,15 +2,15 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Span, ToSpan as _};
+use jiff::{Span, Timestamp, ToSpan as _};
 use mixflow_core::config::{Env, Invalid};
-use mixflow_core::context::{Delivery, TaskContext, incomplete};
+use mixflow_core::context::{Delivery, Notice, TaskContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::reject::Reject;
@@ -20,7 +20,8 @@ use mixflow_core::source::{
 };
 use serde_json::{Value, json};
 
-use crate::body::{Body, Broken, keep};
+use crate::body::{Body, Broken, Keep, keep};
+use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::client::{Client, Request, SharedClient};
 use crate::decode::{Decoder, Form};
 use crate::direct::DirectRows;
@@ -48,6 +49,8 @@ pub struct EventsSource {
     limits: Limits,
     max_rejects: u64,
     state: Option<PathBuf>,
+    /// The bodies of the plan that was made last.
+    checkpoints: Mutex<Option<Checkpoints>>,
     warnings: Vec<String>,
 }
 
@@ -104,6 +107,7 @@ impl EventsSource {
             limits: Limits::EXPORT.with(options.limits),
             max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
             state: cx.state.clone(),
+            checkpoints: Mutex::default(),
             warnings,
         })
     }
@@ -119,6 +123,12 @@ impl EventsSource {
             form: None,
             counts: true,
         }
+    }
+
+    fn lock_checkpoints(&self) -> MutexGuard<'_, Option<Checkpoints>> {
+        self.checkpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn quota(&self) -> Quota {
@@ -169,28 +179,41 @@ impl Source for EventsSource {
             self.quota(),
             &cx.cancel,
         ));
-        let spool = self
-            .state
-            .as_ref()
-            .map(|state| state.join("spool"))
-            .filter(|folder| {
-                // Without the folder the system's temporary one serves.
-                std::fs::create_dir_all(folder).is_ok()
-            });
+        let spool = self.state.as_ref().map(|state| state.join("spool"));
+        // Without the folder the system's temporary one serves.
+        let checkpoints = spool.clone().and_then(|folder| {
+            Checkpoints::open(folder)
+                .inspect_err(|error| log::warn!("cannot use the spool folder: {error}"))
+                .ok()
+        });
+        let spool = spool.filter(|_| checkpoints.is_some());
+        let today = Timestamp::now()
+            .to_zoned(self.zone.clone().unwrap_or(TimeZone::UTC))
+            .date();
+        let checkpoint = |window: &Window, request: &Request| {
+            // A day that is not over will be another one next time; and one
+            // window alone is the whole run.
+            let fit = window.last < today && self.windows.len() > 1;
+            let checkpoints = checkpoints.as_ref().filter(|_| fit)?;
+            Some(checkpoints.at(&client.identity(request)))
+        };
         let partitions = self
             .windows
             .iter()
             .map(|window| {
+                let request = self.request(*window);
                 Box::new(EventWindow {
                     label: window.to_string(),
                     extent: window.extent(self.zone.as_ref()),
-                    request: self.request(*window),
+                    checkpoint: checkpoint(window, &request),
+                    request,
                     client: Arc::clone(&client),
                     form: self.form.clone(),
                     spool: spool.clone(),
                 }) as Box<dyn Partition>
             })
             .collect();
+        *self.lock_checkpoints() = checkpoints;
         Ok(Plan {
             partitions,
             max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
@@ -214,6 +237,12 @@ impl Source for EventsSource {
 
     fn max_rejects(&self) -> u64 {
         self.max_rejects
+    }
+
+    fn release(&self) {
+        if let Some(checkpoints) = &*self.lock_checkpoints() {
+            checkpoints.release();
+        }
     }
 }
 
@@ -297,6 +326,15 @@ fn windows(
                 .max(1),
         ),
     };
+    if let Some(only) = &cx.only {
+        return only
+            .iter()
+            .map(|(first, last)| Window {
+                first: *first,
+                last: *last,
+            })
+            .collect();
+    }
     let mut windows = Vec::new();
     let mut first = from;
     while first <= to {
@@ -364,6 +402,8 @@ struct EventWindow {
     client: SharedClient,
     form: Form,
     spool: Option<PathBuf>,
+    /// Where the body is kept for the next run, should this one die.
+    checkpoint: Option<Checkpoint>,
 }
 
 impl Partition for EventWindow {
@@ -403,23 +443,41 @@ impl Partition for EventWindow {
 impl EventWindow {
     /// Fetches the body until it is whole.
     fn fetch(&self, cx: &TaskContext) -> Result<Body> {
+        let place = match &self.checkpoint {
+            Some(checkpoint) => {
+                if let Some(body) = checkpoint.find() {
+                    log::info!("{}: an earlier run has left it whole", self.label);
+                    cx.notify(Notice::Reused {
+                        label: self.label.clone(),
+                    });
+                    return Ok(body);
+                }
+                Keep::Until(checkpoint)
+            }
+            None => Keep::ForNow(self.spool.as_deref()),
+        };
         Tries::new(&self.client.retry, cx, &self.label).run(|| {
             let mut answer = self.client.send(&self.request, &self.label, cx)?;
-            keep(
-                &mut answer.wire,
-                answer.encoding,
-                true,
-                self.spool.as_deref(),
-                |bytes| cx.count_bytes(bytes),
-            )
+            keep(&mut answer.wire, answer.encoding, true, place, |bytes| {
+                cx.count_bytes(bytes)
+            })
             .map_err(|broken| match broken {
                 Broken::Cut(reason) => Failure::again(
                     incomplete(format!("{} are incomplete", self.client.what())).because(reason),
                 ),
+                Broken::Refused(reason) => Failure::Final(no_export(&self.client, reason)),
                 Broken::Spool(error) => Failure::Final(spool_error(error)),
             })
         })
     }
+}
+
+fn no_export(client: &Client, reason: String) -> Error {
+    Error::new(
+        ErrorKind::Data,
+        format!("{} are not an export", client.what()),
+    )
+    .because(reason)
 }
 
 fn spool_error(error: std::io::Error) -> Error {

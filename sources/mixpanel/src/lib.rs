@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod checkpoint;
 mod client;
 mod connector;
 pub mod decode;

@@ -7,7 +7,12 @@ const STEP: usize = 256 << 10;
 
 /// A longer line is not a record of anything: Mixpanel's own limit is 1 MB an
 /// event. The cap is what bounds memory when a body has no line ends.
-const MAX_LINE: usize = 256 << 20;
+pub(crate) const MAX_LINE: usize = 64 << 20;
+
+/// Returns the error of a longer line.
+pub(crate) fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "a line is longer than 64 MB")
+}
 
 /// Reads lines that are not blank, without their ends.
 ///
@@ -91,10 +96,7 @@ impl<R: Read> Lines<R> {
             self.start = 0;
         }
         if self.filled > MAX_LINE {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a line is longer than 256 MB",
-            ));
+            return Err(too_long());
         }
         if self.buffer.len() < self.filled + STEP {
             self.buffer

@@ -19,7 +19,7 @@ use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{BatchIter, Extent, Outline, Partition, Plan, Source, SourceInfo};
 use serde_json::{Value, json};
 
-use crate::body::{Broken, keep};
+use crate::body::{Broken, Keep, keep};
 use crate::client::{Client, Request};
 use crate::decode::{Decoder, Form, repair};
 use crate::options::{Auth, Endpoint, EndpointKind, MAX_REJECTS, ProfilesOptions, check_limits};
@@ -30,6 +30,10 @@ use crate::schema;
 
 /// The page size that Mixpanel documents, for answers that do not say theirs.
 const PAGE_SIZE: u64 = 1000;
+
+/// A longer page is not one: pages have 1,000 profiles. It is read as a whole,
+/// so the cap bounds the memory.
+const MAX_PAGE: u64 = 256 << 20;
 
 /// Profiles of a project, by page.
 #[derive(Debug)]
@@ -407,17 +411,29 @@ impl Session {
         };
         let mut answer = self.client.send(request, label, cx)?;
         let count = |bytes| cx.count_bytes(bytes);
-        let mut body =
-            keep(&mut answer.wire, answer.encoding, false, None, count).map_err(|broken| {
-                match broken {
-                    Broken::Cut(reason) => cut(reason),
-                    Broken::Spool(error) => unspooled(error).into(),
-                }
-            })?;
+        let mut body = keep(
+            &mut answer.wire,
+            answer.encoding,
+            false,
+            Keep::ForNow(None),
+            count,
+        )
+        .map_err(|broken| match broken {
+            Broken::Cut(reason) | Broken::Refused(reason) => cut(reason),
+            Broken::Spool(error) => unspooled(error).into(),
+        })?;
         let mut bytes = Vec::new();
         body.read()
-            .and_then(|mut reader| reader.read_to_end(&mut bytes))
+            .and_then(|reader| reader.take(MAX_PAGE + 1).read_to_end(&mut bytes))
             .map_err(unspooled)?;
+        if bytes.len() as u64 > MAX_PAGE {
+            let what = self.client.what();
+            return Err(
+                Error::new(ErrorKind::Data, format!("{label} of {what} is no page"))
+                    .because("it is longer than 256 MB")
+                    .into(),
+            );
+        }
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => repair(error.as_bytes()),
