@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use mixflow_core::cancel::{CancelGuard, CancelToken, cancellation};
 use mixflow_core::config::{Document, Env, Override, Problems, build};
 use mixflow_core::engine::{Pipeline, RunContext, run};
@@ -15,6 +16,7 @@ use mixflow_core::{Error, ErrorKind};
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::history;
+use crate::lock::{Holder, lock};
 use crate::progress::Reporter;
 use crate::rejects::RejectFile;
 use crate::ui::{Ui, counted, seconds};
@@ -51,6 +53,10 @@ impl App {
         }
     }
 
+    pub(crate) fn state(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+
     /// Returns the database that commands without a pipeline mean.
     pub(crate) fn default_db(&self) -> Option<PathBuf> {
         let project = self.env.get("MIXPANEL_PROJECT_ID")?;
@@ -67,8 +73,10 @@ impl App {
         name: &str,
         text: &str,
         overrides: &[Override],
+        only: Option<Vec<(Date, Date)>>,
     ) -> Result<Pipeline, Problems> {
         let cx = BuildContext {
+            only,
             env: self.env.clone(),
             home: self.home.clone(),
             state: self.state.clone(),
@@ -80,6 +88,16 @@ impl App {
 
     /// Builds the pipeline of a file, or says why not.
     pub(crate) fn load(&self, file: &Path, overrides: &[Override]) -> Option<Pipeline> {
+        self.load_only(file, overrides, None)
+    }
+
+    /// Builds the pipeline of a file for some windows, or says why not.
+    pub(crate) fn load_only(
+        &self,
+        file: &Path,
+        overrides: &[Override],
+        only: Option<Vec<(Date, Date)>>,
+    ) -> Option<Pipeline> {
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) => {
@@ -90,7 +108,7 @@ impl App {
             }
         };
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        match self.build(&file.display().to_string(), &name, &text, overrides) {
+        match self.build(&file.display().to_string(), &name, &text, overrides, only) {
             Ok(pipeline) => Some(pipeline),
             Err(problems) => {
                 self.complain(&problems);
@@ -108,24 +126,45 @@ impl App {
     }
 
     /// Runs a pipeline and tells how it went.
-    pub(crate) fn run(&self, pipeline: &Pipeline) -> RunReport {
+    ///
+    /// Another run that writes to the same destination makes it fail, or with
+    /// `wait` makes it wait.
+    pub(crate) fn run(
+        &self,
+        pipeline: &Pipeline,
+        wait: bool,
+        only_failed_of: Option<String>,
+    ) -> RunReport {
         let run_id = run_id();
+        let holder = Holder {
+            pipeline: pipeline.name.clone(),
+            run_id: run_id.clone(),
+            pid: std::process::id(),
+        };
         let rejects = self
             .state
             .clone()
             .unwrap_or_else(std::env::temp_dir)
             .join("rejects");
         let mut reporter = Reporter::new(self.ui, &self.global);
-        let report = run(
+        let mut report = run(
             pipeline,
             RunContext {
                 rejects: Box::new(RejectFile::new(&rejects, &run_id)),
                 run_id,
                 cancel: self.interrupt.clone(),
                 observer: &mut reporter,
+                hold: Some(Box::new(move |cancel| {
+                    let (Some(state), Some(place)) = (&self.state, pipeline.sink.place()) else {
+                        return Ok(Box::new(()));
+                    };
+                    let lock = lock(state, &place, &holder, wait, self.ui, cancel)?;
+                    Ok(Box::new(lock))
+                })),
                 queue: None,
             },
         );
+        report.only_failed_of = only_failed_of;
         reporter.finish();
         self.conclude(&report);
         if let Some(state) = &self.state
@@ -172,6 +211,12 @@ impl App {
             let file = report.reject_file.as_deref().unwrap_or("nowhere");
             let records = counted(report.rejected, "record");
             ui.warning(&format!("{records} could not be read and are in {file}"));
+        }
+        if !report.reused_partitions.is_empty() {
+            let partitions = counted(report.reused_partitions.len() as u64, "partition");
+            ui.status(&format!(
+                "{partitions} had been fetched by another run that has not committed"
+            ));
         }
         match report.status {
             Status::Committed => {

@@ -96,6 +96,12 @@ pub(crate) struct RunArgs {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    /// Fetch only what the last run lacks, and add it
+    #[arg(long)]
+    pub(crate) only_failed: bool,
+    /// Wait while another run writes to the same destination
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 /// `mixflow check`.

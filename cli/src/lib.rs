@@ -18,6 +18,8 @@ mod args;
 mod commands;
 mod exit;
 mod history;
+mod lock;
+mod only_failed;
 mod progress;
 mod rejects;
 mod ui;

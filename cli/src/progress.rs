@@ -151,6 +151,8 @@ impl Observer for Reporter {
                     _ => self.progress(progress),
                 }
             }
+            // Told together, at the end.
+            RunEvent::Notice(Notice::Reused { .. }) => {}
             RunEvent::Notice(Notice::Warning(text)) => self.say(|ui| ui.warning(text)),
             RunEvent::Notice(Notice::Retry {
                 label,

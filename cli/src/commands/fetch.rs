@@ -37,9 +37,9 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
         );
         return Exit::Usage;
     }
-    match app.build(&origin, name, &text, &changes) {
+    match app.build(&origin, name, &text, &changes, None) {
         Ok(pipeline) => {
-            let report = app.run(&pipeline);
+            let report = app.run(&pipeline, false, None);
             let exit = Exit::after(&report);
             exit.max(app.write_report(&[report]))
         }

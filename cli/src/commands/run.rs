@@ -1,8 +1,14 @@
 //! `mixflow run`.
 
+use std::path::Path;
+
+use mixflow_core::config::Override;
+use mixflow_core::engine::Pipeline;
+
 use crate::app::App;
 use crate::args::RunArgs;
 use crate::exit::Exit;
+use crate::only_failed::{Remainder, remainder};
 
 pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
     let overrides = match super::overrides(app, &args.changes) {
@@ -15,14 +21,15 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         if args.files.len() > 1 {
             app.ui.status(&format!("running {}", file.display()));
         }
-        let exit = match app.load(file, &overrides) {
-            Some(pipeline) => {
-                let report = app.run(&pipeline);
+        let exit = match load(app, args, file, &overrides) {
+            Ok(Some((pipeline, of))) => {
+                let report = app.run(&pipeline, args.wait, of);
                 let exit = Exit::after(&report);
                 reports.push(report);
                 exit
             }
-            None => Exit::Usage,
+            Ok(None) => Exit::Done,
+            Err(exit) => exit,
         };
         worst = worst.max(exit);
         // Who interrupts means all of it.
@@ -31,4 +38,47 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         }
     }
     worst.max(app.write_report(&reports))
+}
+
+/// Builds what is to be run of a file, with the run that it completes; `None`
+/// if nothing is to be run.
+fn load(
+    app: &App,
+    args: &RunArgs,
+    file: &Path,
+    overrides: &[Override],
+) -> Result<Option<(Pipeline, Option<String>)>, Exit> {
+    let pipeline = app.load(file, overrides).ok_or(Exit::Usage)?;
+    if !args.only_failed {
+        return Ok(Some((pipeline, None)));
+    }
+    let remainder = remainder(app.state(), &pipeline).map_err(|error| {
+        app.ui.error(&error);
+        Exit::of(error.kind())
+    })?;
+    let (of, windows, changes) = match remainder {
+        Remainder::Nothing { completed_at } => {
+            app.ui.status(&format!(
+                "{}: nothing is missing from the run of {completed_at}",
+                pipeline.name
+            ));
+            return Ok(None);
+        }
+        Remainder::Windows {
+            of,
+            windows,
+            changes,
+        } => (of, Some(windows), changes),
+        Remainder::All {
+            of,
+            reason,
+            changes,
+        } => {
+            app.ui.note(reason);
+            (of, None, changes)
+        }
+    };
+    let changes: Vec<Override> = overrides.iter().cloned().chain(changes).collect();
+    let pipeline = app.load_only(file, &changes, windows).ok_or(Exit::Usage)?;
+    Ok(Some((pipeline, Some(of))))
 }

@@ -1,0 +1,100 @@
+//! `mixflow run --only-failed`: the windows that the last run lacks.
+
+use std::path::Path;
+
+use jiff::civil::Date;
+use mixflow_core::config::{Override, OverrideValue};
+use mixflow_core::engine::Pipeline;
+use mixflow_core::{Error, ErrorKind, Result};
+
+use crate::history::{self, PastRun};
+
+/// What `--only-failed` makes of a pipeline.
+pub(crate) enum Remainder {
+    /// The last run lacks nothing.
+    Nothing { completed_at: String },
+    /// These windows, and what is different from the file.
+    Windows {
+        of: String,
+        windows: Vec<(Date, Date)>,
+        changes: Vec<Override>,
+    },
+    /// Everything, for this reason.
+    All {
+        of: String,
+        reason: &'static str,
+        changes: Vec<Override>,
+    },
+}
+
+/// Looks up what the last run of `pipeline` lacks.
+pub(crate) fn remainder(state: Option<&Path>, pipeline: &Pipeline) -> Result<Remainder> {
+    let cannot = |cause: String| {
+        Error::new(
+            ErrorKind::Config,
+            format!("cannot tell what failed in `{}`", pipeline.name),
+        )
+        .because(cause)
+        .hint("run it without `--only-failed`")
+    };
+    let state = state.ok_or_else(|| cannot("there is no state folder".to_owned()))?;
+    let run = history::last(state, &pipeline.name, &pipeline.sink.destination())
+        .map_err(|error| cannot(format!("the history cannot be read: {error}")))?
+        .ok_or_else(|| cannot("no run of it to this destination is in the history".to_owned()))?;
+    let stored_nothing = run.stored_nothing();
+    if !stored_nothing && run.failed_partitions.is_empty() {
+        return Ok(Remainder::Nothing {
+            completed_at: run.completed_at,
+        });
+    }
+    // What was stored stays: the rest is added to it.
+    let mode = |mode: &str| match (pipeline.sink.place(), stored_nothing) {
+        (Some(_), false) if !pipeline.sink.capabilities().replaces_days => {
+            let value = OverrideValue::Text(mode.to_owned());
+            vec![Override::set(
+                "sink.mode",
+                value,
+                "--only-failed".to_owned(),
+            )]
+        }
+        _ => Vec::new(),
+    };
+    if !pipeline.source.info().partitions_are_days {
+        return Ok(Remainder::All {
+            of: run.run_id,
+            reason: "profiles are a snapshot, whose pages fit no other: all of them are fetched again",
+            changes: mode("replace"),
+        });
+    }
+    let labels = match stored_nothing {
+        true => all_of(&run),
+        false => run.failed_partitions.clone(),
+    };
+    let windows = labels
+        .iter()
+        .map(|label| window(label))
+        .collect::<Option<Vec<_>>>()
+        .filter(|windows| !windows.is_empty())
+        .ok_or_else(|| cannot("the history does not say which days they are".to_owned()))?;
+    Ok(Remainder::Windows {
+        of: run.run_id,
+        windows,
+        changes: mode("append"),
+    })
+}
+
+fn all_of(run: &PastRun) -> Vec<String> {
+    if !run.partitions.is_empty() {
+        return run.partitions.iter().map(|p| p.label.clone()).collect();
+    }
+    match (&run.from_date, &run.to_date) {
+        (Some(from), Some(to)) => vec![format!("{from}..{to}")],
+        _ => Vec::new(),
+    }
+}
+
+/// Reads `2024-01-31` or `2024-01-01..2024-01-07`.
+fn window(label: &str) -> Option<(Date, Date)> {
+    let (first, last) = label.split_once("..").unwrap_or((label, label));
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
