@@ -125,6 +125,44 @@ fn replace_window_replaces_the_days_that_were_fetched() {
 }
 
 #[test]
+fn a_day_that_would_shrink_a_lot_is_refused_unless_told_otherwise() {
+    let sim = started(sim(data()));
+    for (kind, path) in [("duckdb", "out.db"), ("parquet", "out")] {
+        let place = Place::new();
+        sim.set_data(data());
+        let window = sink(kind, path, "replace_window");
+        run(&place, &source(&sim, 1, 3), &window).ended(0);
+        let before = rows(&place, kind, path);
+        // The server has lost most of the second day.
+        let mut lost = data();
+        lost.clear_day(date(2024, 1, 2));
+        sim.set_data(lost);
+        run(&place, &source(&sim, 1, 3), &window)
+            .ended(1)
+            .says("this would shrink 2024-01-02 from ")
+            .says("--set sink.allow_shrink=true");
+        assert_same(&rows(&place, kind, path), &before);
+        // Asked again, it is asked of the server, not of what was spooled.
+        sim.set_data(data());
+        sim.clear_log();
+        run(&place, &source(&sim, 1, 3), &window).ended(0);
+        assert_eq!(sim.requests().len(), 3);
+        let mut lost = data();
+        lost.clear_day(date(2024, 1, 2));
+        sim.set_data(lost);
+        let allowed = format!("{window}allow_shrink = true\n");
+        run(&place, &source(&sim, 1, 3), &allowed).ended(0);
+        let left = before
+            .iter()
+            .filter(|row| row.event_time_us / 86_400_000_000 != 19_724)
+            .cloned()
+            .collect::<Vec<_>>();
+        assert!(left.len() < before.len());
+        assert_same(&rows(&place, kind, path), &left);
+    }
+}
+
+#[test]
 fn a_failed_run_leaves_what_was_there() {
     let sim = started(sim(data()));
     for (kind, path) in SINKS {

@@ -33,7 +33,9 @@ fn two_processes_share_the_hour() {
     let source = limited(&sim, "per_second = 100, per_hour = 15");
     place.write("a.toml", &pipeline(&[&source, DUCKDB, "table = \"a\"\n"]));
     let other = DUCKDB.replace("out.db", "b.db");
-    place.write("b.toml", &pipeline(&[&source, &other]));
+    // Another request, whose answers are not shared.
+    let in_ms = source.replace("window_days", "time_in_ms = true\nwindow_days");
+    place.write("b.toml", &pipeline(&[&in_ms, &other]));
     let children = ["a.toml", "b.toml"].map(|file| place.spawn(&["run", file]));
     let ran = children.map(|child| Ran::of(child.wait_with_output().unwrap()));
     // Fifteen requests of twenty: at most one process has had all of its ten.
@@ -69,7 +71,8 @@ fn two_processes_share_the_second_and_the_places() {
     let source = limited(&sim, "per_second = 5, per_hour = 100, concurrent = 3");
     place.write("a.toml", &pipeline(&[&source, DUCKDB, &workers(10)]));
     let other = DUCKDB.replace("out.db", "b.db");
-    place.write("b.toml", &pipeline(&[&source, &other, &workers(10)]));
+    let in_ms = source.replace("window_days", "time_in_ms = true\nwindow_days");
+    place.write("b.toml", &pipeline(&[&in_ms, &other, &workers(10)]));
     let started = Instant::now();
     let children = ["a.toml", "b.toml"].map(|file| place.spawn(&["run", file]));
     for child in children {
