@@ -23,6 +23,8 @@ pub struct Document<'t> {
     /// which no value of the text can have.
     overrides: Vec<String>,
     expanded: BTreeSet<String>,
+    /// The keys whose values are of the wrong type, or unknown.
+    unreadable: BTreeSet<String>,
     problems: Vec<Problem>,
     mask: Mask,
 }
@@ -47,6 +49,7 @@ impl<'t> Document<'t> {
             root: DeTable::new(),
             overrides: Vec::new(),
             expanded: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
             problems: Vec::new(),
             mask: Mask::default(),
         };
@@ -79,7 +82,12 @@ impl<'t> Document<'t> {
     }
 
     /// Adds a problem at the place of `path`, or of the nearest table around it.
+    ///
+    /// Says nothing more of a value that could not even be read.
     pub(crate) fn invalid(&mut self, path: &str, message: impl Into<String>) {
+        if self.unreadable.contains(path) {
+            return;
+        }
         let mut place = Place::Nowhere;
         let mut inside: Option<&DeValue<'t>> = None;
         for segment in path.split('.') {
@@ -109,20 +117,20 @@ impl<'t> Document<'t> {
     /// Reads `value`, which stands at `path`, as a `T`.
     ///
     /// Collects every problem, not only the first: the entry that an error
-    /// points at is taken out and the rest is read again.
+    /// points at is taken out and the rest is read again. What can be read
+    /// without those is returned, so that its own checks are made too; a
+    /// pipeline does not come of it.
     pub(crate) fn read<T: DeserializeOwned>(
         &mut self,
         path: &str,
         value: Spanned<DeValue<'t>>,
     ) -> Option<T> {
         let mut value = value;
-        let mut clean = true;
         loop {
             let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
-                Ok(read) => return clean.then_some(read),
+                Ok(read) => return Some(read),
                 Err(error) => error,
             };
-            clean = false;
             let message = explain(error.message());
             let span = error.span().unwrap_or_else(|| value.span());
             let removed = match value.get_mut() {
@@ -134,6 +142,7 @@ impl<'t> Document<'t> {
                     let path = join(path, &key);
                     let place = self.place(span);
                     self.problem(&path, message, place);
+                    self.unreadable.insert(path);
                 }
                 None => {
                     self.invalid(path, message);

@@ -17,3 +17,6 @@ pub use env::Env;
 pub use problem::{Invalid, Place, Problem, Problems};
 pub use secret::{Secret, SecretSource};
 pub use values::{DateSpec, Days, Seconds, TextOrNumber};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! Pipeline files, with components that are only for the test.
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::*;
+use crate::context::Delivery;
+use crate::engine::{OnFailure, Pipeline};
+use crate::registry::{BuildContext, ComponentDoc, Registry};
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::testing::{TestSink, TestSource, good};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only whether it can be read matters")]
+struct SourceOptions {
+    rows: Option<u64>,
+    names: Option<Vec<String>>,
+    auth: Option<Auth>,
+    day: Option<DateSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only whether it can be read matters")]
+struct Auth {
+    username: Option<String>,
+    secret: Option<SecretSource>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SinkOptions {
+    path: Option<String>,
+    raw: Option<bool>,
+}
+
+const fn doc(name: &'static str) -> ComponentDoc {
+    ComponentDoc {
+        name,
+        about: "for tests",
+        options: &[],
+    }
+}
+
+fn registry() -> Registry {
+    let mut registry = Registry::with_transforms();
+    registry.add_source(
+        doc("numbers"),
+        None,
+        |options: SourceOptions, _| match options.rows {
+            Some(13) => Err(vec![Invalid::new("rows", "13 brings bad luck")]),
+            rows => Ok(Box::new(TestSource::new([good(rows.unwrap_or(1))])) as Box<dyn Source>),
+        },
+    );
+    registry.add_sink(doc("log"), |options: SinkOptions, _| {
+        let sink = TestSink::recording();
+        Ok(match (options.raw, options.path.as_deref()) {
+            (Some(true), _) => Box::new(sink.raw()) as Box<dyn Sink>,
+            (_, Some("days")) => Box::new(sink.replacing_days()),
+            _ => Box::new(sink),
+        })
+    });
+    registry
+}
+
+fn built(text: &str, env: &Env, overrides: &[Override]) -> Result<Pipeline, String> {
+    let document = Document::parse("p.toml", text, env, overrides);
+    let cx = BuildContext {
+        env: env.clone(),
+        ..BuildContext::new(Timestamp::UNIX_EPOCH)
+    };
+    build(document, "p", &registry(), &cx).map_err(|problems| problems.to_string())
+}
+
+fn build_text(text: &str) -> Result<Pipeline, String> {
+    built(text, &Env::empty(), &[])
+}
+
+fn problems(text: &str) -> String {
+    build_text(text).err().expect("something is wrong")
+}
+
+const MINIMAL: &str = "[source]\ntype = \"numbers\"\n[sink]\ntype = \"log\"\n";
+
+#[test]
+fn a_minimal_file_has_the_documented_defaults() {
+    let pipeline = build_text(MINIMAL).expect("it is fine");
+    assert_eq!(pipeline.name, "p");
+    assert_eq!(
+        (pipeline.source_type.as_str(), pipeline.sink_type.as_str()),
+        ("numbers", "log")
+    );
+    assert_eq!(pipeline.options.workers.get(), 1);
+    assert_eq!(pipeline.options.on_failure, OnFailure::Abort);
+    assert_eq!(pipeline.options.delivery, None);
+    assert_eq!(pipeline.options.min_rows, 0);
+    // Several workers keep what they have.
+    let text = format!("name = \"mine\"\n{MINIMAL}[run]\nworkers = 4\ndelivery = \"direct\"\n");
+    let pipeline = build_text(&text).expect("it is fine");
+    assert_eq!(pipeline.name, "mine");
+    assert_eq!(pipeline.options.on_failure, OnFailure::Keep);
+    assert_eq!(pipeline.options.delivery, Some(Delivery::Direct));
+}
+
+#[test]
+fn every_problem_has_its_place_and_a_caret() {
+    let text = "name = 1\n\
+        [sorce]\n\
+        [source]\n\
+        type = \"numbers\"\n\
+        rows = 13\n\
+        names = [\"ä\", 2]\n\
+        [sink]\n\
+        type = \"lug\"\n\
+        [run]\n\
+        min_rows = -1\n";
+    insta::assert_snapshot!(problems(text), @r#"
+    p.toml:1:8: `name`: invalid type: integer `1`, expected a string
+      |
+    1 | name = 1
+      |        ^
+
+    p.toml:2:2: `sorce`: unknown field `sorce`, expected one of `name`, `source`, `transform`, `sink`, `run`, did you mean `source`?
+      |
+    2 | [sorce]
+      |  ^^^^^
+
+    p.toml:5:8: `source.rows`: 13 brings bad luck
+      |
+    5 | rows = 13
+      |        ^^
+
+    p.toml:6:15: `source.names`: invalid type: integer `2`, expected a string
+      |
+    6 | names = ["ä", 2]
+      |               ^
+
+    p.toml:8:8: `sink.type`: there is no sink `lug`, known are `log`
+      |
+    8 | type = "lug"
+      |        ^^^^^
+
+    p.toml:10:12: `run.min_rows`: invalid value: integer `-1`, expected a whole number from 0
+       |
+    10 | min_rows = -1
+       |            ^^
+    "#);
+}
+
+#[test]
+fn missing_parts_are_named() {
+    insta::assert_snapshot!(problems("[sink]\npath = \"x\"\n"), @r#"
+    p.toml:1:2: `sink`: `type` is missing, such as `type = "duckdb"`
+      |
+    1 | [sink]
+      |  ^^^^
+
+    p.toml: there is no `[source]` table; it needs at least `type`, such as `type = "mixpanel_events"`
+    "#);
+}
+
+#[test]
+fn stages_that_do_not_fit_are_refused() {
+    let transform = "[[transform]]\ntype = \"select\"\n";
+    let raw = format!("{MINIMAL}raw = true\n{transform}keep = [\"row\"]\n");
+    assert!(problems(&raw).contains("raw records pass untouched"));
+    let days = format!("{MINIMAL}path = \"days\"\n");
+    assert!(problems(&days).contains("`replace_window` needs a source whose partitions are days"));
+    let unknown = format!("{MINIMAL}{transform}keep = [\"partitoin\"]\n");
+    assert!(problems(&unknown).contains("did you mean `partition`?"));
+}
+
+#[test]
+fn variables_are_put_into_texts_alone_and_after_parsing() {
+    let env = Env::fixed([("A", "x\"\n[sink]"), ("EMPTY", "")]);
+    let text = MINIMAL.to_owned() + "path = \"${A}-${B:-b}-${EMPTY:-e}-${EMPTY}\"\n";
+    assert!(built(&text, &env, &[]).is_ok());
+    let text = MINIMAL.to_owned() + "path = \"${C}\"\n";
+    let problems = built(&text, &env, &[]).err().expect("it is not set");
+    assert!(
+        problems.starts_with("p.toml:5:8: `sink.path`: the environment variable `C` is not set"),
+        "{problems}"
+    );
+    let text = MINIMAL.to_owned() + "path = \"${C\"\n";
+    assert!(
+        built(&text, &env, &[])
+            .err()
+            .is_some_and(|p| p.contains("has no `}`"))
+    );
+}
+
+#[test]
+fn overrides_replace_add_and_are_pointed_at() {
+    let set = |key: &str, value: &str| {
+        let guess = OverrideValue::Guess(value.to_owned());
+        Override::set(key, guess, format!("--set {key}={value}"))
+    };
+    let overrides = [
+        set("run.workers", "3"),
+        set("sink.path", "no quotes needed"),
+        set("source.names", "[\"a\", \"b\"]"),
+    ];
+    let pipeline = built(MINIMAL, &Env::empty(), &overrides).expect("it is fine");
+    assert_eq!(pipeline.options.workers.get(), 3);
+    for (key, value, says) in [
+        ("source.rows", "x", "--set source.rows=x: `source.rows`: "),
+        ("source.rosw", "1", "did you mean `rows`?"),
+        ("source", "1", "--set source=1"),
+        ("", "1", "a key looks like `sink.mode`"),
+        ("sink.type.x", "1", "`type` is not a table"),
+        ("transform.0.keep", "1", "transform"),
+    ] {
+        let problems = built(MINIMAL, &Env::empty(), &[set(key, value)])
+            .err()
+            .unwrap_or_else(|| panic!("{key} is wrong"));
+        assert!(problems.contains(says), "{key}: {problems}");
+    }
+}
+
+#[test]
+fn no_secret_is_shown_whatever_is_wrong_beside_it() {
+    for line in [
+        "auth = { username = 1, secret = \"hunter22\" }",
+        "auth = { sercet = \"hunter22\" }",
+        "auth = { secret = { evn = \"hunter22\" } }",
+        "auth = { secret = [\"hunter22\"] }",
+        "auth = \"hunter22\"",
+        "auth = { secret = 'hunter22' ",
+        "auth = { secret = \"hunter22",
+        "secret = \"hunter22\"",
+        "auth.secret.x = \"hunter22\"",
+    ] {
+        let text = format!("[source]\ntype = \"numbers\"\n{line}\n[sink]\ntype = \"log\"\n");
+        let problems = problems(&text);
+        assert!(!problems.contains("hunter22"), "{problems}");
+    }
+    let secret = OverrideValue::Guess("hunter22".to_owned());
+    let set = Override::set(
+        "source.auth",
+        secret,
+        "--set source.auth=hunter22".to_owned(),
+    );
+    let problems = built(MINIMAL, &Env::empty(), &[set])
+        .err()
+        .expect("no table");
+    assert!(!problems.contains("hunter22"), "{problems}");
+}
+
+/// A text that is nearly a pipeline file.
+fn nearly() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        6 => prop::sample::select(vec![
+            "[source]\n", "[sink]\n", "[run]\n", "[[transform]]\n", "type = \"numbers\"\n",
+            "type = \"log\"\n", "type = \"select\"\n", "rows = 1\n", "rows = 13\n",
+            "names = [\"a\", \"${B:-c}\"]\n", "auth = { secret = { env = \"X\" } }\n",
+            "day = \"-7d\"\n", "day = 2024-01-31\n", "keep = [\"row\"]\n", "workers = 2\n",
+            "path = \"${A}\"\n", "name = \"x\"\n", "auth.secret = \"s\"\n", "# note\n",
+        ])
+        .prop_map(str::to_owned),
+        1 => "[\\x00-\\x7fäé\u{1f600}]{0,6}",
+    ];
+    prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever is written, it is a pipeline or a list of problems that can
+    /// be shown.
+    #[test]
+    fn no_text_is_too_odd_to_be_told_about(
+        text in nearly(),
+        key in "[a-z.0-9]{0,14}",
+        value in "[a-z0-9\\[\\]{}\"=.]{0,8}",
+    ) {
+        let env = Env::fixed([("A", "a")]);
+        let guess = OverrideValue::Guess(value);
+        let overrides = [Override::set(key, guess, "--set".to_owned())];
+        for overrides in [&[][..], &overrides] {
+            if let Err(problems) = built(&text, &env, overrides) {
+                prop_assert!(!problems.is_empty());
+            }
+        }
+    }
+}
