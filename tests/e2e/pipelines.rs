@@ -105,5 +105,6 @@ fn daily_profiles_stream_and_parquet_run_and_can_be_run_again() {
         let ran = run(&place, &sim, "stream.toml").ended(0);
         assert!(ran.stdout_lossy().lines().count() > 100);
     }
-    assert_eq!(sim.requests_to(Endpoint::Engage).len(), 2 * 6);
+    // Six pages of fifty, and a look whether there is a seventh.
+    assert_eq!(sim.requests_to(Endpoint::Engage).len(), 2 * 7);
 }

@@ -149,20 +149,11 @@ impl Source for ProfilesSource {
         };
         let first = session.fetch(0, None, cx)?;
         let size = first.size();
-        let pages = match first.page.total {
-            // What is there counts too, should the total be too small.
-            Some(total) => total.div_ceil(size).max(1),
-            // A page that is not full is the last one.
-            None if first.count() < size => 1,
-            None => 2,
-        };
-        // A full last page is followed by another, unless the total says that
-        // there is nothing more.
-        let exact = first
-            .page
-            .total
-            .is_some_and(|total| total % size == 0 && total > 0);
         let total = first.page.total;
+        let announced = total.map(|total| total.div_ceil(size).max(1));
+        let full = first.count() >= size;
+        // A full page may be followed by another one, whatever the total says.
+        let pages = announced.unwrap_or(1).max(if full { 2 } else { 1 });
         let session_id = first.page.session_id.clone();
         if pages > 1 && session_id.is_none() {
             return Err(
@@ -191,10 +182,10 @@ impl Source for ProfilesSource {
                 session_id: session_id.clone(),
                 n,
                 size,
-                then: match (last, exact) {
-                    (false, _) => Then::MorePages,
-                    (true, true) => Then::End,
-                    (true, false) => Then::UntilShort,
+                announced: announced.unwrap_or(u64::MAX),
+                then: match last {
+                    false => Then::MorePages,
+                    true => Then::UntilShort,
                 },
             }));
         }
@@ -542,9 +533,11 @@ impl Partition for FirstPage {
 enum Then {
     /// Pages that are partitions of their own.
     MorePages,
-    /// Nothing: the total says so.
-    End,
     /// Pages that nobody announced, until one is not full.
+    ///
+    /// Also when the total says that there are none: a total that is too
+    /// small, or that grows, must not lose a page. It costs a request when the
+    /// last page is full.
     UntilShort,
 }
 
@@ -556,6 +549,8 @@ struct LaterPage {
     n: u64,
     /// The page size of page 0, by which the pages were counted.
     size: u64,
+    /// The pages that the total stands for.
+    announced: u64,
     then: Then,
 }
 
@@ -573,7 +568,14 @@ impl Partition for LaterPage {
         let mut batches = Vec::new();
         let mut n = self.n;
         loop {
-            let page = self.session.fetch(n, self.session_id.as_deref(), cx)?;
+            let page = match self.session.fetch(n, self.session_id.as_deref(), cx) {
+                Ok(page) => page,
+                // There is no such page, just as the total said.
+                Err(error) if n >= self.announced && error.kind() == ErrorKind::Request => {
+                    return Ok(Box::new(batches.into_iter().map(Ok)));
+                }
+                Err(error) => return Err(error),
+            };
             let (count, size) = (page.count(), page.size());
             let label = format!("page {n}");
             self.session
@@ -590,7 +592,7 @@ impl Partition for LaterPage {
                     n += 1;
                     continue;
                 }
-                Then::MorePages | Then::End | Then::UntilShort => {}
+                Then::MorePages | Then::UntilShort => {}
             }
             return Ok(Box::new(batches.into_iter().map(Ok)));
         }
