@@ -179,3 +179,49 @@ fn odd_profiles_are_what_the_model_says() {
         &expected,
     );
 }
+
+/// A project of 2019 in California: its `time` is the wall clock as if it were
+/// UTC, and its days are the wall clock's.
+#[test]
+fn a_legacy_projects_times_are_converted_with_its_zones_rules() {
+    let at = |day: u8, hour: u8| -> i64 {
+        let time = format!("2024-03-{day:02}T{hour:02}:30:00Z");
+        time.parse::<jiff::Timestamp>().unwrap().as_second()
+    };
+    let mut data = Data::default();
+    // The clocks go forward on 10 March 2024 at 2:00.
+    for (day, hour) in [(9, 0), (9, 23), (10, 1), (10, 2), (10, 3), (10, 23)] {
+        let time = at(day, hour);
+        let line = format!(
+            r#"{{"event":"{day} {hour}:30","properties":{{"time":{time},"$insert_id":"{time}"}}}}"#
+        );
+        data.add_event(line).unwrap();
+    }
+    let sim = started(sim(data));
+    let place = Place::new();
+    let zone = "timezone = \"US/Pacific\"\nwindow_days = 1\n";
+    let source = |first: u8, last: u8| {
+        let days = format!("from = \"2024-03-{first:02}\"\nto = \"2024-03-{last:02}\"\n");
+        events(&sim, &(days + zone))
+    };
+    let sink = format!("{DUCKDB}mode = \"replace_window\"\n");
+    let table = || {
+        place.sql("out.db", "SELECT event_name, CAST(event_time AS VARCHAR) FROM events ORDER BY event_time, event_name")
+    };
+    place.run(&pipeline(&[&source(9, 10), &sink])).0.ended(0);
+    let expected = [
+        ["9 0:30", "2024-03-09 08:30:00"],
+        ["9 23:30", "2024-03-10 07:30:00"],
+        ["10 1:30", "2024-03-10 09:30:00"],
+        // There was no 2:30; it is half an hour after 1:59.
+        ["10 2:30", "2024-03-10 10:30:00"],
+        ["10 3:30", "2024-03-10 10:30:00"],
+        ["10 23:30", "2024-03-11 06:30:00"],
+    ];
+    assert_eq!(table(), expected);
+    // A day is replaced from its midnight to the next, in its zone.
+    place.run(&pipeline(&[&source(10, 10), &sink])).0.ended(0);
+    assert_eq!(table(), expected);
+    place.run(&pipeline(&[&source(9, 9), &sink])).0.ended(0);
+    assert_eq!(table(), expected);
+}
