@@ -317,30 +317,71 @@ fn a_full_disk_is_told_and_the_old_table_is_intact() {
          echo code $?
          {binary} query --db small/out.db 'SELECT count(*) FROM events'"
     );
-    let output = std::process::Command::new("unshare")
-        .args(["--mount", "--map-root-user", "sh", "-c", &script])
-        .envs(
-            place
-                .command(&[])
-                .get_envs()
-                .filter_map(|(k, v)| Some((k, v?))),
-        )
-        .current_dir(place.path(""))
-        .output();
-    let output = match output {
-        Ok(output) if output.status.code() != Some(99) && output.status.code() != Some(1) => output,
-        other => {
-            eprintln!("skipped: no small file system can be mounted here: {other:?}");
-            return;
-        }
+    let Some(ran) = mounted(&place, &script) else {
+        return;
     };
-    let ran = Ran::of(output);
     let said = ran.stdout_lossy();
     eprintln!("{said}\n{}", ran.stderr);
     assert!(said.contains("code 1"), "{said}\n{}", ran.stderr);
     let rows = expected_events(&sim, &days(1, 1)).len().to_string();
     assert_eq!(said.matches(&rows).count(), 2, "{said}");
     ran.says("hint: free some disk space; what was there before is unchanged");
+}
+
+/// Runs a script that mounts, in a namespace of its own; `None` where that is
+/// not possible.
+fn mounted(place: &Place, script: &str) -> Option<Ran> {
+    let command = place.command(&[]);
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", script])
+        .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .current_dir(place.path(""))
+        .output();
+    match output {
+        Ok(output) if !matches!(output.status.code(), Some(1 | 99)) => Some(Ran::of(output)),
+        other => {
+            eprintln!("skipped: nothing can be mounted here: {other:?}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_read_only_folder_is_told_and_what_is_in_it_is_intact() {
+    let sim = started(sim(data()));
+    for (kind, path) in SINKS {
+        let place = Place::new();
+        std::fs::create_dir(place.path("fixed")).unwrap();
+        let path = format!("fixed/{path}");
+        place.write(
+            "first.toml",
+            &pipeline(&[&source(&sim, 1, 1), &sink(kind, &path, "create")]),
+        );
+        place.write(
+            "second.toml",
+            &pipeline(&[&source(&sim, 1, 3), &sink(kind, &path, "replace")]),
+        );
+        let binary = env!("CARGO_BIN_EXE_mixflow");
+        let script = format!(
+            "mount -t tmpfs tmpfs fixed || exit 99
+             {binary} run -q first.toml || exit 98
+             find fixed -type f -exec sha256sum {{}} +
+             mount -o remount,ro fixed || exit 99
+             {binary} run second.toml
+             echo code $?
+             find fixed -type f -exec sha256sum {{}} +"
+        );
+        let Some(ran) = mounted(&place, &script) else {
+            return;
+        };
+        let said = ran.stdout_lossy();
+        let (before, after) = said.split_once("code ").unwrap();
+        let (code, after) = after.split_once('\n').unwrap();
+        assert!(matches!(code, "1" | "6"), "{kind}: {said}\n{}", ran.stderr);
+        assert!(!before.is_empty());
+        assert_eq!(before, after);
+        ran.says("Read-only file system");
+    }
 }
 
 #[test]

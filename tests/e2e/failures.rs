@@ -49,6 +49,24 @@ fn wrong_credentials_end_with_4_and_create_nothing() {
 }
 
 #[test]
+fn a_replace_with_wrong_credentials_keeps_the_old_table() {
+    let sim = started(sim(three_days()));
+    let place = Place::new();
+    place
+        .run(&pipeline(&[&events(&sim, THREE), DUCKDB]))
+        .0
+        .ended(0);
+    let before: Vec<Event> = in_table(&place.path("out.db"), "events");
+    let wrong = events(&sim, THREE).replace("username = \"sim\"", "username = \"somebody\"");
+    for n in [1, 3] {
+        let replace = format!("{DUCKDB}mode = \"replace\"\n{}", workers(n));
+        let (ran, _) = place.run(&pipeline(&[&wrong, &replace]));
+        ran.ended(4).says("is as it was before");
+        assert_same(&in_table::<Event>(&place.path("out.db"), "events"), &before);
+    }
+}
+
+#[test]
 fn permission_and_plan_end_with_4_and_say_what_to_do() {
     for (code, body, hint) in [
         (402, None, "plan does not include /api/2.0/export"),

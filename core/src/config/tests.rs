@@ -80,7 +80,7 @@ fn build_text(text: &str) -> Result<Pipeline, String> {
 }
 
 fn problems(text: &str) -> String {
-    build_text(text).err().expect("something is wrong")
+    build_text(text).expect_err("something is wrong")
 }
 
 const MINIMAL: &str = "[source]\ntype = \"numbers\"\n[sink]\ntype = \"log\"\n";
@@ -179,7 +179,7 @@ fn variables_are_put_into_texts_alone_and_after_parsing() {
     let text = MINIMAL.to_owned() + "path = \"${A}-${B:-b}-${EMPTY:-e}-${EMPTY}\"\n";
     assert!(built(&text, &env, &[]).is_ok());
     let text = MINIMAL.to_owned() + "path = \"${C}\"\n";
-    let problems = built(&text, &env, &[]).err().expect("it is not set");
+    let problems = built(&text, &env, &[]).expect_err("it is not set");
     assert!(
         problems.starts_with("p.toml:5:8: `sink.path`: the environment variable `C` is not set"),
         "{problems}"
@@ -243,9 +243,7 @@ fn no_secret_is_shown_whatever_is_wrong_beside_it() {
         secret,
         "--set source.auth=hunter22".to_owned(),
     );
-    let problems = built(MINIMAL, &Env::empty(), &[set])
-        .err()
-        .expect("no table");
+    let problems = built(MINIMAL, &Env::empty(), &[set]).expect_err("no table");
     assert!(!problems.contains("hunter22"), "{problems}");
 }
 
