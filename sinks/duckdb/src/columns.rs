@@ -45,9 +45,25 @@ pub(crate) fn definition(schema: &Schema) -> Result<String> {
     let columns = schema
         .fields()
         .iter()
-        .map(|field| Ok(format!("{} {}", quoted(field.name()), sql_type(field)?)))
+        .map(|field| {
+            let name = quoted(field.name());
+            Ok(format!("{name} {}{}", sql_type(field)?, compression(field)))
+        })
         .collect::<Result<Vec<_>>>()?;
     Ok(format!("({})", columns.join(", ")))
+}
+
+/// Returns how a column is compressed, where DuckDB's own choice is not the
+/// best.
+///
+/// For JSON it takes DICT_FSST. A million events of the sample: 4.2 s and
+/// 167 MB with it, 2.6 s and 69 MB with zstd (one thread, insert from Parquet);
+/// `properties->>'x'` over all of them takes 0.30 s instead of 0.25 s.
+fn compression(field: &Field) -> &'static str {
+    match is_json(field) {
+        true => " USING COMPRESSION zstd",
+        false => "",
+    }
 }
 
 /// Returns an identifier that SQL reads as exactly this name.

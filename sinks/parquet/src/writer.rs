@@ -28,7 +28,7 @@ const WRITER_MEMORY: usize = 32 << 20;
 /// Returns how the files of a run are written.
 pub(crate) fn properties(cx: &TxnContext, compression: Compression) -> WriterProperties {
     let codec = match compression {
-        Compression::Zstd => Codec::ZSTD(ZstdLevel::try_new(3).unwrap_or_default()),
+        Compression::Zstd => Codec::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()),
         Compression::Snappy => Codec::SNAPPY,
         Compression::None => Codec::UNCOMPRESSED,
     };
