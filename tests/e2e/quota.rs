@@ -159,3 +159,16 @@ fn a_429_pauses_every_worker() {
     assert_eq!(report["waits"][0]["kind"], "retry");
     assert_eq!(report["waits"][0]["seconds"], 2.0);
 }
+
+/// Mixpanel names no limit a second for profiles: five workers are five times
+/// as fast, however short the answers.
+#[test]
+fn pages_of_profiles_are_not_held_to_the_exports_figure_a_second() {
+    let sim = started(sim(ten_days()).page_size(50));
+    let source =
+        profiles(&sim, "").replace("limits = { per_second = 10000, per_hour = 10000 }", "");
+    let (ran, report) = Place::new().run(&pipeline(&[&source, STDOUT, &workers(5)]));
+    ran.ended(0);
+    assert_eq!(report["requests"], 21);
+    assert_eq!(report["waits"], serde_json::json!([]));
+}

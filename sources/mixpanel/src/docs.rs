@@ -140,7 +140,7 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
         OptionDoc::new(
             "limits",
             "table",
-            "per_second = 3, per_hour = 60, concurrent = 5",
+            "per_hour = 60, concurrent = 5, per_second without a limit",
         ),
     ],
 };
