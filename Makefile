@@ -6,7 +6,7 @@
 # Both link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
 # Where there is none for the platform, DuckDB is compiled (an hour of CPU).
 
-.PHONY: demo test setup lint doctest
+.PHONY: demo test setup lint doctest bench bench-small
 
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
@@ -33,3 +33,12 @@ lint: setup
 
 doctest: setup
 	cargo test --workspace --doc $(FEATURES)
+
+# mixflow against what anybody would use instead; results in target/bench.
+bench: setup
+	cargo build --release $(FEATURES) -p mixflow
+	cargo build --release -p mixflow-tests
+	"$${CARGO_TARGET_DIR:-target}/release/mixflow-bench" --mixflow "$${CARGO_TARGET_DIR:-target}/release/mixflow" $(BENCH)
+
+bench-small:
+	$(MAKE) bench BENCH="--events 50000 --profiles 2000 --rounds 3"

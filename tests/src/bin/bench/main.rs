@@ -1,0 +1,165 @@
+//! The benchmark: mixflow over HTTP against what anybody would use instead.
+//!
+//! ```text
+//! make bench
+//! ```
+//!
+//! Starts the simulator in processes of its own, runs every case in turn, for
+//! as many rounds as wanted, and prints medians, ratios, CPU seconds and peak
+//! memory. Writes them as JSON and as a picture.
+
+#![expect(unreachable_pub, reason = "nothing outside uses a program's modules")]
+
+mod cases;
+mod measure;
+mod naive;
+mod report;
+
+use std::error::Error;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use clap::{Parser, Subcommand};
+
+use cases::Setup;
+
+type Failure = Box<dyn Error>;
+
+/// Measures mixflow against what anybody would use instead.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    inner: Option<Inner>,
+    /// The mixflow to measure: a release build
+    #[arg(long, default_value = "target/release/mixflow")]
+    mixflow: PathBuf,
+    /// Events to export
+    #[arg(long, default_value_t = 1_000_000)]
+    events: usize,
+    /// Profiles to page through, with answers of 200 ms
+    #[arg(long, default_value_t = 100_000)]
+    profiles: usize,
+    /// Rounds, each with every case once
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Where `results.json` and `results.svg` go
+    #[arg(long, default_value = "target/bench")]
+    output: PathBuf,
+}
+
+/// What the benchmark calls itself for.
+#[derive(Debug, Subcommand)]
+enum Inner {
+    /// Runs a command and writes what it took to a file
+    #[command(hide = true)]
+    Measure {
+        result: PathBuf,
+        #[arg(trailing_var_arg = true)]
+        command: Vec<String>,
+    },
+    /// Normalises an export the usual way: a tree for each event
+    #[command(hide = true)]
+    Naive { file: PathBuf },
+}
+
+#[expect(clippy::print_stderr, reason = "this program has no other way to fail")]
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = match &args.inner {
+        Some(Inner::Measure { result, command }) => measure::child(result, command),
+        Some(Inner::Naive { file }) => naive::run(file),
+        None => benchmark(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn benchmark(args: &Args) -> Result<(), Failure> {
+    std::fs::create_dir_all(&args.output)?;
+    let work = tempfile::tempdir()?;
+    let packages = get_peer(&args.output)?;
+    let events = Sim::start(&["--amplify-events", &args.events.to_string()])?;
+    let profiles = Sim::start(&[
+        "--generate-profiles",
+        &args.profiles.to_string(),
+        "--latency",
+        "200ms",
+    ])?;
+    let setup = Setup {
+        work: work.path().to_owned(),
+        mixflow: std::path::absolute(&args.mixflow)?,
+        packages,
+        events_url: events.url.clone(),
+        profiles_url: profiles.url.clone(),
+    };
+    let cases = setup.cases()?;
+    let mut results = report::Results::new(args.events, args.profiles, args.rounds);
+    for round in 0..args.rounds {
+        for case in &cases {
+            let taken = setup.run(case)?;
+            results.add(case, taken, round);
+        }
+    }
+    results.sizes(&setup)?;
+    results.write(&args.output)
+}
+
+/// Gets the peer, DuckDB's Python package of the version that is linked here,
+/// once, into a folder of its own.
+fn get_peer(output: &Path) -> Result<PathBuf, Failure> {
+    let folder = std::path::absolute(output.join("python"))?;
+    if !folder.join("duckdb").exists() {
+        let pip = ["-m", "pip", "-q", "--disable-pip-version-check", "install"];
+        run(Command::new("python3")
+            .args(pip)
+            .args(["duckdb==2.0.0", "--target"])
+            .arg(&folder))?;
+    }
+    Ok(folder)
+}
+
+fn run(command: &mut Command) -> Result<(), Failure> {
+    let status = command.status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("{command:?} ended with {status}").into()),
+    }
+}
+
+/// A simulator in a process of its own.
+struct Sim {
+    child: Child,
+    url: String,
+}
+
+impl Sim {
+    fn start(args: &[&str]) -> Result<Sim, Failure> {
+        let binary = std::env::current_exe()?.with_file_name("mixpanel-sim");
+        let mut child = Command::new(binary)
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = child.stderr.take().ok_or("there is no stderr")?;
+        let mut line = String::new();
+        BufReader::new(stderr).read_line(&mut line)?;
+        let url = line
+            .trim()
+            .strip_prefix("listening on ")
+            .ok_or("the simulator does not listen: is `mixpanel-sim` built?")?
+            .to_owned();
+        Ok(Sim { child, url })
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
