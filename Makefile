@@ -41,4 +41,4 @@ bench: setup
 	"$${CARGO_TARGET_DIR:-target}/release/mixflow-bench" --mixflow "$${CARGO_TARGET_DIR:-target}/release/mixflow" $(BENCH)
 
 bench-small:
-	$(MAKE) bench BENCH="--events 50000 --profiles 2000 --rounds 3"
+	$(MAKE) bench BENCH="--events 50000 --profiles 20000 --rounds 3"

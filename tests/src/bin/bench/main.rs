@@ -18,7 +18,7 @@ mod report;
 use std::error::Error;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
 
 use clap::{Parser, Subcommand};
 
@@ -136,6 +136,8 @@ fn run(command: &mut Command) -> Result<(), Failure> {
 struct Sim {
     child: Child,
     url: String,
+    /// Open for as long as it may say something.
+    _stderr: BufReader<ChildStderr>,
 }
 
 impl Sim {
@@ -146,14 +148,19 @@ impl Sim {
             .stderr(Stdio::piped())
             .spawn()?;
         let stderr = child.stderr.take().ok_or("there is no stderr")?;
+        let mut stderr = BufReader::new(stderr);
         let mut line = String::new();
-        BufReader::new(stderr).read_line(&mut line)?;
+        stderr.read_line(&mut line)?;
         let url = line
             .trim()
             .strip_prefix("listening on ")
             .ok_or("the simulator does not listen: is `mixpanel-sim` built?")?
             .to_owned();
-        Ok(Sim { child, url })
+        Ok(Sim {
+            child,
+            url,
+            _stderr: stderr,
+        })
     }
 }
 
