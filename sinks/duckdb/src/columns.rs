@@ -40,14 +40,28 @@ pub(crate) fn sql_type(field: &Field) -> Result<&'static str> {
     Ok(name)
 }
 
+/// How the columns of a new table are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codecs {
+    /// As is best, where the file's storage version has it.
+    Best,
+    /// As DuckDB chooses: files that were made by DuckDB 1.1 and before, or
+    /// for it, have no zstd.
+    Theirs,
+}
+
 /// Returns the columns of a `CREATE TABLE`, in parentheses.
-pub(crate) fn definition(schema: &Schema) -> Result<String> {
+pub(crate) fn definition(schema: &Schema, codecs: Codecs) -> Result<String> {
     let columns = schema
         .fields()
         .iter()
         .map(|field| {
             let name = quoted(field.name());
-            Ok(format!("{name} {}{}", sql_type(field)?, compression(field)))
+            let compression = match codecs {
+                Codecs::Best => compression(field),
+                Codecs::Theirs => "",
+            };
+            Ok(format!("{name} {}{compression}", sql_type(field)?))
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(format!("({})", columns.join(", ")))

@@ -18,7 +18,7 @@ use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, publish_new};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{definition, quoted};
+use crate::columns::{Codecs, definition, quoted};
 use crate::metadata;
 use crate::sink::DuckdbSink;
 use crate::store::{Access, failed, open};
@@ -90,23 +90,18 @@ impl DuckdbTxn {
 
     fn prepare(&mut self, sink: &DuckdbSink) -> Result<()> {
         let what = format!("begin to write the table `{}`", self.table);
-        self.connection()
-            .execute_batch("BEGIN TRANSACTION")
-            .map_err(failed(&what))?;
-        // What `preview` saw may have changed; inside the transaction it can't.
-        sink.check(self.connection(), &self.cx)?;
+        self.create_table(sink, Codecs::Best, &what)
+            .or_else(|error| match is_unavailable(&error) {
+                true => {
+                    // The error has ended the transaction.
+                    self.connection()
+                        .execute_batch("ROLLBACK")
+                        .map_err(failed(&what))?;
+                    self.create_table(sink, Codecs::Theirs, &what)
+                }
+                false => Err(error),
+            })?;
         let table = quoted(&self.table);
-        let columns = definition(&self.cx.schema)?;
-        let create = match self.mode {
-            WriteMode::Create => format!("CREATE TABLE {table} {columns}"),
-            WriteMode::Replace => format!("CREATE OR REPLACE TABLE {table} {columns}"),
-            WriteMode::Append | WriteMode::ReplaceWindow => {
-                format!("CREATE TABLE IF NOT EXISTS {table} {columns}")
-            }
-        };
-        self.connection()
-            .execute_batch(&create)
-            .map_err(failed(&what))?;
         if self.mode == WriteMode::ReplaceWindow {
             self.last_old_row = self
                 .connection()
@@ -116,6 +111,24 @@ impl DuckdbTxn {
                 .map_err(failed(&what))?;
         }
         Ok(())
+    }
+
+    /// Begins the transaction and makes the table in it, if that is the mode.
+    fn create_table(&self, sink: &DuckdbSink, codecs: Codecs, what: &str) -> Result<()> {
+        self.connection()
+            .execute_batch("BEGIN TRANSACTION")
+            .map_err(failed(what))?;
+        // What `preview` saw may have changed; inside the transaction it can't.
+        sink.check(self.connection(), &self.cx)?;
+        let create = match self.mode {
+            WriteMode::Create => "CREATE TABLE",
+            WriteMode::Replace => "CREATE OR REPLACE TABLE",
+            WriteMode::Append | WriteMode::ReplaceWindow => "CREATE TABLE IF NOT EXISTS",
+        };
+        let columns = definition(&self.cx.schema, codecs)?;
+        self.connection()
+            .execute_batch(&format!("{create} {} {columns}", quoted(&self.table)))
+            .map_err(failed(what))
     }
 
     /// Deletes the days of a partition, but not what this run has written.
@@ -238,6 +251,14 @@ impl DuckdbTxn {
             _ => cannot(format_args!("commit to `{}`", self.path.display()))(error),
         })
     }
+}
+
+/// Whether the file is of a storage version that has no such compression.
+fn is_unavailable(error: &Error) -> bool {
+    let causes = error.causes();
+    causes
+        .iter()
+        .any(|cause| cause.contains("not available yet"))
 }
 
 impl SinkTxn for DuckdbTxn {
