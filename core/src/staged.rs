@@ -393,24 +393,10 @@ fn target_exists(path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::names_in as names;
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().expect("a temp folder")
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(folder)
-            .expect("it is there")
-            .map(|entry| {
-                entry
-                    .expect("readable")
-                    .file_name()
-                    .into_string()
-                    .expect("UTF-8")
-            })
-            .collect();
-        names.sort();
-        names
     }
 
     fn write(path: &Path, mode: FileMode, text: &str) -> Result<()> {

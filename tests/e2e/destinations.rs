@@ -4,7 +4,7 @@ use jiff::civil::date;
 use mixflow_sink_duckdb::store::{Access, open};
 use mixflow_tests::sim::{Action, Data, ExportQuery, Fault, Matcher, Simulator};
 
-use super::rows::{Event, assert_same, expected_events, in_lines, in_parquet, in_table, sorted};
+use super::rows::{Event, assert_same, expected_events, sorted, written_by};
 use super::support::{DUCKDB, Place, Ran, events, pipeline, profiles, sim, started};
 
 fn data() -> Data {
@@ -35,11 +35,7 @@ const SINKS: [(&str, &str); 4] = [
 ];
 
 fn rows(place: &Place, kind: &str, path: &str) -> Vec<Event> {
-    sorted(match kind {
-        "duckdb" => in_table(&place.path(path), "events"),
-        "parquet" => in_parquet(&place.path(path)),
-        _ => in_lines(&std::fs::read(place.path(path)).unwrap()),
-    })
+    written_by(kind, &place.path(path))
 }
 
 fn run(place: &Place, source: &str, sink: &str) -> Ran {

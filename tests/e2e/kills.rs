@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::civil::date;
 use mixflow_tests::sim::{Data, ExportQuery, Simulator};
 
-use super::rows::{Event, assert_same, expected_events, in_lines, in_parquet, in_table, sorted};
+use super::rows::{Event, assert_same, expected_events, sorted, written_by};
 use super::support::{Place, events, pipeline, sim, started};
 
 fn data(seed: u64) -> Data {
@@ -21,12 +21,10 @@ const KINDS: [(&str, &str); 4] = [
 ];
 
 fn rows(place: &Place, kind: &str, path: &str) -> Vec<Event> {
-    sorted(match kind {
-        _ if !place.path(path).exists() => Vec::new(),
-        "duckdb" => in_table(&place.path(path), "events"),
-        "parquet" => in_parquet(&place.path(path)),
-        _ => in_lines(&std::fs::read(place.path(path)).unwrap()),
-    })
+    match place.path(path).exists() {
+        true => written_by(kind, &place.path(path)),
+        false => Vec::new(),
+    }
 }
 
 fn text(sim: &Simulator, kind: &str, path: &str, mode: &str) -> String {

@@ -4,8 +4,8 @@
 use jiff::civil::date;
 use mixflow_tests::sim::{Action, CleanCut, Cut, Data, Fault, Matcher, Simulator};
 
-use super::rows::{Event, assert_same, expected_events, in_lines, in_parquet, in_table, sorted};
-use super::support::{Place, events, pipeline, sim, started, workers};
+use super::rows::{Event, assert_same, expected_events, in_lines, sorted, written_by};
+use super::support::{Place, STDOUT, events, pipeline, sim, started, workers};
 
 fn data() -> Data {
     Data::generated_between(date(2024, 1, 1), date(2024, 1, 3), 240, 0, 7)
@@ -69,28 +69,35 @@ const COMBINATIONS: [(To, &str); 12] = [
 ];
 
 impl To {
+    /// The type of the sink and where it writes; `None` for standard output.
+    fn place(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            To::Duckdb => Some(("duckdb", "out.db")),
+            To::Folder => Some(("parquet", "out")),
+            To::File => Some(("parquet", "out.parquet")),
+            To::Lines => Some(("jsonl", "out.jsonl")),
+            To::Stdout => None,
+        }
+    }
+
     fn sink(self, mode: &str) -> String {
-        let (kind, path) = match self {
-            To::Duckdb => ("duckdb", "out.db"),
-            To::Folder => ("parquet", "out"),
-            To::File => ("parquet", "out.parquet"),
-            To::Lines => ("jsonl", "out.jsonl"),
-            To::Stdout => return "[sink]\ntype = \"jsonl\"\n".to_owned(),
-        };
-        format!("[sink]\ntype = \"{kind}\"\npath = \"{path}\"\nmode = \"{mode}\"\n")
+        match self.place() {
+            Some((kind, path)) => {
+                format!("[sink]\ntype = \"{kind}\"\npath = \"{path}\"\nmode = \"{mode}\"\n")
+            }
+            None => STDOUT.to_owned(),
+        }
     }
 
     /// The rows at the destination, sorted; `None` if there is nothing.
     fn rows(self, place: &Place, stdout: &[u8]) -> Option<Vec<Event>> {
-        let there = |name: &str| place.path(name).exists().then(|| place.path(name));
-        let rows = match self {
-            To::Duckdb => in_table(&there("out.db")?, "events"),
-            To::Folder => in_parquet(&there("out")?),
-            To::File => in_parquet(&there("out.parquet")?),
-            To::Lines => in_lines(&std::fs::read(there("out.jsonl")?).unwrap()),
-            To::Stdout => in_lines(stdout),
-        };
-        Some(sorted(rows))
+        match self.place() {
+            Some((kind, path)) => {
+                let path = place.path(path);
+                path.exists().then(|| written_by(kind, &path))
+            }
+            None => Some(sorted(in_lines(stdout))),
+        }
     }
 }
 

@@ -152,6 +152,15 @@ pub fn in_parquet<R: Row>(path: &Path) -> Vec<R> {
     of_batches(&batches)
 }
 
+/// Reads the events at `path`, sorted, which a sink of this type has written.
+pub fn written_by(kind: &str, path: &Path) -> Vec<Event> {
+    sorted(match kind {
+        "duckdb" => in_table(path, "events"),
+        "parquet" => in_parquet(path),
+        _ => in_lines(&std::fs::read(path).unwrap()),
+    })
+}
+
 /// Returns what the destination should hold, in the order of the answers.
 ///
 /// Where the model leaves an insert id open (mixflow puts a hash there), it is

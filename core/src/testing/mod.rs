@@ -17,6 +17,7 @@
 //! ```
 
 mod docs;
+mod files;
 mod gate;
 mod observer;
 mod run;
@@ -24,6 +25,7 @@ mod sink;
 mod source;
 
 pub use docs::assert_described;
+pub use files::names_in;
 pub use gate::Gate;
 pub use observer::{Heard, Recorder};
 pub use run::{pipeline, run, run_with};

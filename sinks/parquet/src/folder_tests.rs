@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use mixflow_core::batch::{PartitionId, json_field};
 use mixflow_core::sink::{Sink, WriteMode};
 use mixflow_core::source::{DayRange, SourceInfo};
+use mixflow_core::testing::names_in;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
@@ -113,16 +114,7 @@ impl Place {
     }
 
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).expect("it is there");
-        entries
-            .map(|entry| {
-                entry
-                    .expect("readable")
-                    .file_name()
-                    .into_string()
-                    .expect("UTF-8")
-            })
-            .collect()
+        names_in(self.folder.path())
     }
 }
 

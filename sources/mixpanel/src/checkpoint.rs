@@ -182,6 +182,8 @@ impl Part {
 mod tests {
     use std::io::{Read as _, Write as _};
 
+    use mixflow_core::testing::names_in;
+
     use super::*;
 
     const BODY: &[u8] = b"{\"event\":\"a\"}\n";
@@ -191,16 +193,7 @@ mod tests {
     }
 
     fn names(folder: &tempfile::TempDir) -> Vec<String> {
-        let entries = fs::read_dir(folder.path().join("spool")).expect("it is there");
-        entries
-            .map(|entry| {
-                entry
-                    .expect("readable")
-                    .file_name()
-                    .into_string()
-                    .expect("UTF-8")
-            })
-            .collect()
+        names_in(&folder.path().join("spool"))
     }
 
     fn put(checkpoint: &Checkpoint, body: &[u8]) {
