@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 /// What every command takes.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Global {
     /// Say nothing but warnings and errors
     #[arg(short, long, global = true)]

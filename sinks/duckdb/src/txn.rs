@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, StringArray};
@@ -59,12 +59,9 @@ impl DuckdbTxn {
             true => None,
             false => Some(StagedFolder::begin(&sink.path)?),
         };
-        let opened = match &staged {
-            Some(folder) => folder
-                .path()
-                .join(sink.path.file_name().unwrap_or_default()),
-            None => sink.path.clone(),
-        };
+        let opened = staged
+            .as_ref()
+            .map_or_else(|| sink.path.clone(), |folder| in_folder(folder, &sink.path));
         let connection = open(&opened, Access::ReadWrite)?;
         let mut txn = DuckdbTxn {
             connection: Some(connection),
@@ -240,17 +237,21 @@ impl DuckdbTxn {
     fn publish(&mut self, folder: &StagedFolder) -> Result<()> {
         // Closing writes everything into the file and syncs it.
         self.close()?;
-        let staged = folder
-            .path()
-            .join(self.path.file_name().unwrap_or_default());
-        publish_new(&staged, &self.path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => already_exists(
-                &format!("`{}`", self.path.display()),
-                "run it again: somebody else has made it meanwhile",
-            ),
-            _ => cannot(format_args!("commit to `{}`", self.path.display()))(error),
+        publish_new(&in_folder(folder, &self.path), &self.path).map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::AlreadyExists => already_exists(
+                    &format!("`{}`", self.path.display()),
+                    "run it again: somebody else has made it meanwhile",
+                ),
+                _ => cannot(format_args!("commit to `{}`", self.path.display()))(error),
+            }
         })
     }
+}
+
+/// Returns where the file that is to stand at `path` is made.
+fn in_folder(folder: &StagedFolder, path: &Path) -> PathBuf {
+    folder.path().join(path.file_name().unwrap_or_default())
 }
 
 /// Whether the file is of a storage version that has no such compression.

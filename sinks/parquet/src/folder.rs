@@ -187,14 +187,14 @@ impl FolderTxn {
     }
 
     /// Refuses to commit when a day would lose most of its rows.
-    fn check_shrink(&self) -> Result<()> {
-        if self.allow_shrink || self.mode != WriteMode::ReplaceWindow || !self.path.exists() {
+    fn check_shrink(&self, old: &[tree::Found]) -> Result<()> {
+        if self.allow_shrink || self.mode != WriteMode::ReplaceWindow {
             return Ok(());
         }
         let mut before: BTreeMap<String, u64> = BTreeMap::new();
-        for found in tree::list(&self.path)? {
+        for found in old {
             let is_table = found.path.extension().is_some_and(|e| e == "parquet");
-            if let (Some(day), true, false) = (&found.day, is_table, self.stays(&found)) {
+            if let (Some(day), true, false) = (&found.day, is_table, self.stays(found)) {
                 *before.entry(day.clone()).or_default() += rows_of(&self.path.join(&found.path))?;
             }
         }
@@ -213,18 +213,12 @@ impl FolderTxn {
     }
 
     /// Links the files that stay into the new folder.
-    fn keep_old(&self) -> Result<()> {
-        if !self.path.exists() {
-            return Ok(());
-        }
+    fn keep_old(&self, old: &[tree::Found]) -> Result<()> {
         let what = format!("keep the permissions of `{}`", self.path.display());
         fs::metadata(&self.path)
             .and_then(|old| fs::set_permissions(self.staged.path(), old.permissions()))
             .map_err(cannot(what))?;
-        for found in tree::list(&self.path)? {
-            if !self.stays(&found) {
-                continue;
-            }
+        for found in old.iter().filter(|found| self.stays(found)) {
             let (from, to) = (
                 self.path.join(&found.path),
                 self.staged.path().join(&found.path),
@@ -289,8 +283,11 @@ impl SinkTxn for FolderTxn {
         for (_, open) in std::mem::take(&mut self.open) {
             open.writer.finish()?;
         }
-        self.check_shrink()?;
-        self.keep_old()?;
+        if self.path.exists() {
+            let old = tree::list(&self.path)?;
+            self.check_shrink(&old)?;
+            self.keep_old(&old)?;
+        }
         // A folder without a file is no table: readers find no columns.
         if tree::list(self.staged.path())?.is_empty() {
             let day = start_us(self.first_day).div_euclid(DAY_US);

@@ -129,19 +129,6 @@ pub(crate) fn verified(mut file: File, encoding: Encoding) -> Result<Body, Strin
 }
 
 impl Body {
-    /// Reads the body, decoded, from its start.
-    pub(crate) fn read(&mut self) -> io::Result<Box<dyn Read + '_>> {
-        let raw: Box<dyn Read + '_> = match &mut self.kept {
-            Kept::Memory(bytes) => Box::new(Cursor::new(&*bytes)),
-            Kept::Spooled(file) => {
-                file.seek(SeekFrom::Start(0))?;
-                Box::new(file)
-            }
-            Kept::Part(_) => unreachable!("`keep` has finished it"),
-        };
-        Ok(decoded(raw, self.encoding))
-    }
-
     /// Turns the body into a reader of what it decodes to.
     pub(crate) fn into_reader(self) -> io::Result<Box<dyn Read>> {
         let raw: Box<dyn Read> = match self.kept {
@@ -333,9 +320,9 @@ mod tests {
 
     fn try_keep(wire: &[u8], encoding: Encoding) -> Result<Vec<u8>, String> {
         match keep(&mut &*wire, encoding, true, Keep::ForNow(None), |_| {}) {
-            Ok(mut body) => {
+            Ok(body) => {
                 let mut out = Vec::new();
-                let mut reader = body.read().expect("it is kept");
+                let mut reader = body.into_reader().expect("it is kept");
                 reader.read_to_end(&mut out).expect("it was checked");
                 Ok(out)
             }

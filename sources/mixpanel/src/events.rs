@@ -311,6 +311,15 @@ fn windows(
         invalid.push(Invalid::new("from", format!("{from} is after `to`, {to}")));
         return Vec::new();
     }
+    if let Some(only) = &cx.only {
+        return only
+            .iter()
+            .map(|(first, last)| Window {
+                first: *first,
+                last: *last,
+            })
+            .collect();
+    }
     let lookback = options.lookback.map_or(0, |days| days.0);
     let from = from.saturating_sub(Span::new().days(i64::from(lookback)));
     let span = (to - from).get_days() as u32 + 1;
@@ -326,15 +335,6 @@ fn windows(
                 .max(1),
         ),
     };
-    if let Some(only) = &cx.only {
-        return only
-            .iter()
-            .map(|(first, last)| Window {
-                first: *first,
-                last: *last,
-            })
-            .collect();
-    }
     let mut windows = Vec::new();
     let mut first = from;
     while first <= to {

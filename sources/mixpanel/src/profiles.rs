@@ -402,7 +402,7 @@ impl Session {
         };
         let mut answer = self.client.send(request, label, cx)?;
         let count = |bytes| cx.count_bytes(bytes);
-        let mut body = keep(
+        let body = keep(
             &mut answer.wire,
             answer.encoding,
             false,
@@ -414,7 +414,7 @@ impl Session {
             Broken::Spool(error) => unspooled(error).into(),
         })?;
         let mut bytes = Vec::new();
-        body.read()
+        body.into_reader()
             .and_then(|reader| reader.take(MAX_PAGE + 1).read_to_end(&mut bytes))
             .map_err(unspooled)?;
         if bytes.len() as u64 > MAX_PAGE {

@@ -26,7 +26,7 @@ pub struct Case {
     pub peer: Option<(&'static str, f64)>,
     command: Vec<String>,
     /// A file that the case makes anew, or its stdout.
-    output: Option<&'static str>,
+    output: &'static str,
     stdout: bool,
 }
 
@@ -72,14 +72,14 @@ impl Setup {
             name,
             peer,
             command,
-            output: Some(output),
+            output,
             stdout: false,
         };
         let piped = |name, peer, command| Case {
             name,
             peer,
             command,
-            output: Some("stdout"),
+            output: "stdout",
             stdout: true,
         };
         let curl_to_file = curl(&["--compressed", "-o", "curl.jsonl"]);
@@ -126,11 +126,11 @@ impl Setup {
     }
 
     pub fn run(&self, case: &Case) -> Result<Taken, Failure> {
-        let output = case.output.map(|name| self.work.join(name));
-        if let Some(output) = output.as_deref().filter(|output| output.exists()) {
-            std::fs::remove_file(output)?;
+        let output = self.work.join(case.output);
+        if output.exists() {
+            std::fs::remove_file(&output)?;
         }
-        let stdout = output.as_deref().filter(|_| case.stdout);
+        let stdout = case.stdout.then_some(output.as_path());
         measure::run(&case.command, self, stdout)
     }
 
