@@ -101,6 +101,24 @@ fn deep_length(stdout: &[u8]) -> usize {
     deep.map(<[u8]>::len).next().unwrap_or(0)
 }
 
+/// DuckDB holds the large values of a row group in memory, beyond the limit
+/// that is enough for anything else.
+#[test]
+fn events_of_the_largest_size_fit_into_a_table() {
+    let large = format!("\"large\":\"{}\"", "0123456789abcde\u{e9}".repeat(60_000));
+    let lines = vec![record(&large); 240];
+    let sim = started(sim(data(&lines)));
+    let place = Place::new();
+    let (ran, report) = place.run(&pipeline(&[&events(&sim, DAY), DUCKDB]));
+    ran.ended(0);
+    assert_eq!(report["row_count"], 241);
+    let rows = place.sql(
+        "out.db",
+        "SELECT count(*) FROM events WHERE strlen(properties->>'large') = 1020000",
+    );
+    assert_eq!(rows, [["240"]]);
+}
+
 /// 300 MB of one line, in some 300 KB.
 #[test]
 fn a_decompression_bomb_is_refused_and_not_tried_again() {

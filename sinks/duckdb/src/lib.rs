@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod columns;
+mod memory;
 pub mod metadata;
 mod query;
 mod sink;

@@ -5,13 +5,7 @@ use std::path::Path;
 use duckdb::{AccessMode, Config, Connection};
 use mixflow_core::{Error, ErrorKind, Result};
 
-/// What DuckDB may use while a run writes.
-///
-/// Its own default is 80 % of the machine, which it fills with blocks that it
-/// has written already. A million events of 500 MB took 844 MB of memory in
-/// 9.9 s without the limit, 371 MB in 9.9 s with 300 MB, 277 MB in 11.1 s with
-/// 200 MB, and 175 MB in 13.8 s with 100 MB.
-const WRITE_MEMORY: &str = "200MB";
+use crate::memory::USUAL_MB;
 
 /// How a database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +39,7 @@ pub fn open(path: &Path, access: Access) -> Result<Connection> {
             .map_err(failed("configure DuckDB"))?,
         // `automatic` is what makes the file if it is not there.
         Access::ReadWrite => config
-            .max_memory(WRITE_MEMORY)
+            .max_memory(&format!("{USUAL_MB}MB"))
             .map_err(failed("configure DuckDB"))?,
     };
     Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))

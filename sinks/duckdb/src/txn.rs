@@ -19,6 +19,7 @@ use mixflow_core::staged::{StagedFolder, cannot, publish_new};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{Codecs, definition, quoted};
+use crate::memory::Allowance;
 use crate::metadata;
 use crate::sink::DuckdbSink;
 use crate::store::{Access, failed, open};
@@ -40,6 +41,7 @@ pub(crate) struct DuckdbTxn {
     deleted: Option<BTreeMap<String, u64>>,
     announced: Vec<PartitionInfo>,
     rows: u64,
+    allowance: Allowance,
 }
 
 impl DuckdbTxn {
@@ -74,6 +76,7 @@ impl DuckdbTxn {
             deleted: (!sink.allow_shrink).then(BTreeMap::new),
             announced: Vec::new(),
             rows: 0,
+            allowance: Allowance::default(),
         };
         txn.prepare(sink)?;
         Ok(txn)
@@ -275,10 +278,12 @@ impl SinkTxn for DuckdbTxn {
         let what = format!("write to the table `{}`", self.table);
         let rows = batch.records.num_rows() as u64;
         let records = readable(&batch.records)?;
-        let mut appender = self
-            .connection()
-            .appender(&self.table)
-            .map_err(failed(&what))?;
+        let connection = self
+            .connection
+            .as_ref()
+            .expect("it is closed by commit and abort only, which take the transaction");
+        self.allowance.raise(connection, &records)?;
+        let mut appender = connection.appender(&self.table).map_err(failed(&what))?;
         appender
             .append_record_batch(records)
             .map_err(failed(&what))?;
