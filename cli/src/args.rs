@@ -84,6 +84,26 @@ pub(crate) enum Command {
     Fetch(FetchCommand),
     /// Ask a DuckDB file in SQL, read-only
     Query(QueryArgs),
+    /// List the tables of a DuckDB file
+    Tables(TablesArgs),
+    /// Show the columns of a table
+    Schema(TableArgs),
+    /// Show how a table was fetched, and what is missing from it
+    Metadata(TableArgs),
+    /// Show some rows of a table, picked at random
+    Sample(SampleArgs),
+    /// Show what is in each column of a table
+    Summarize(SummarizeArgs),
+    /// Remove a table and what is known of it
+    Drop(DropArgs),
+    /// Show the runs of the past, the latest first
+    Runs(RunsArgs),
+    /// Write a pipeline file to begin with, with comments
+    Init(InitArgs),
+    /// Print the completions of a shell, to be put where it reads them
+    Completions(CompletionsArgs),
+    /// Write manual pages
+    Man(ManArgs),
     /// List the sources, transforms and sinks of this binary, with their options
     Components,
 }
@@ -141,11 +161,147 @@ pub(crate) struct Changes {
 /// `mixflow query`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct QueryArgs {
-    /// The query
+    /// The query; `-` reads it from stdin
     pub(crate) sql: String,
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+    /// Print the one value of the answer and nothing else
+    #[arg(long, conflicts_with_all = ["format", "output"])]
+    pub(crate) scalar: bool,
+    /// What DuckDB may use before it works on disk
+    #[arg(long, value_name = "SIZE", default_value = "1GB")]
+    pub(crate) memory: String,
+}
+
+/// Which database.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DbArg {
     /// DuckDB file [default: ~/.mixpanel_data/{MIXPANEL_PROJECT_ID}.db]
     #[arg(long, value_name = "PATH")]
     pub(crate) db: Option<PathBuf>,
+}
+
+/// How rows are shown.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ShowArgs {
+    /// How to write rows [default: what the name of --output says, else table]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Write to a file, which appears when it is whole
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// How rows are written, and where to.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputArgs {
+    pub(crate) format: Format,
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people
+    Table,
+    /// One JSON array of objects
+    Json,
+    /// A JSON object a line
+    Jsonl,
+    /// Comma-separated values with a header; NULL is empty
+    Csv,
+    /// Parquet, with zstd
+    Parquet,
+    /// An Arrow IPC stream
+    Arrow,
+}
+
+/// `mixflow tables`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TablesArgs {
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+/// `mixflow schema` and `mixflow metadata`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TableArgs {
+    /// The table
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+/// `mixflow sample`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SampleArgs {
+    /// How many rows
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub(crate) rows: u32,
+    #[command(flatten)]
+    pub(crate) of: TableArgs,
+}
+
+/// `mixflow summarize`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SummarizeArgs {
+    #[command(flatten)]
+    pub(crate) of: TableArgs,
+    /// Draw the events of each day instead
+    #[arg(long, conflicts_with_all = ["format", "output"])]
+    pub(crate) plot: bool,
+}
+
+/// `mixflow drop`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DropArgs {
+    /// The table
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// `mixflow runs`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunsArgs {
+    /// How many runs
+    #[arg(short = 'n', long = "last", value_name = "N", default_value_t = 20)]
+    pub(crate) last: usize,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+/// `mixflow init`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InitArgs {
+    /// The file to write, which must not be there
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `mixflow completions`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `mixflow man`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ManArgs {
+    /// The folder to write a page for each command into
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
 }
 
 /// `mixflow fetch`.

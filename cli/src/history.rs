@@ -31,11 +31,21 @@ pub(crate) struct PastRun {
     pub(crate) pipeline: String,
     pub(crate) destination: String,
     pub(crate) status: String,
+    pub(crate) row_count: u64,
+    pub(crate) duration_seconds: f64,
     pub(crate) completed_at: String,
     pub(crate) from_date: Option<String>,
     pub(crate) to_date: Option<String>,
     pub(crate) partitions: Vec<PastPartition>,
     pub(crate) failed_partitions: Vec<String>,
+    pub(crate) error: Option<PastError>,
+}
+
+/// Why an earlier run did not end well.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PastError {
+    pub(crate) message: String,
+    pub(crate) causes: Vec<String>,
 }
 
 /// A partition of an earlier run.
@@ -44,19 +54,26 @@ pub(crate) struct PastPartition {
     pub(crate) label: String,
 }
 
+/// Returns every run, in the order in which they ended.
+pub(crate) fn all(state: &Path) -> io::Result<Vec<PastRun>> {
+    let text = match fs::read_to_string(state.join(FILE)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    // A line that a dying process has left half written is passed over.
+    let runs = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    Ok(runs.collect())
+}
+
 /// Returns the last run of a pipeline into a destination.
 ///
 /// A run that was to fetch what another one lacks, and stored nothing, leaves
 /// that one as it was: it is looked through.
 pub(crate) fn last(state: &Path, pipeline: &str, destination: &str) -> io::Result<Option<PastRun>> {
-    let text = match fs::read_to_string(state.join(FILE)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    // A line that a dying process has left half written is passed over.
-    let runs = text.lines().rev();
-    let runs = runs.filter_map(|line| serde_json::from_str::<PastRun>(line).ok());
+    let runs = all(state)?.into_iter().rev();
     // A table that the pipeline does not name has its name from the run on.
     let mut runs =
         runs.filter(|run| run.pipeline == pipeline && run.destination.ends_with(destination));
@@ -71,6 +88,19 @@ pub(crate) fn last(state: &Path, pipeline: &str, destination: &str) -> io::Resul
 }
 
 impl PastRun {
+    /// Returns the error and its innermost cause, or what is missing, on one
+    /// line.
+    pub(crate) fn error_text(&self) -> Option<String> {
+        let Some(error) = &self.error else {
+            let missing = &self.failed_partitions;
+            return (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")));
+        };
+        Some(match error.causes.last() {
+            Some(cause) => format!("{}: {cause}", error.message),
+            None => error.message.clone(),
+        })
+    }
+
     pub(crate) fn stored_nothing(&self) -> bool {
         self.status == "aborted"
     }

@@ -20,6 +20,8 @@ mod exit;
 mod history;
 mod lock;
 mod only_failed;
+mod output;
+mod plot;
 mod progress;
 mod rejects;
 mod ui;

@@ -169,12 +169,22 @@ pub struct StagedFolder {
 impl StagedFolder {
     /// Makes a folder beside `target`, and removes those of runs that died.
     pub fn begin(target: &Path) -> Result<StagedFolder> {
+        StagedFolder::with_mode(target, 0o777)
+    }
+
+    /// Makes a folder that only this user may look into.
+    pub fn private(target: &Path) -> Result<StagedFolder> {
+        StagedFolder::with_mode(target, 0o700)
+    }
+
+    #[cfg_attr(not(unix), expect(unused_variables, reason = "modes are Unix's"))]
+    fn with_mode(target: &Path, mode: u32) -> Result<StagedFolder> {
         sweep(target);
         let prefix = prefix(target);
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(SUFFIX);
         #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
         let folder = builder
             .tempdir_in(folder_of(target))
             .map_err(cannot(format_args!("write beside `{}`", target.display())))?;

@@ -1,7 +1,7 @@
 //! What is at the destination before a run, and what it does to it.
 
 use jiff::civil::date;
-use mixflow_sink_duckdb::store::{Access, open};
+use mixflow_sink_duckdb::Store;
 use mixflow_tests::sim::{Action, Data, ExportQuery, Fault, Matcher, Simulator};
 
 use super::rows::{Event, assert_same, expected_events, sorted, written_by};
@@ -210,13 +210,13 @@ fn no_rows_make_a_table_all_the_same() {
 fn a_locked_database_names_its_holder_before_any_request() {
     let sim = started(sim(data()));
     let place = Place::new();
-    let connection = open(&place.path("out.db"), Access::ReadWrite).unwrap();
+    let store = Store::open(place.path("out.db")).unwrap();
     run(&place, &source(&sim, 1, 1), DUCKDB)
         .ended(6)
         .says("cannot open `out.db`")
         .says(&format!("(PID {})", std::process::id()));
     assert_eq!(sim.requests().len(), 0);
-    drop(connection);
+    drop(store);
     run(&place, &source(&sim, 1, 1), DUCKDB).ended(0);
 }
 
@@ -267,13 +267,15 @@ fn places_where_nothing_can_be_written_are_told_apart_before_any_request() {
 fn a_table_of_another_shape_is_refused_before_any_request() {
     let sim = started(sim(data()));
     let place = Place::new();
-    let connection = open(&place.path("out.db"), Access::ReadWrite).unwrap();
-    connection
+    let store = Store::open(place.path("out.db")).unwrap();
+    store
+        .connection()
+        .unwrap()
         .execute_batch(
             "CREATE TABLE Events (event_name VARCHAR, n INTEGER); CREATE VIEW v AS SELECT 1",
         )
         .unwrap();
-    drop(connection);
+    drop(store);
     for mode in ["append", "replace_window"] {
         // Names in DuckDB are the same in upper and lower case.
         run(&place, &source(&sim, 1, 1), &sink("duckdb", "out.db", mode)).ended(6);

@@ -168,19 +168,21 @@ fn a_table_is_queried_by_json_path_and_time() {
 /// DuckDB 1.1 has no zstd, nor have files that later ones make for it.
 #[test]
 fn a_file_of_an_older_duckdb_is_written_with_what_it_has() {
-    use mixflow_sink_duckdb::store::{Access, open};
+    use mixflow_sink_duckdb::Store;
     let sim = started(sim(Data::sample()));
     for (version, compression) in [("v1.0.0", "DICT_FSST"), ("v1.2.0", "ZSTD")] {
         for mode in ["create", "append", "replace", "replace_window"] {
             let place = Place::new();
             let old = place.path("out.db").display().to_string();
-            let connection = open(&place.path("other.db"), Access::ReadWrite).unwrap();
-            connection
+            let store = Store::open(place.path("other.db")).unwrap();
+            store
+                .connection()
+                .unwrap()
                 .execute_batch(&format!(
                     "ATTACH '{old}' AS old (STORAGE_VERSION '{version}'); CREATE TABLE old.x AS SELECT 1 AS a; DETACH old"
                 ))
                 .unwrap();
-            drop(connection);
+            drop(store);
             let sink = format!("{DUCKDB}mode = \"{mode}\"\n");
             place.run(&pipeline(&[&events(&sim, ""), &sink])).0.ended(0);
             let sql = "SELECT (SELECT count(*) FROM events), (SELECT a FROM x), bool_or(compression = 'ZSTD') FROM pragma_storage_info('events') WHERE column_name = 'properties'";

@@ -23,4 +23,5 @@ mod recovery;
 mod retries;
 mod rows;
 mod sample;
+mod seeds;
 mod support;

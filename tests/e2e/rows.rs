@@ -6,6 +6,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use mixflow::core::arrow;
+use mixflow_sink_duckdb::Store;
 use mixflow_tests::sim::{EngageQuery, ExportQuery, Simulator, model};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::value::RawValue;
@@ -123,10 +124,18 @@ fn of_batches<R: Row>(batches: &[RecordBatch]) -> Vec<R> {
     batches.iter().flat_map(rows_of).collect()
 }
 
+/// Asks a database.
+pub fn answer(db: &Path, sql: &str) -> Vec<RecordBatch> {
+    let store = Store::open_read_only(db).unwrap();
+    let mut query = store.query(sql).unwrap();
+    let batches = query.batches().unwrap();
+    batches.map(Result::unwrap).collect()
+}
+
 /// Reads a table in the order in which it was written.
 pub fn in_table<R: Row>(db: &Path, table: &str) -> Vec<R> {
     let sql = format!("SELECT {} FROM {table} ORDER BY rowid", R::COLUMNS);
-    of_batches(&mixflow_sink_duckdb::query(db, &sql).unwrap())
+    of_batches(&answer(db, &sql))
 }
 
 /// Reads lines.

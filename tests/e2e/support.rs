@@ -141,7 +141,7 @@ impl Place {
 
     /// Asks a database here; every value as JSON would show it.
     pub fn sql(&self, db: &str, sql: &str) -> Vec<Vec<String>> {
-        super::rows::texts(&mixflow_sink_duckdb::query(&self.path(db), sql).unwrap())
+        super::rows::texts(&super::rows::answer(&self.path(db), sql))
     }
 }
 

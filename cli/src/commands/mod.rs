@@ -2,11 +2,16 @@
 
 mod check;
 mod components;
+mod docs;
 mod fetch;
+mod init;
 mod plan;
 mod query;
 mod run;
+mod runs;
+mod tables;
 
+use mixflow_core::Result;
 use mixflow_core::config::{Override, OverrideValue};
 
 use crate::app::App;
@@ -19,8 +24,29 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Check(args) => check::check(app, args),
         Command::Plan(args) => plan::plan(app, args),
         Command::Fetch(args) => fetch::fetch(app, args),
-        Command::Query(args) => query::query(app, args),
+        Command::Query(args) => shown(app, query::query(app, args)),
+        Command::Tables(args) => shown(app, tables::tables(app, args)),
+        Command::Schema(args) => shown(app, tables::schema(app, args)),
+        Command::Metadata(args) => shown(app, tables::metadata(app, args)),
+        Command::Sample(args) => shown(app, tables::sample(app, args)),
+        Command::Summarize(args) => shown(app, tables::summarize(app, args)),
+        Command::Drop(args) => shown(app, tables::drop(app, args)),
+        Command::Runs(args) => shown(app, runs::runs(app, args)),
+        Command::Init(args) => shown(app, init::init(app, args)),
+        Command::Completions(args) => docs::completions(args),
+        Command::Man(args) => shown(app, docs::man(app, args)),
         Command::Components => components::components(app),
+    }
+}
+
+/// Says what went wrong, if something did.
+fn shown(app: &App, result: Result<()>) -> Exit {
+    match result {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            app.ui.error(&error);
+            Exit::of(error.kind())
+        }
     }
 }
 

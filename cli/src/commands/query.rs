@@ -1,39 +1,57 @@
 //! `mixflow query`.
 
-use arrow::util::display::FormatOptions;
-use arrow::util::pretty::pretty_format_batches_with_options;
+use std::io::Read as _;
+
 use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_sink_duckdb::Store;
 
 use crate::app::App;
-use crate::args::QueryArgs;
-use crate::exit::Exit;
-use crate::ui::counted;
+use crate::args::{DbArg, OutputArgs, QueryArgs, ShowArgs};
+use crate::output;
 
-pub(crate) fn query(app: &App, args: &QueryArgs) -> Exit {
-    match table(app, args) {
-        Ok(table) => {
-            app.ui.out(&table);
-            Exit::Done
+pub(crate) fn query(app: &App, args: &QueryArgs) -> Result<()> {
+    let sql = match args.sql.as_str() {
+        "-" => {
+            let mut sql = String::new();
+            std::io::stdin().read_to_string(&mut sql).map_err(|error| {
+                Error::new(ErrorKind::Io, "cannot read the query from stdin").with_source(error)
+            })?;
+            sql
         }
-        Err(error) => {
-            app.ui.error(&error);
-            Exit::of(error.kind())
-        }
+        sql => sql.to_owned(),
+    };
+    let store = store(app, &args.db)?;
+    store.set_memory_limit(&args.memory)?;
+    if args.scalar {
+        let mut query = store.query(&sql)?;
+        app.ui.out(&(output::scalar(query.batches()?)? + "\n"));
+        return Ok(());
     }
+    answer(&store, &sql, &args.show)
 }
 
-fn table(app: &App, args: &QueryArgs) -> Result<String> {
-    let db = args
-        .db
-        .clone()
-        .or_else(|| app.default_db())
-        .ok_or_else(|| {
-            Error::new(ErrorKind::Config, "it is not known which database to ask")
-                .hint("give `--db PATH`, or set MIXPANEL_PROJECT_ID")
-        })?;
-    let batches = mixflow_sink_duckdb::query(&db, &args.sql)?;
-    let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
-    let options = FormatOptions::default().with_null("NULL");
-    let table = pretty_format_batches_with_options(&batches, &options)?;
-    Ok(format!("{table}\n{}\n", counted(rows as u64, "row")))
+/// Opens the database that is meant, for reading.
+pub(super) fn store(app: &App, args: &DbArg) -> Result<Store> {
+    Store::open_read_only(path(app, args)?)
+}
+
+/// Returns where the database is that is meant.
+pub(super) fn path(app: &App, args: &DbArg) -> Result<std::path::PathBuf> {
+    let path = args.db.clone().or_else(|| app.default_db());
+    path.ok_or_else(|| {
+        Error::new(ErrorKind::Config, "it is not known which database to ask")
+            .hint("give `--db PATH`, or set MIXPANEL_PROJECT_ID")
+    })
+}
+
+/// Asks the database and writes the answer.
+pub(super) fn answer(store: &Store, sql: &str, show: &ShowArgs) -> Result<()> {
+    let mut query = store.query(sql)?;
+    let batches = query.batches()?;
+    output::write(&how(show), &batches.schema(), batches)
+}
+
+/// Returns how rows are to be written.
+pub(super) fn how(show: &ShowArgs) -> OutputArgs {
+    output::resolve(show.format, show.output.clone())
 }

@@ -5,7 +5,7 @@ use duckdb::{Connection, params};
 use mixflow_core::batch::is_json;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::store::failed;
+use crate::open::failed;
 
 /// Returns the SQL type of a column, or says that there is none.
 pub(crate) fn sql_type(field: &Field) -> Result<&'static str> {

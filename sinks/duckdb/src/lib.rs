@@ -1,21 +1,24 @@
 //! DuckDB: the sink, and what it keeps beside the tables.
 //!
 //! The only crate of mixflow that depends on `duckdb`. [`register`] adds the
-//! sink; [`store`] opens databases and says in plain words why that did not
-//! work; [`metadata`] is the table `_metadata`.
+//! sink; [`Store`] reads and writes tables without one; [`metadata`] is the
+//! table `_metadata`.
 
 #![forbid(unsafe_code)]
 
 mod columns;
 mod memory;
 pub mod metadata;
-mod query;
+mod open;
 mod sink;
-pub mod store;
+mod store;
 mod txn;
 
-pub use query::query;
+pub use duckdb;
+
+pub use metadata::{Missing, TableMetadata};
 pub use sink::{DuckdbOptions, DuckdbSink, default_path};
+pub use store::{Batches, ColumnInfo, Query, Store, TableInfo, TableInput};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;
@@ -53,12 +56,12 @@ pub fn register(registry: &mut Registry) {
 
 /// Returns DuckDB's version and the commit that it was built from.
 pub fn version() -> mixflow_core::Result<(String, String)> {
-    let connection = duckdb::Connection::open_in_memory().map_err(store::failed("open DuckDB"))?;
+    let connection = duckdb::Connection::open_in_memory().map_err(open::failed("open DuckDB"))?;
     connection
         .query_row(
             "SELECT library_version, source_id FROM pragma_version()",
             [],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
-        .map_err(store::failed("ask DuckDB for its version"))
+        .map_err(open::failed("ask DuckDB for its version"))
 }

@@ -4,7 +4,7 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use duckdb::Connection;
 use mixflow_core::Result;
 
-use crate::store::failed;
+use crate::open::failed;
 
 /// What DuckDB may use while a run writes, in MB.
 ///
@@ -18,7 +18,15 @@ use crate::store::failed;
 /// | 100 MB | 143 MB, 3.8 s | 168 MB, 20 s |
 /// | 64 MB | 125 MB, 4.0 s | 136 MB, 20 s |
 /// | 48 MB | 122 MB, 5.1 s | 128 MB, 25 s |
-pub(crate) const USUAL_MB: u64 = 64;
+pub(crate) const RUN_MB: u64 = 64;
+
+/// What DuckDB may use in a store that is also asked, in MB: a million events
+/// are to fit into 500 MB of memory, queries and all.
+pub(crate) const STORE_MB: u64 = 256;
+
+/// What DuckDB may use where a file is only read, in MB. It keeps the blocks
+/// that it has read, so that without a limit a scan takes as much as the file.
+pub(crate) const READ_MB: u64 = 1_000;
 
 /// Rows of one of DuckDB's row groups, which are compressed as a whole.
 const ROW_GROUP: u64 = 122_880;
@@ -32,8 +40,9 @@ const LARGE: usize = 16 << 10;
 /// whole group in memory for it: twelve values of 60 MB, or 2,000 of 300 KB,
 /// failed with `could not pin block` at commit under any limit below their
 /// sum. Mixpanel documents 1 MB for an event, so that this is rare.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Allowance {
+    usual_mb: u64,
     rows: u64,
     /// Bytes of large values in this row group, and in the one before it,
     /// which may still be in memory.
@@ -43,6 +52,17 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
+    /// Begins with a limit that is set already.
+    pub(crate) fn new(usual_mb: u64) -> Allowance {
+        Allowance {
+            usual_mb,
+            rows: 0,
+            large: 0,
+            large_before: 0,
+            extra_mb: 0,
+        }
+    }
+
     /// Raises the limit of `connection` if a batch that comes next needs it.
     pub(crate) fn raise(&mut self, connection: &Connection, batch: &RecordBatch) -> Result<()> {
         let Some(extra_mb) = self.note(batch) else {
@@ -50,7 +70,10 @@ impl Allowance {
         };
         log::debug!("DuckDB may use {extra_mb} MB more, for large values");
         connection
-            .execute_batch(&format!("SET memory_limit = '{}MB'", USUAL_MB + extra_mb))
+            .execute_batch(&format!(
+                "SET memory_limit = '{}MB'",
+                self.usual_mb + extra_mb
+            ))
             .map_err(failed("raise DuckDB's memory limit"))
     }
 
@@ -67,7 +90,7 @@ impl Allowance {
         // In steps, so that not every batch sets it.
         let news = extra_mb > self.extra_mb;
         news.then(|| {
-            self.extra_mb = extra_mb + USUAL_MB;
+            self.extra_mb = extra_mb + self.usual_mb;
             self.extra_mb
         })
     }

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, OptionalExt, params};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::Result;
 use mixflow_core::sink::{Outcome, PartitionInfo, TxnContext};
 use mixflow_core::source::Extent;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::quoted;
-use crate::store::failed;
+use crate::columns::{Found, find, quoted};
+use crate::open::failed;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _metadata (\
     table_name VARCHAR, type VARCHAR, fetched_at TIMESTAMP, from_date DATE, to_date DATE, \
@@ -56,8 +57,8 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
     let (mut from, mut to) = (source.from_date, source.to_date);
     let mut missing = Vec::new();
     if let Some(before) = before {
-        from = before.from.into_iter().chain(from).min();
-        to = before.to.into_iter().chain(to).max();
+        from = before.from_date.into_iter().chain(from).min();
+        to = before.to_date.into_iter().chain(to).max();
         missing = still_missing(before.missing, fetch.done);
     }
     for (info, error) in fetch.outcome.missing {
@@ -81,12 +82,7 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
         true => "committed",
         false => "partial",
     };
-    connection
-        .execute(
-            "DELETE FROM _metadata WHERE lower(table_name) = lower(?)",
-            params![table],
-        )
-        .map_err(failed(&what))?;
+    forget(connection, table)?;
     let date = |date: Option<Date>| date.map(|date| date.to_string());
     connection
         .execute(
@@ -109,33 +105,80 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
     Ok(())
 }
 
-/// What an earlier run said of a table.
-struct Before {
-    from: Option<Date>,
-    to: Option<Date>,
-    missing: Vec<Missing>,
+/// What is known of how a table was fetched.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TableMetadata {
+    /// The table.
+    pub table_name: String,
+    /// What is in it: `events` or `profiles`.
+    #[serde(rename = "type")]
+    pub data_type: String,
+    /// When the last run that wrote it started.
+    pub fetched_at: Timestamp,
+    /// The first day that was asked for, inclusive.
+    pub from_date: Option<Date>,
+    /// The last day that was asked for, inclusive.
+    pub to_date: Option<Date>,
+    /// Its rows after that run.
+    pub row_count: u64,
+    /// The filters of that run.
+    pub filters: serde_json::Value,
+    /// That run; empty for a table that no run made.
+    pub run_id: String,
+    /// The mixflow that wrote it.
+    pub mixflow_version: String,
+    /// `committed`, or `partial` if something is missing.
+    pub status: String,
+    /// What is missing.
+    pub missing: Vec<Missing>,
 }
 
-fn read(connection: &Connection, table: &str) -> Result<Option<Before>> {
-    let text = |value: Option<String>| value.and_then(|text| text.parse().ok());
+/// Returns the row of a table, if mixflow wrote it.
+pub(crate) fn read(connection: &Connection, table: &str) -> Result<Option<TableMetadata>> {
+    let what = "read `_metadata`";
+    if find(connection, "_metadata")? == Found::Nothing {
+        return Ok(None);
+    }
+    let date = |value: Option<String>| value.and_then(|text| text.parse().ok());
+    let json = |value: Option<String>| value.unwrap_or_else(|| "null".to_owned());
     connection
         .query_row(
-            "SELECT from_date::VARCHAR, to_date::VARCHAR, missing::VARCHAR FROM _metadata \
-             WHERE lower(table_name) = lower(?)",
+            "SELECT table_name, type, epoch_us(fetched_at), from_date::VARCHAR, \
+             to_date::VARCHAR, row_count, filters::VARCHAR, run_id, mixflow_version, status, \
+             missing::VARCHAR FROM _metadata WHERE lower(table_name) = lower(?)",
             params![table],
             |row| {
-                let missing: Option<String> = row.get(2)?;
-                Ok(Before {
-                    from: text(row.get(0)?),
-                    to: text(row.get(1)?),
-                    missing: missing
-                        .and_then(|json| serde_json::from_str(&json).ok())
-                        .unwrap_or_default(),
+                Ok(TableMetadata {
+                    table_name: row.get(0)?,
+                    data_type: row.get(1)?,
+                    fetched_at: Timestamp::from_microsecond(row.get(2)?).unwrap_or_default(),
+                    from_date: date(row.get(3)?),
+                    to_date: date(row.get(4)?),
+                    row_count: row.get(5)?,
+                    filters: serde_json::from_str(&json(row.get(6)?)).unwrap_or_default(),
+                    run_id: row.get(7)?,
+                    mixflow_version: row.get(8)?,
+                    status: row.get(9)?,
+                    missing: serde_json::from_str(&json(row.get(10)?)).unwrap_or_default(),
                 })
             },
         )
         .optional()
-        .map_err(failed("read `_metadata`"))
+        .map_err(failed(what))
+}
+
+/// Removes the row of a table, if there is one.
+pub(crate) fn forget(connection: &Connection, table: &str) -> Result<()> {
+    if find(connection, "_metadata")? == Found::Nothing {
+        return Ok(());
+    }
+    connection
+        .execute(
+            "DELETE FROM _metadata WHERE lower(table_name) = lower(?)",
+            params![table],
+        )
+        .map(|_| ())
+        .map_err(failed(&format!("remove `{table}` from `_metadata`")))
 }
 
 /// Leaves out what has been had by now.

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::Schema;
+use duckdb::Connection;
 use mixflow_core::config::Invalid;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
@@ -14,7 +15,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::columns::{Found, check_fits, find, sql_type};
-use crate::store::{Access, open};
+use crate::open::{Access, failed, open};
 use crate::txn::DuckdbTxn;
 
 /// The options of the sink.
@@ -42,6 +43,10 @@ pub struct DuckdbSink {
     table: Option<String>,
     /// The name once it is known: given, or after what the source reads.
     named: OnceCell<String>,
+    /// A connection to a file that this process has open already. Opening it
+    /// a second time would be two databases on one file: the lock is the
+    /// process's.
+    shared: Option<Connection>,
 }
 
 impl DuckdbSink {
@@ -78,9 +83,41 @@ impl DuckdbSink {
                 allow_shrink: options.allow_shrink.unwrap_or(false),
                 table: options.table,
                 named: OnceCell::new(),
+                shared: None,
             }),
             _ => Err(invalid),
         }
+    }
+
+    /// Checks the options of a sink that writes to a file that is open.
+    pub(crate) fn shared(
+        options: DuckdbOptions,
+        path: PathBuf,
+        connection: Connection,
+    ) -> Result<DuckdbSink, Vec<Invalid>> {
+        let options = DuckdbOptions {
+            path: Some(path),
+            ..options
+        };
+        let sink = DuckdbSink::new(options, &BuildContext::new(jiff::Timestamp::now()))?;
+        Ok(DuckdbSink {
+            shared: Some(connection),
+            ..sink
+        })
+    }
+
+    /// Whether the sink writes through a file that is open already.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Returns a connection to the open file, if the sink was given one.
+    pub(crate) fn shared_connection(&self) -> Result<Option<Connection>> {
+        self.shared
+            .as_ref()
+            .map(Connection::try_clone)
+            .transpose()
+            .map_err(failed("write to the open database"))
     }
 
     /// Returns the table's name for a run.
@@ -97,7 +134,7 @@ impl DuckdbSink {
     }
 
     /// Says what the run does to what is there, or why it cannot.
-    pub(crate) fn check(&self, connection: &duckdb::Connection, cx: &TxnContext) -> Result<String> {
+    pub(crate) fn check(&self, connection: &Connection, cx: &TxnContext) -> Result<String> {
         let table = self.table_for(cx);
         let place = format!("the table `{table}` in `{}`", self.shown_path());
         let found = find(connection, table)?;
@@ -111,10 +148,11 @@ impl DuckdbSink {
         let exists = found == Found::Table;
         Ok(match self.mode {
             WriteMode::Create if exists => {
-                return Err(already_exists(
-                    &place,
-                    "drop it first (`DROP TABLE` in DuckDB), choose another name, or set `mode` to `append`, `replace` or `replace_window` (`fetch` has `--append`, `--replace` and `--replace-window`)",
-                ));
+                let ways_out = format!(
+                    "drop it first (`mixflow drop {table} --db {}`), choose another name, or set `mode` to `append`, `replace` or `replace_window` (`fetch` has `--append`, `--replace` and `--replace-window`)",
+                    self.shown_path()
+                );
+                return Err(already_exists(&place, &ways_out));
             }
             WriteMode::Append if exists => {
                 check_fits(connection, table, &cx.schema)?;
@@ -137,7 +175,7 @@ pub fn default_path(home: &Path, project: &str) -> PathBuf {
 
 /// Checks a table's name: what INTERFACE promises, so that no quoting is ever
 /// needed in a user's SQL, and nothing collides with ours.
-fn check_name(table: &str) -> Result<(), &'static str> {
+pub(crate) fn check_name(table: &str) -> Result<(), &'static str> {
     if table.starts_with('_') {
         return Err("names that begin with `_` are mixflow's own");
     }
@@ -188,8 +226,10 @@ impl Sink for DuckdbSink {
     }
 
     fn preview(&self, cx: &TxnContext) -> Result<Preview> {
-        let action = if self.path.exists() {
-            let connection = open(&self.path, Access::ReadOnly)?;
+        let action = if let Some(connection) = self.shared_connection()? {
+            self.check(&connection, cx)?
+        } else if self.path.exists() {
+            let connection = open(&self.path, Access::Read)?;
             self.check(&connection, cx)?
         } else {
             if !self.default_path {

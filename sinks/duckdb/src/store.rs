@@ -1,113 +1,527 @@
-//! Opens database files, and says why that did not work.
+//! The store: a DuckDB file with the tables that mixflow wrote.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use duckdb::{AccessMode, Config, Connection};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use duckdb::types::FromSql;
+use duckdb::{Connection, OptionalExt, Row, Statement, params};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use mixflow_core::batch::{Batch, PartitionId, json_field};
+use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Sink, TxnContext};
+use mixflow_core::source::{Extent, SourceInfo};
+use mixflow_core::staged::StagedFolder;
+use mixflow_core::suggest::did_you_mean;
 use mixflow_core::{Error, ErrorKind, Result};
+use serde::Serialize;
 
-use crate::memory::USUAL_MB;
+use crate::columns::quoted;
+use crate::metadata::{self, TableMetadata};
+use crate::open::{Access, failed, full_text, open};
+use crate::sink::{DuckdbSink, check_name, default_path};
 
-/// How a database is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// For reading; the file must be there.
-    ReadOnly,
-    /// For writing; the file is made if it is not there.
-    ReadWrite,
+/// The name of an ephemeral database's file.
+const EPHEMERAL: &str = "mixflow.db";
+
+/// A database, open.
+///
+/// Dropping it closes the file; an ephemeral one is removed, also when the
+/// thread panics. One process at a time may have a file open for writing;
+/// any number may read it meanwhile nobody writes.
+#[derive(Debug)]
+pub struct Store {
+    // Closed before the folder goes: fields are dropped in this order.
+    connection: Connection,
+    path: PathBuf,
+    access: Access,
+    ephemeral: Option<StagedFolder>,
 }
 
-/// Opens the database at `path`.
-///
-/// Extensions are neither loaded nor installed by themselves: a query must not
-/// reach out to the network.
-///
-/// Fails with [`ErrorKind::Destination`] when another process holds the file
-/// (naming it), when the file is no database, or when its folder is missing.
-pub fn open(path: &Path, access: Access) -> Result<Connection> {
-    let mode = match access {
-        Access::ReadOnly => AccessMode::ReadOnly,
-        Access::ReadWrite => AccessMode::ReadWrite,
-    };
-    let config = Config::default()
-        .enable_autoload_extension(false)
-        .and_then(|config| config.with("autoinstall_known_extensions", "false"))
-        .and_then(|config| config.with("custom_user_agent", "mixflow"))
-        .map_err(failed("configure DuckDB"))?;
-    let config = match access {
-        Access::ReadOnly => config
-            .access_mode(mode)
-            .map_err(failed("configure DuckDB"))?,
-        // `automatic` is what makes the file if it is not there.
-        Access::ReadWrite => config
-            .max_memory(&format!("{USUAL_MB}MB"))
-            .map_err(failed("configure DuckDB"))?,
-    };
-    Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))
+/// A table or view, in a few words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableInfo {
+    /// Its name.
+    pub table_name: String,
+    /// What is in it: `events` or `profiles`; for those that mixflow did not
+    /// write, `table` or `view`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its rows now.
+    pub row_count: u64,
 }
 
-/// Returns a function that wraps DuckDB's error; its own text is the cause.
-pub(crate) fn failed(what: &str) -> impl FnOnce(duckdb::Error) -> Error {
-    let message = format!("cannot {what}");
-    move |error| {
-        let text = text(&error);
-        let kind = match disk_is_full(&text) {
-            true => ErrorKind::Io,
-            false => ErrorKind::Other,
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ColumnInfo {
+    /// Its name.
+    pub column_name: String,
+    /// Its type, as DuckDB writes it.
+    pub column_type: String,
+    /// Whether values may be NULL.
+    pub nullable: bool,
+}
+
+/// What the rows of a new table are.
+#[derive(Clone, Debug, Default)]
+pub struct TableInput {
+    /// `events`, `profiles`, or any other word.
+    pub data_type: String,
+    /// The first day that was asked for.
+    pub from_date: Option<Date>,
+    /// The last day that was asked for.
+    pub to_date: Option<Date>,
+    /// The filters that applied.
+    pub filters: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Store {
+    /// Opens the database at `path` for reading and writing; makes it if it is
+    /// not there.
+    ///
+    /// Fails with [`ErrorKind::Destination`] when another process has it open
+    /// (naming that one), or when the file is no database.
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        Ok(Store {
+            connection: open(path, Access::Store)?,
+            path: path.to_owned(),
+            access: Access::Store,
+            ephemeral: None,
+        })
+    }
+
+    /// Opens the database of a project at its default place,
+    /// `~/.mixpanel_data/{project}.db`, and makes it if it is not there.
+    pub fn open_default(home: &Path, project: &str) -> Result<Store> {
+        let path = default_path(home, project);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                let message = format!("cannot create `{}`", folder.display());
+                Error::new(ErrorKind::Io, message).with_source(error)
+            })?;
+        }
+        Store::open(path)
+    }
+
+    /// Opens the database at `path` for reading. Several may do so at once.
+    ///
+    /// Fails with [`ErrorKind::Destination`] if there is none, or when another
+    /// process writes to it (naming that one).
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        if !path.exists() {
+            return Err(Error::new(
+                ErrorKind::Destination,
+                format!("cannot open `{}`", path.display()),
+            )
+            .because("there is no such file")
+            .hint("name the database with `--db`, or fetch something into it first"));
+        }
+        Ok(Store {
+            connection: open(path, Access::Read)?,
+            path: path.to_owned(),
+            access: Access::Read,
+            ephemeral: None,
+        })
+    }
+
+    /// Makes a database in the system's folder for temporary files, readable
+    /// by this user only and gone when the store is dropped.
+    ///
+    /// What processes leave behind that were killed is removed by the next
+    /// call of any process of this user.
+    pub fn ephemeral() -> Result<Store> {
+        let folder = StagedFolder::private(&std::env::temp_dir().join(EPHEMERAL))?;
+        let path = folder.path().join(EPHEMERAL);
+        Ok(Store {
+            connection: open(&path, Access::Store)?,
+            path,
+            access: Access::Store,
+            ephemeral: Some(folder),
+        })
+    }
+
+    /// Returns where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns whether the database goes when the store does.
+    pub fn is_ephemeral(&self) -> bool {
+        self.ephemeral.is_some()
+    }
+
+    /// Returns DuckDB's own connection.
+    ///
+    /// Fails with [`ErrorKind::Io`] if somebody has removed the file: DuckDB
+    /// would go on writing to one that has no name any more.
+    pub fn connection(&self) -> Result<&Connection> {
+        if self.path.exists() {
+            return Ok(&self.connection);
+        }
+        Err(Error::new(
+            ErrorKind::Io,
+            format!("cannot use `{}`", self.path.display()),
+        )
+        .because("somebody has removed the file while it was open")
+        .hint("open the store again, and fetch again what was in it"))
+    }
+
+    /// Limits what DuckDB may use, such as `2GB`.
+    pub fn set_memory_limit(&self, limit: &str) -> Result<()> {
+        self.connection()?
+            .execute("SET memory_limit = ?", params![limit])
+            .map(|_| ())
+            .map_err(failed(&format!("limit the memory to `{limit}`")))
+    }
+
+    /// Prepares a query: DuckDB's own statement.
+    ///
+    /// Fails with [`ErrorKind::Request`] and DuckDB's own text if it does not
+    /// understand the query.
+    pub fn prepare(&self, sql: &str) -> Result<Statement<'_>> {
+        self.connection()?.prepare(sql).map_err(unanswered)
+    }
+
+    /// Prepares a query whose answer comes in Arrow batches.
+    pub fn query(&self, sql: &str) -> Result<Query<'_>> {
+        Ok(Query {
+            statement: self.prepare(sql)?,
+        })
+    }
+
+    /// Returns the rows of a query, each a tuple: `(String, i64)`.
+    ///
+    /// Fails with [`ErrorKind::Request`] if DuckDB does not understand the
+    /// query, or if a value is not of its type.
+    pub fn rows<T>(&self, sql: &str) -> Result<Vec<T>>
+    where
+        T: for<'r> TryFrom<&'r Row<'r>, Error = duckdb::Error>,
+    {
+        let mut statement = self.prepare(sql)?;
+        let rows = statement
+            .query_and_then([], |row| T::try_from(row))
+            .map_err(unanswered)?;
+        rows.collect::<Result<Vec<T>, _>>().map_err(unanswered)
+    }
+
+    /// Returns the one value of a query.
+    ///
+    /// Fails with [`ErrorKind::Request`] if the query has no row, or more than
+    /// one row or column.
+    pub fn scalar<T: FromSql>(&self, sql: &str) -> Result<T> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query([]).map_err(unanswered)?;
+        let not_one = |what: &str| {
+            Error::new(ErrorKind::Request, "cannot answer the query with one value")
+                .because(format!("it has {what}"))
         };
-        let wrapped = Error::new(kind, message).because(text);
-        match kind {
-            ErrorKind::Io => {
-                wrapped.hint("free some disk space; what was there before is unchanged")
-            }
-            _ => wrapped,
+        let row = rows.next().map_err(unanswered)?;
+        let row = row.ok_or_else(|| not_one("no row"))?;
+        if row.as_ref().column_count() != 1 {
+            let columns = row.as_ref().column_count();
+            return Err(not_one(&format!("{columns} columns")));
+        }
+        let value = row.get(0).map_err(unanswered)?;
+        match rows.next().map_err(unanswered)? {
+            None => Ok(value),
+            Some(_) => Err(not_one("more than one row")),
         }
     }
-}
 
-fn unopened(path: &Path, error: &duckdb::Error) -> Error {
-    let text = text(error);
-    let message = format!("cannot open `{}`", path.display());
-    let destination = || Error::new(ErrorKind::Destination, message.clone());
-    if text.contains("Could not set lock") {
-        let holder = holder(&text).unwrap_or_else(|| "another process".to_owned());
-        return destination()
-            .because(format!("{holder} has it open"))
-            .hint("wait until it is done, or close it there");
+    /// Returns the tables and views, by name, but not what is mixflow's own.
+    pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
+        let what = "list the tables";
+        let connection = self.connection()?;
+        let found = self.rows::<(String, String)>(
+            "SELECT table_name, table_type FROM information_schema.tables \
+             WHERE table_catalog = current_database() AND table_schema = 'main' \
+             AND NOT starts_with(table_name, '_') ORDER BY lower(table_name)",
+        )?;
+        found
+            .into_iter()
+            .map(|(table_name, table_type)| {
+                let count = format!("SELECT count(*) FROM {}", quoted(&table_name));
+                let row_count = connection
+                    .query_row(&count, [], |row| row.get(0))
+                    .map_err(failed(what))?;
+                let kind = metadata::read(connection, &table_name)?.map(|data| data.data_type);
+                let other = match table_type.as_str() {
+                    "VIEW" => "view",
+                    _ => "table",
+                };
+                Ok(TableInfo {
+                    table_name,
+                    kind: kind.unwrap_or_else(|| other.to_owned()),
+                    row_count,
+                })
+            })
+            .collect()
     }
-    if text.contains("not a valid DuckDB database") {
-        return destination()
-            .because("the file is not a DuckDB database")
-            .hint("choose another path, or move the file away");
+
+    /// Returns whether there is a table or view of that name.
+    pub fn table_exists(&self, table: &str) -> Result<bool> {
+        Ok(self.name_of(table)?.is_some())
     }
-    if path.is_dir() {
-        return destination().because("it is a folder").hint(format!(
-            "name a file in it, such as {}/mixpanel.db",
-            path.display()
-        ));
+
+    /// Returns the columns of a table, in their order.
+    ///
+    /// Fails with [`ErrorKind::Destination`] if there is no such table.
+    pub fn schema(&self, table: &str) -> Result<Vec<ColumnInfo>> {
+        let what = "look up columns";
+        let table = self.table(table)?;
+        let mut statement = self
+            .connection()?
+            .prepare(
+                "SELECT column_name, data_type, is_nullable = 'YES' \
+                 FROM information_schema.columns \
+                 WHERE table_catalog = current_database() AND table_schema = 'main' \
+                 AND table_name = ? ORDER BY ordinal_position",
+            )
+            .map_err(failed(what))?;
+        statement
+            .query_map(params![table], |row| {
+                Ok(ColumnInfo {
+                    column_name: row.get(0)?,
+                    column_type: row.get(1)?,
+                    nullable: row.get(2)?,
+                })
+            })
+            .and_then(Iterator::collect)
+            .map_err(failed(what))
     }
-    let kind = match disk_is_full(&text) || text.contains("Permission denied") {
-        true => ErrorKind::Io,
-        false => ErrorKind::Destination,
-    };
-    Error::new(kind, message).because(text)
+
+    /// Returns what is known of how a table was fetched.
+    ///
+    /// Fails with [`ErrorKind::Destination`] if there is no such table, or if
+    /// mixflow did not write it.
+    pub fn metadata(&self, table: &str) -> Result<TableMetadata> {
+        let table = self.table(table)?;
+        self.find_metadata(&table)?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Destination,
+                format!("there is no metadata of `{table}`"),
+            )
+            .because("mixflow did not write this table")
+        })
+    }
+
+    /// Returns what is known of how a table was fetched, if anything is.
+    pub fn find_metadata(&self, table: &str) -> Result<Option<TableMetadata>> {
+        metadata::read(self.connection()?, table)
+    }
+
+    /// Removes a table and what is known of it.
+    ///
+    /// Fails with [`ErrorKind::Destination`] if there is no such table, or if
+    /// it is mixflow's own.
+    pub fn drop_table(&self, table: &str) -> Result<()> {
+        let table = self.table(table)?;
+        let what = format!("drop the table `{table}`");
+        if let Err(message) = check_name(&table)
+            && table.starts_with('_')
+        {
+            return Err(
+                Error::new(ErrorKind::Destination, format!("cannot {what}")).because(message)
+            );
+        }
+        let connection = self.connection()?;
+        let transaction = connection.unchecked_transaction().map_err(failed(&what))?;
+        let kind = match crate::columns::find(&transaction, &table)? {
+            crate::columns::Found::View => "VIEW",
+            _ => "TABLE",
+        };
+        transaction
+            .execute_batch(&format!("DROP {kind} {}", quoted(&table)))
+            .map_err(failed(&what))?;
+        metadata::forget(&transaction, &table)?;
+        transaction.commit().map_err(failed(&what))
+    }
+
+    /// Makes a table from batches, in one transaction.
+    ///
+    /// Memory holds one batch at a time. `progress` hears the rows so far after
+    /// each. Zero batches make a table without rows. Fails with
+    /// [`ErrorKind::Destination`] if the table is there, and with the error of
+    /// the first batch that is one; then the database is as it was.
+    pub fn create_table(
+        &self,
+        table: &str,
+        input: &TableInput,
+        schema: &SchemaRef,
+        batches: impl Iterator<Item = Result<RecordBatch>>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<CommitSummary> {
+        let sink = self.sink(Some(table.to_owned()))?;
+        sink.check_schema(schema)?;
+        let cx = TxnContext {
+            run_id: String::new(),
+            schema: schema.clone(),
+            source: SourceInfo {
+                data_type: input.data_type.clone(),
+                from_date: input.from_date,
+                to_date: input.to_date,
+                filters: input.filters.clone(),
+                ..SourceInfo::default()
+            },
+            started_at: Timestamp::now(),
+        };
+        // Dropped by whatever returns an error, which rolls back.
+        let mut txn = sink.begin(&cx)?;
+        let partition = PartitionInfo {
+            id: PartitionId(0),
+            label: table.to_owned(),
+            extent: Extent::Unaddressable,
+        };
+        txn.partition(&partition)?;
+        let mut rows = 0;
+        for records in batches {
+            let batch = Batch {
+                records: records?,
+                partition: partition.id,
+            };
+            txn.write(&batch)?;
+            rows += batch.records.num_rows() as u64;
+            progress(rows);
+        }
+        txn.commit(&Outcome { missing: &[], rows })
+    }
+
+    /// Returns a sink that writes to this store, through its open file.
+    pub fn sink(&self, table: Option<String>) -> Result<DuckdbSink> {
+        let options = crate::DuckdbOptions {
+            path: Some(self.path.clone()),
+            table,
+            ..crate::DuckdbOptions::default()
+        };
+        self.sink_with(options)
+    }
+
+    /// Returns a sink with options that writes to this store, whatever its
+    /// `path` is.
+    pub fn sink_with(&self, options: crate::DuckdbOptions) -> Result<DuckdbSink> {
+        let what = "write to the store";
+        if self.access == Access::Read {
+            return Err(Error::new(ErrorKind::Destination, format!("cannot {what}"))
+                .because(format!("`{}` is open for reading", self.path.display()))
+                .hint("open it with `Store::open`"));
+        }
+        let connection = self.connection()?.try_clone().map_err(failed(what))?;
+        DuckdbSink::shared(options, self.path.clone(), connection).map_err(|invalid| {
+            let texts: Vec<&str> = invalid.iter().map(|each| each.message.as_str()).collect();
+            Error::new(ErrorKind::Config, format!("cannot {what}")).because(texts.join("; "))
+        })
+    }
+
+    /// Returns the name of a table as it was created, or says that there is none.
+    pub fn table(&self, table: &str) -> Result<String> {
+        if let Some(name) = self.name_of(table)? {
+            return Ok(name);
+        }
+        let names: Vec<String> = self
+            .list_tables()?
+            .into_iter()
+            .map(|info| info.table_name)
+            .collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let message = format!("there is no table `{table}` in `{}`", self.path.display());
+        let has = match known.as_slice() {
+            [] => "it has no table".to_owned(),
+            _ => format!("it has {}", known.join(", ")),
+        };
+        Err(Error::new(ErrorKind::Destination, message)
+            .because(format!("{has}{}", did_you_mean(table, &known))))
+    }
+
+    fn name_of(&self, table: &str) -> Result<Option<String>> {
+        self.connection()?
+            .query_row(
+                "SELECT table_name FROM information_schema.tables \
+                 WHERE table_catalog = current_database() AND table_schema = 'main' \
+                 AND lower(table_name) = lower(?)",
+                params![table],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(failed("look up tables"))
+    }
 }
 
-/// Returns who holds a lock: `/usr/bin/python3 (PID 1234)`.
-fn holder(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("held in ")?;
-    let end = rest.find(')')?;
-    Some(rest[..=end].to_owned())
+/// A query that is understood, and not asked yet.
+#[derive(Debug)]
+pub struct Query<'s> {
+    statement: Statement<'s>,
 }
 
-fn disk_is_full(text: &str) -> bool {
-    text.contains("No space left") || text.contains("Disk quota exceeded")
+impl Query<'_> {
+    /// Asks it. The answer streams: memory holds one batch of some 2,000 rows
+    /// of it.
+    pub fn batches(&mut self) -> Result<Batches<'_>> {
+        // Arrow has JSON as plain text; DuckDB's own type is what tells.
+        let columns = 0..self.statement.column_count();
+        let json: Vec<bool> = columns
+            .map(|n| self.statement.column_logical_type(n).get_alias())
+            .map(|alias| alias.as_deref() == Some("JSON"))
+            .collect();
+        let stream = self.statement.stream_arrow([]).map_err(unanswered)?;
+        let schema = stream.get_schema();
+        let fields = schema.fields().iter().enumerate();
+        let fields = fields.map(|(n, field)| match json.get(n) {
+            Some(true) if *field.data_type() == DataType::Utf8 => {
+                Arc::new(json_field(field.name(), field.is_nullable()))
+            }
+            _ => Arc::clone(field),
+        });
+        Ok(Batches {
+            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            stream,
+        })
+    }
 }
 
-/// Returns DuckDB's own words, on one line.
-pub(crate) fn text(error: &duckdb::Error) -> String {
-    let text = match error {
-        duckdb::Error::DuckDBFailure(_, Some(text)) => text.clone(),
-        other => other.to_string(),
-    };
-    text.lines().next().unwrap_or_default().trim().to_owned()
+/// The batches of an answer. JSON columns have Arrow's extension `arrow.json`.
+pub struct Batches<'q> {
+    schema: SchemaRef,
+    stream: duckdb::ArrowStream<'q>,
+}
+
+impl Batches<'_> {
+    /// Returns the columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        let batch = self.stream.next()?.map_err(unanswered);
+        Some(batch.and_then(|batch| {
+            let columns = batch.columns().to_vec();
+            Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+        }))
+    }
+}
+
+impl std::fmt::Debug for Batches<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batches")
+            .field("schema", &self.schema)
+            .finish()
+    }
+}
+
+/// Wraps DuckDB's text, all of its lines: they show where in the query.
+fn unanswered(error: duckdb::Error) -> Error {
+    let text = full_text(&error);
+    let wrapped = Error::new(ErrorKind::Request, "cannot answer the query");
+    match text.contains("Out of Memory") {
+        true => wrapped
+            .because(text)
+            .hint("give it more with `--memory 4GB`, or ask for less at once"),
+        false => wrapped.because(text),
+    }
 }

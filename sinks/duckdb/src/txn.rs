@@ -19,10 +19,10 @@ use mixflow_core::staged::{StagedFolder, cannot, publish_new};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{Codecs, definition, quoted};
-use crate::memory::Allowance;
+use crate::memory::{Allowance, RUN_MB, STORE_MB};
 use crate::metadata;
+use crate::open::{Access, failed, open};
 use crate::sink::DuckdbSink;
-use crate::store::{Access, failed, open};
 
 /// A transaction on a table. Dropping it rolls back.
 pub(crate) struct DuckdbTxn {
@@ -57,14 +57,16 @@ impl DuckdbTxn {
                 .with_source(error)
             })?;
         }
-        let staged = match sink.path.exists() {
+        let shared = sink.shared_connection()?;
+        let staged = match shared.is_some() || sink.path.exists() {
             true => None,
             false => Some(StagedFolder::begin(&sink.path)?),
         };
-        let opened = staged
-            .as_ref()
-            .map_or_else(|| sink.path.clone(), |folder| in_folder(folder, &sink.path));
-        let connection = open(&opened, Access::ReadWrite)?;
+        let connection = match (shared, &staged) {
+            (Some(connection), _) => connection,
+            (None, Some(folder)) => open(&in_folder(folder, &sink.path), Access::Run)?,
+            (None, None) => open(&sink.path, Access::Run)?,
+        };
         let mut txn = DuckdbTxn {
             connection: Some(connection),
             path: sink.path.clone(),
@@ -76,7 +78,10 @@ impl DuckdbTxn {
             deleted: (!sink.allow_shrink).then(BTreeMap::new),
             announced: Vec::new(),
             rows: 0,
-            allowance: Allowance::default(),
+            allowance: Allowance::new(match sink.is_shared() {
+                true => STORE_MB,
+                false => RUN_MB,
+            }),
         };
         txn.prepare(sink)?;
         Ok(txn)

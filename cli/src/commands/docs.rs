@@ -1,0 +1,44 @@
+//! `mixflow completions` and `mixflow man`: what clap knows, in other forms.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use mixflow_core::{Error, ErrorKind, Result};
+
+use crate::app::App;
+use crate::args::{Args, CompletionsArgs, ManArgs};
+use crate::exit::Exit;
+
+pub(crate) fn completions(args: &CompletionsArgs) -> Exit {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Args::command(), "mixflow", &mut text);
+    // A reader that went away is no error.
+    let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), &text);
+    Exit::Done
+}
+
+pub(crate) fn man(app: &App, args: &ManArgs) -> Result<()> {
+    let written = pages(&args.folder).map_err(|error| {
+        let message = format!("cannot write manual pages to `{}`", args.folder.display());
+        Error::new(ErrorKind::Io, message).with_source(error)
+    })?;
+    let folder = args.folder.display();
+    app.ui.status(&format!(
+        "wrote {written} manual pages; read one with `man {folder}/mixflow.1`"
+    ));
+    Ok(())
+}
+
+/// Writes a page for each command, and returns how many there are.
+fn pages(folder: &Path) -> std::io::Result<usize> {
+    std::fs::create_dir_all(folder)?;
+    // `help` would have a page for each command once more.
+    let command = Args::command().disable_help_subcommand(true);
+    clap_mangen::generate_to(command, folder)?;
+    let entries = std::fs::read_dir(folder)?;
+    let page = |name: &str| name.starts_with("mixflow") && name.ends_with(".1");
+    Ok(entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(page))
+        .count())
+}

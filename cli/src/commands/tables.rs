@@ -1,0 +1,249 @@
+//! `mixflow tables`, `schema`, `metadata`, `sample`, `summarize` and `drop`.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Field, Schema};
+use mixflow_core::batch::json_field;
+use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_sink_duckdb::{Store, TableMetadata};
+
+use super::query::{answer, how, path, store};
+use crate::app::App;
+use crate::args::{DropArgs, Format, SampleArgs, ShowArgs, SummarizeArgs, TableArgs, TablesArgs};
+use crate::output;
+use crate::plot::bars;
+use crate::ui::counted;
+
+pub(crate) fn tables(app: &App, args: &TablesArgs) -> Result<()> {
+    let store = store(app, &args.db)?;
+    let tables = store.list_tables()?;
+    let known: Vec<Option<TableMetadata>> = tables
+        .iter()
+        .map(|table| store.find_metadata(&table.table_name))
+        .collect::<Result<_>>()?;
+    let known = || known.iter().map(Option::as_ref);
+    let names = tables.iter().map(|table| Some(table.table_name.as_str()));
+    let kinds = tables.iter().map(|table| Some(table.kind.as_str()));
+    let rows = tables.iter().map(|table| table.row_count);
+    let statuses = known().map(|data| Some(data?.status.as_str()));
+    show(
+        &args.show,
+        vec![
+            ("table_name", texts(names)),
+            ("type", texts(kinds)),
+            ("row_count", counts(rows)),
+            ("from_date", dates(known().map(|data| data?.from_date))),
+            ("to_date", dates(known().map(|data| data?.to_date))),
+            (
+                "fetched_at",
+                times(known().map(|data| Some(data?.fetched_at))),
+            ),
+            ("status", texts(statuses)),
+        ],
+    )
+}
+
+pub(crate) fn schema(app: &App, args: &TableArgs) -> Result<()> {
+    let columns = store(app, &args.db)?.schema(&args.table)?;
+    let names = columns
+        .iter()
+        .map(|column| Some(column.column_name.as_str()));
+    let types = columns
+        .iter()
+        .map(|column| Some(column.column_type.as_str()));
+    let nullable: BooleanArray = columns.iter().map(|column| Some(column.nullable)).collect();
+    show(
+        &args.show,
+        vec![
+            ("column_name", texts(names)),
+            ("column_type", texts(types)),
+            ("nullable", Arc::new(nullable)),
+        ],
+    )
+}
+
+pub(crate) fn metadata(app: &App, args: &TableArgs) -> Result<()> {
+    let store = store(app, &args.db)?;
+    let data = store.metadata(&args.table)?;
+    if how(&args.show).format == Format::Table {
+        return facts(&data, &args.show);
+    }
+    let filters = data.filters.to_string();
+    let missing = serde_json::json!(data.missing).to_string();
+    show(
+        &args.show,
+        vec![
+            ("table_name", texts([Some(data.table_name.as_str())])),
+            ("type", texts([Some(data.data_type.as_str())])),
+            ("fetched_at", times([Some(data.fetched_at)])),
+            ("from_date", dates([data.from_date])),
+            ("to_date", dates([data.to_date])),
+            ("row_count", counts([data.row_count])),
+            ("filters", texts([Some(filters.as_str())])),
+            ("run_id", texts([Some(data.run_id.as_str())])),
+            (
+                "mixflow_version",
+                texts([Some(data.mixflow_version.as_str())]),
+            ),
+            ("status", texts([Some(data.status.as_str())])),
+            ("missing", texts([Some(missing.as_str())])),
+        ],
+    )
+}
+
+/// Shows metadata as people read them: a fact a line.
+fn facts(data: &TableMetadata, show_args: &ShowArgs) -> Result<()> {
+    let date = |date: Option<jiff::civil::Date>| date.map_or_else(String::new, |d| d.to_string());
+    let missing: Vec<String> = data
+        .missing
+        .iter()
+        .map(|missing| format!("{}: {}", missing.partition, missing.error))
+        .collect();
+    let facts = [
+        ("table_name", data.table_name.clone()),
+        ("type", data.data_type.clone()),
+        ("fetched_at", data.fetched_at.to_string()),
+        ("from_date", date(data.from_date)),
+        ("to_date", date(data.to_date)),
+        ("row_count", data.row_count.to_string()),
+        ("filters", data.filters.to_string()),
+        ("run_id", data.run_id.clone()),
+        ("mixflow_version", data.mixflow_version.clone()),
+        ("status", data.status.clone()),
+        ("missing", missing.join("; ")),
+    ];
+    let names = facts.iter().map(|(name, _)| Some(*name));
+    let values = facts.iter().map(|(_, value)| Some(value.as_str()));
+    show(
+        show_args,
+        vec![("fact", texts(names)), ("value", texts(values))],
+    )
+}
+
+pub(crate) fn sample(app: &App, args: &SampleArgs) -> Result<()> {
+    let store = store(app, &args.of.db)?;
+    let table = quoted(&store.table(&args.of.table)?);
+    let rows = args.rows;
+    let sql = format!("SELECT * FROM {table} USING SAMPLE reservoir({rows} ROWS)");
+    answer(&store, &sql, &args.of.show)
+}
+
+pub(crate) fn summarize(app: &App, args: &SummarizeArgs) -> Result<()> {
+    let store = store(app, &args.of.db)?;
+    let table = store.table(&args.of.table)?;
+    if args.plot {
+        return plot(app, &store, &table);
+    }
+    let sql = format!("SUMMARIZE {}", quoted(&table));
+    answer(&store, &sql, &args.of.show)
+}
+
+/// Draws how many rows each day has; a day without any shows as such.
+fn plot(app: &App, store: &Store, table: &str) -> Result<()> {
+    let columns = store.schema(table)?;
+    let time = ["event_time", "last_seen"];
+    let column = time
+        .into_iter()
+        .find(|time| columns.iter().any(|column| column.column_name == *time));
+    let Some(column) = column else {
+        return Err(
+            Error::new(ErrorKind::Request, format!("cannot draw `{table}`"))
+                .because("it has neither `event_time` nor `last_seen`"),
+        );
+    };
+    let days = store.rows::<(String, u64)>(&format!(
+        "WITH days AS (SELECT {column}::DATE AS day, count(*) AS n FROM {} \
+         WHERE {column} IS NOT NULL GROUP BY 1), \
+         span AS (SELECT unnest(range(min(day)::TIMESTAMP, max(day)::TIMESTAMP + INTERVAL 1 DAY, \
+         INTERVAL 1 DAY))::DATE AS day FROM days) \
+         SELECT strftime(span.day, '%Y-%m-%d'), coalesce(n, 0)::UBIGINT \
+         FROM span LEFT JOIN days USING (day) ORDER BY 1",
+        quoted(table)
+    ))?;
+    app.ui.out(&bars(&days, output::width()));
+    let rows: u64 = days.iter().map(|(_, rows)| rows).sum();
+    app.ui.out(&format!(
+        "{} on {}\n",
+        counted(rows, "row"),
+        counted(days.len() as u64, "day")
+    ));
+    Ok(())
+}
+
+pub(crate) fn drop(app: &App, args: &DropArgs) -> Result<()> {
+    let path = path(app, &args.db)?;
+    // Looked at first, and only for reading: a typo must not make a file.
+    let table = Store::open_read_only(&path)?.table(&args.table)?;
+    if !args.yes {
+        let what = format!("table {table} of {}", path.display());
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Err(Error::new(ErrorKind::Config, format!("cannot drop {what}"))
+                .because("there is no terminal to ask whether that is meant")
+                .hint("add `--yes`"));
+        }
+        if !confirmed(&what)? {
+            app.ui.status("nothing was dropped");
+            return Ok(());
+        }
+    }
+    Store::open(&path)?.drop_table(&table)?;
+    app.ui
+        .status(&format!("dropped table {table} of {}", path.display()));
+    Ok(())
+}
+
+/// Asks on stderr.
+fn confirmed(what: &str) -> Result<bool> {
+    let unread = |error| Error::new(ErrorKind::Io, "cannot ask").with_source(error);
+    write!(io::stderr(), "drop {what}? [y/N] ").map_err(unread)?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(unread)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Writes columns as one batch.
+pub(super) fn show(args: &ShowArgs, columns: Vec<(&str, ArrayRef)>) -> Result<()> {
+    let fields = columns.iter().map(|(name, values)| match *name {
+        "filters" | "missing" | "failed_partitions" => json_field(name, true),
+        _ => Field::new(*name, values.data_type().clone(), true),
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let values = columns.into_iter().map(|(_, values)| values).collect();
+    let batch = RecordBatch::try_new(schema.clone(), values)?;
+    output::write(&how(args), &schema, [Ok(batch)].into_iter())
+}
+
+pub(super) fn texts<'t>(values: impl IntoIterator<Item = Option<&'t str>>) -> ArrayRef {
+    Arc::new(values.into_iter().collect::<StringArray>())
+}
+
+pub(super) fn counts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
+    let values = values.into_iter().map(|n| i64::try_from(n).ok());
+    Arc::new(values.collect::<Int64Array>())
+}
+
+fn dates(values: impl IntoIterator<Item = Option<jiff::civil::Date>>) -> ArrayRef {
+    let epoch = jiff::civil::date(1970, 1, 1);
+    let days = |day: jiff::civil::Date| (day - epoch).get_days();
+    Arc::new(
+        values
+            .into_iter()
+            .map(|day| day.map(days))
+            .collect::<Date32Array>(),
+    )
+}
+
+pub(super) fn times(values: impl IntoIterator<Item = Option<jiff::Timestamp>>) -> ArrayRef {
+    let micros = |time: jiff::Timestamp| time.as_microsecond();
+    let values = values.into_iter().map(|time| time.map(micros));
+    Arc::new(values.collect::<TimestampMicrosecondArray>())
+}
