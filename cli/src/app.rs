@@ -253,7 +253,7 @@ pub(crate) fn run_id() -> String {
 }
 
 /// Returns the folder for what outlives a run.
-fn state_folder(home: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn state_folder(home: Option<&Path>) -> Option<PathBuf> {
     let folder = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

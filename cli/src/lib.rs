@@ -25,6 +25,7 @@ mod plot;
 mod progress;
 mod rejects;
 mod ui;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,14 @@ use clap::Parser as _;
 use mixflow_core::registry::Registry;
 
 pub use mixflow_core as core;
+pub use mixflow_core::{Error, ErrorKind, Result};
+pub use mixflow_sink_duckdb::{
+    self as duckdb, Batches, ColumnInfo, Missing, Query, Store, TableInfo, TableInput,
+    TableMetadata,
+};
+pub use workspace::{
+    Event, Events, FetchResult, Profile, Profiles, RawRecord, Stream, Workspace, WorkspaceBuilder,
+};
 
 /// Returns a registry of all the components that come with mixflow.
 pub fn registry() -> Registry {

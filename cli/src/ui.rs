@@ -31,6 +31,14 @@ impl Ui {
         }
     }
 
+    /// Returns one for a program that is not ours to talk from.
+    pub(crate) fn silent() -> Ui {
+        Ui {
+            color: false,
+            quiet: true,
+        }
+    }
+
     /// Prints what the user asked for. A reader that went away is no error.
     pub(crate) fn out(self, text: &str) {
         let _ = io::stdout().lock().write_all(text.as_bytes());

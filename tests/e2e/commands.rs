@@ -491,7 +491,7 @@ fn query_reads_a_database() {
         .ended(0);
     insta::assert_snapshot!(ran.stdout_lossy(), @r#"
     +------+---------+
-    | n    | nothing |
+    |    n | nothing |
     +------+---------+
     | 8000 | NULL    |
     +------+---------+

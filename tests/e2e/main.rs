@@ -18,6 +18,7 @@ mod matrix;
 mod normalising;
 mod pages;
 mod pipelines;
+mod query;
 mod quota;
 mod recovery;
 mod retries;

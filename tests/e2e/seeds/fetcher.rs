@@ -169,17 +169,11 @@ fn seed_000_us3_3_the_error_says_to_drop_the_table_and_that_helps() {
     project
         .events(&["mine"])
         .ended(6)
-        .says("hint: drop it first (`DROP TABLE` in DuckDB)");
-    drop_table(&project, "mine");
+        .says("hint: drop it first (`mixflow drop mine --db ");
+    let drop = ["drop", "mine", "--db", DB, "--yes"];
+    project.place.mixflow(&drop).ended(0);
     project.events(&["mine"]).ended(0);
     assert_same(&project.table::<Event>("mine"), &project.expected());
-}
-
-fn drop_table(project: &Project, table: &str) {
-    use mixflow_sink_duckdb::store::{Access, open};
-    let connection = open(&project.place.path(DB), Access::ReadWrite).unwrap();
-    let sql = format!("DROP TABLE {table}");
-    connection.execute_batch(&sql).unwrap();
 }
 
 /// A project whose days take 800 ms each.

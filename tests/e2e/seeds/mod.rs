@@ -4,7 +4,9 @@
 
 mod fetcher;
 mod parallel;
+mod store;
 mod streaming;
+mod workspace;
 
 use std::process::Command;
 
