@@ -140,7 +140,11 @@ impl App {
             .clone()
             .unwrap_or_else(std::env::temp_dir)
             .join("rejects");
-        let mut reporter = Reporter::new(self.ui, &self.global);
+        let outline = pipeline.source.outline();
+        let quota = outline
+            .requests_per_hour
+            .map(|hour| u64::from(hour).saturating_sub(outline.used_in_last_hour.unwrap_or(0)));
+        let mut reporter = Reporter::new(self.ui, &self.global, quota);
         let mut report = run(
             pipeline,
             RunContext {
@@ -160,7 +164,9 @@ impl App {
         );
         report.only_failed_of = only_failed_of;
         reporter.finish();
-        self.conclude(&report);
+        if !reporter.finished(&report) {
+            self.conclude(&report);
+        }
         if let Some(state) = &self.state
             && let Err(error) = history::append(state, &report)
         {

@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Drop(DropArgs),
     /// Show the runs of the past, the latest first
     Runs(RunsArgs),
+    /// Draw runs of the past as a page: where their time went, what they fetched, what is missing
+    Report(ReportArgs),
     /// Write a pipeline file to begin with, with comments
     Init(InitArgs),
     /// Print the completions of a shell, to be put where it reads them
@@ -278,6 +280,20 @@ pub(crate) struct RunsArgs {
     pub(crate) last: usize,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
+}
+
+/// `mixflow report`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReportArgs {
+    /// The run, by its id or the beginning of it [default: the last one]
+    #[arg(conflicts_with = "last")]
+    pub(crate) run: Option<String>,
+    /// The last N runs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) last: usize,
+    /// The page to write
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub(crate) output: PathBuf,
 }
 
 /// `mixflow init`.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use mixflow_core::report::RunReport;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 const FILE: &str = "runs.jsonl";
 
@@ -55,7 +56,7 @@ pub(crate) struct PastPartition {
 }
 
 /// Returns every run, in the order in which they ended.
-pub(crate) fn all(state: &Path) -> io::Result<Vec<PastRun>> {
+pub(crate) fn all<T: DeserializeOwned>(state: &Path) -> io::Result<Vec<T>> {
     let text = match fs::read_to_string(state.join(FILE)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -73,7 +74,7 @@ pub(crate) fn all(state: &Path) -> io::Result<Vec<PastRun>> {
 /// A run that was to fetch what another one lacks, and stored nothing, leaves
 /// that one as it was: it is looked through.
 pub(crate) fn last(state: &Path, pipeline: &str, destination: &str) -> io::Result<Option<PastRun>> {
-    let runs = all(state)?.into_iter().rev();
+    let runs = all::<PastRun>(state)?.into_iter().rev();
     // A table that the pipeline does not name has its name from the run on.
     let mut runs =
         runs.filter(|run| run.pipeline == pipeline && run.destination.ends_with(destination));

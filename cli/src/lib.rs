@@ -21,6 +21,7 @@ mod history;
 mod lock;
 mod only_failed;
 mod output;
+mod page;
 mod plot;
 mod progress;
 mod rejects;

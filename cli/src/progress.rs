@@ -3,9 +3,14 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
+use indicatif::{
+    DecimalBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle,
+};
+use mixflow_core::Error;
 use mixflow_core::context::Notice;
 use mixflow_core::observer::{Observer, Progress, RunEvent};
+use mixflow_core::report::RunReport;
+use serde_json::{Value, json};
 
 use crate::args::{Global, ProgressStyle};
 use crate::ui::{Ui, count, counted, seconds};
@@ -23,26 +28,36 @@ pub(crate) struct Reporter {
     style: Style,
     started: Instant,
     last: Instant,
+    /// Requests that were left of the hour when the run began, if that is
+    /// known.
+    quota: Option<u64>,
 }
 
 enum Style {
     Off,
-    Bar(ProgressBar),
+    Bar(Bars),
     Plain,
     Json,
 }
 
+/// A bar, and below it a line for each worker if there are several.
+struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+    workers: Vec<ProgressBar>,
+}
+
 impl Reporter {
-    pub(crate) fn new(ui: Ui, global: &Global) -> Reporter {
+    pub(crate) fn new(ui: Ui, global: &Global, quota: Option<u64>) -> Reporter {
         let style = match global.progress {
             _ if global.quiet => Style::Off,
             ProgressStyle::Off => Style::Off,
             ProgressStyle::Plain => Style::Plain,
             ProgressStyle::Json => Style::Json,
-            ProgressStyle::Bar => Style::Bar(bar()),
+            ProgressStyle::Bar => Style::Bar(Bars::new()),
             // A bar and log lines would write over each other.
             ProgressStyle::Auto if io::stderr().is_terminal() && global.verbose == 0 => {
-                Style::Bar(bar())
+                Style::Bar(Bars::new())
             }
             ProgressStyle::Auto => Style::Plain,
         };
@@ -52,44 +67,71 @@ impl Reporter {
             style,
             started: now,
             last: now,
+            quota,
         }
     }
 
-    /// Takes the bar away.
+    /// Takes the bars away.
     pub(crate) fn finish(&self) {
-        if let Style::Bar(bar) = &self.style {
-            bar.finish_and_clear();
+        if let Style::Bar(bars) = &self.style {
+            for bar in bars.workers.iter().chain([&bars.total]) {
+                bar.finish_and_clear();
+            }
         }
+    }
+
+    /// Says how it ended, if everything is told as JSON; otherwise whoever
+    /// asks says it in words.
+    pub(crate) fn finished(&self, report: &RunReport) -> bool {
+        if !matches!(self.style, Style::Json) {
+            return false;
+        }
+        let mut ended = json!({ "event": "finished" });
+        if let (Some(ended), Ok(Value::Object(report))) =
+            (ended.as_object_mut(), serde_json::to_value(report))
+        {
+            // What was told line by line, and may be long, is not told again.
+            let told = ["partitions", "waits"];
+            let rest = report
+                .into_iter()
+                .filter(|(key, _)| !told.contains(&key.as_str()));
+            ended.extend(rest);
+        }
+        json_line(&ended);
+        true
     }
 
     fn progress(&mut self, progress: &Progress) {
         match &self.style {
             Style::Off => {}
-            Style::Bar(bar) => {
+            Style::Bar(bars) => {
                 if self.started.elapsed() < DELAY {
                     return;
                 }
                 // Rows if the source said how many come, otherwise partitions.
                 match progress.expected_rows {
                     Some(rows) => {
-                        bar.set_length(rows.max(progress.rows));
-                        bar.set_position(progress.rows);
+                        bars.total.set_length(rows.max(progress.rows));
+                        bars.total.set_position(progress.rows);
                     }
                     None => {
-                        bar.set_length(progress.partitions as u64);
-                        bar.set_position(progress.partitions_done as u64);
+                        bars.total.set_length(progress.partitions as u64);
+                        bars.total.set_position(progress.partitions_read as u64);
                     }
                 }
-                bar.set_message(line(progress));
+                bars.total.set_message(self.line(progress));
+                for worker in &bars.workers {
+                    worker.tick();
+                }
             }
             Style::Plain => {
                 if self.is_due(PLAIN) {
-                    self.ui.status(&line(progress));
+                    self.ui.status(&self.line(progress));
                 }
             }
             Style::Json => {
                 if self.is_due(JSON) {
-                    self.json("progress", progress);
+                    self.json("progress", progress, json!({}));
                 }
             }
         }
@@ -103,8 +145,9 @@ impl Reporter {
         due
     }
 
-    fn json(&self, event: &str, progress: &Progress) {
-        let line = serde_json::json!({
+    /// Prints totals, with more members.
+    fn json(&self, event: &str, progress: &Progress, more: Value) {
+        let mut line = json!({
             "event": event,
             "rows": progress.rows,
             "expected_rows": progress.expected_rows,
@@ -112,70 +155,202 @@ impl Reporter {
             "bytes_received": progress.bytes,
             "requests": progress.requests,
             "retries": progress.retries,
+            "quota_left": self.quota_left(progress),
+            "partitions_read": progress.partitions_read,
             "partitions_done": progress.partitions_done,
             "partitions": progress.partitions,
             "elapsed_seconds": progress.elapsed.as_secs_f64(),
         });
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+            line.extend(more);
+        }
+        json_line(&line);
     }
 
-    fn say(&self, say: impl FnOnce(Ui)) {
+    fn quota_left(&self, progress: &Progress) -> Option<u64> {
+        self.quota
+            .map(|quota| quota.saturating_sub(progress.requests))
+    }
+
+    /// Says something of its own, in words or as JSON.
+    fn say(&self, json: Value, say: impl FnOnce(Ui)) {
         match &self.style {
-            Style::Bar(bar) => bar.suspend(|| say(self.ui)),
-            _ => say(self.ui),
+            Style::Json => json_line(&json),
+            Style::Bar(bars) => bars.all.suspend(|| say(self.ui)),
+            Style::Off | Style::Plain => say(self.ui),
         }
+    }
+
+    fn notice(&self, notice: &Notice) {
+        match notice {
+            // Told together, at the end.
+            Notice::Reused { .. } => {}
+            Notice::Warning(text) => {
+                let json = json!({ "event": "warning", "message": text });
+                self.say(json, |ui| ui.warning(text));
+            }
+            Notice::Retry {
+                label,
+                wait,
+                reason,
+            } => {
+                let wait = wait.as_secs_f64();
+                let json = json!({
+                    "event": "retry", "label": label, "wait_seconds": wait, "reason": reason,
+                });
+                let wait = seconds(wait);
+                self.say(json, |ui| {
+                    ui.status(&format!("{label}: {reason}; trying again in {wait}"));
+                });
+            }
+            Notice::Wait {
+                label,
+                wait,
+                reason,
+            } => {
+                let wait = wait.as_secs_f64();
+                let json = json!({
+                    "event": "wait", "label": label, "wait_seconds": wait, "reason": reason,
+                });
+                let wait = seconds(wait);
+                self.say(json, |ui| {
+                    ui.status(&format!("{label} waits {wait}: {reason}"));
+                });
+            }
+        }
+    }
+
+    /// Returns the totals in a line.
+    fn line(&self, progress: &Progress) -> String {
+        let mut text = line(progress);
+        if let Some(left) = self.quota_left(progress) {
+            text.push_str(&format!(", {} left this hour", counted(left, "request")));
+        }
+        text
     }
 }
 
 impl Observer for Reporter {
     fn on_event(&mut self, event: &RunEvent<'_>) {
         match event {
-            RunEvent::Planned { .. } => {}
+            RunEvent::Planned {
+                partitions,
+                expected_rows,
+                workers,
+            } => match &mut self.style {
+                Style::Json => json_line(&json!({
+                    "event": "planned", "partitions": partitions,
+                    "expected_rows": expected_rows, "workers": workers,
+                })),
+                Style::Bar(bars) => bars.planned(*workers),
+                Style::Off | Style::Plain => {}
+            },
+            RunEvent::PartitionStarted { label, worker } => match &self.style {
+                Style::Json => json_line(&json!({
+                    "event": "partition_started", "label": label, "worker": worker,
+                })),
+                Style::Bar(bars) => bars.started(*worker, label),
+                Style::Off | Style::Plain => {}
+            },
+            RunEvent::PartitionRead {
+                label,
+                worker,
+                progress,
+            } => match &self.style {
+                Style::Json => {
+                    let more = json!({ "label": label, "worker": worker });
+                    self.json("partition_read", progress, more);
+                }
+                Style::Bar(bars) => {
+                    bars.ended(*worker);
+                    self.progress(progress);
+                }
+                Style::Off | Style::Plain => {}
+            },
             RunEvent::Progress(progress) => self.progress(progress),
             RunEvent::PartitionDone {
                 label,
+                rows,
                 error,
                 progress,
-                ..
             } => {
+                if matches!(self.style, Style::Json) {
+                    let status = if error.is_some() { "failed" } else { "done" };
+                    let error = error.map(in_a_line);
+                    let more = json!({
+                        "label": label, "partition_rows": rows, "status": status, "error": error,
+                    });
+                    self.json("partition_done", progress, more);
+                    return;
+                }
                 if let Some(error) = error {
-                    let mut text = format!("{label} failed: {error}");
-                    if let Some(cause) = error.causes().last() {
-                        text.push_str(": ");
-                        text.push_str(cause);
-                    }
-                    self.say(|ui| ui.warning(&text));
+                    let text = format!("{label} failed: {}", in_a_line(error));
+                    self.say(Value::Null, |ui| ui.warning(&text));
                 }
-                match self.style {
-                    Style::Json => self.json("partition_done", progress),
-                    _ => self.progress(progress),
-                }
+                self.progress(progress);
             }
-            // Told together, at the end.
-            RunEvent::Notice(Notice::Reused { .. }) => {}
-            RunEvent::Notice(Notice::Warning(text)) => self.say(|ui| ui.warning(text)),
-            RunEvent::Notice(Notice::Retry {
-                label,
-                wait,
-                reason,
-            }) => {
-                let wait = seconds(wait.as_secs_f64());
-                self.say(|ui| ui.status(&format!("{label}: {reason}; trying again in {wait}")));
-            }
-            RunEvent::Notice(Notice::Wait {
-                label,
-                wait,
-                reason,
-            }) => {
-                let wait = seconds(wait.as_secs_f64());
-                self.say(|ui| ui.status(&format!("{label} waits {wait}: {reason}")));
-            }
+            RunEvent::Notice(notice) => self.notice(notice),
             RunEvent::Committing(progress) => match &self.style {
-                Style::Bar(bar) => bar.set_message("committing"),
-                Style::Json => self.json("committing", progress),
+                Style::Bar(bars) => bars.total.set_message("committing"),
+                Style::Json => self.json("committing", progress, json!({})),
                 Style::Off | Style::Plain => {}
             },
         }
+    }
+}
+
+impl Bars {
+    fn new() -> Bars {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let total = all.add(bar());
+        Bars {
+            all,
+            total,
+            workers: Vec::new(),
+        }
+    }
+
+    /// Makes a line for each worker; one worker is told by the bar itself.
+    fn planned(&mut self, workers: usize) {
+        // More lines than these would push the bar off the screen.
+        const MOST: usize = 16;
+        if workers < 2 || !self.workers.is_empty() {
+            return;
+        }
+        let style = BarStyle::with_template("  {prefix:>2} {wide_msg} {elapsed:>4}")
+            .expect("the template is a constant");
+        for n in 0..workers.min(MOST) {
+            let line = self.all.add(ProgressBar::no_length());
+            line.set_style(style.clone());
+            line.set_prefix((n + 1).to_string());
+            self.workers.push(line);
+        }
+    }
+
+    fn started(&self, worker: usize, label: &str) {
+        if let Some(line) = self.workers.get(worker) {
+            line.reset_elapsed();
+            line.set_message(label.to_owned());
+        }
+    }
+
+    fn ended(&self, worker: usize) {
+        if let Some(line) = self.workers.get(worker) {
+            line.set_message("");
+        }
+    }
+}
+
+fn json_line(line: &Value) {
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Returns an error and its innermost cause.
+fn in_a_line(error: &Error) -> String {
+    match error.causes().last() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 
@@ -202,7 +377,7 @@ fn line(progress: &Progress) -> String {
     );
     let mut text = format!(
         "{} of {}, {} ({} rows/s",
-        count(progress.partitions_done as u64),
+        count(progress.partitions_read as u64),
         counted(progress.partitions as u64, "partition"),
         counted(progress.rows, "row"),
         count(rows),

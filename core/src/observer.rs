@@ -40,6 +40,23 @@ pub enum RunEvent<'a> {
         /// The threads that will read.
         workers: usize,
     },
+    /// A worker begins with a partition.
+    PartitionStarted {
+        /// What people call it.
+        label: &'a str,
+        /// The worker, counted from 0.
+        worker: usize,
+    },
+    /// A worker is through with a partition. Where order matters its rows may
+    /// wait for those of another.
+    PartitionRead {
+        /// What people call it.
+        label: &'a str,
+        /// The worker, counted from 0.
+        worker: usize,
+        /// The totals now.
+        progress: &'a Progress,
+    },
     /// Rows reached the sink, or time passed.
     Progress(&'a Progress),
     /// A partition is through.
@@ -72,7 +89,9 @@ pub struct Progress {
     pub requests: u64,
     /// Requests that were made again.
     pub retries: u64,
-    /// Partitions that are through.
+    /// Partitions that workers are through with.
+    pub partitions_read: usize,
+    /// Partitions that are through, with all their rows.
     pub partitions_done: usize,
     /// Partitions in the plan.
     pub partitions: usize,

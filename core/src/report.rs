@@ -1,5 +1,7 @@
 //! How a run ended.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer};
 
 use crate::error::{Error, ErrorKind};
@@ -129,6 +131,35 @@ pub struct PartitionReport {
     pub attempts: u32,
     /// Why it failed, with its causes.
     pub error: Option<String>,
+    /// Rows by the name of the event, for rows that have one; names beyond the
+    /// first 100 are counted as `…`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rows_by_event: BTreeMap<String, u64>,
+    /// Where its time went; none if its turn did not come.
+    #[serde(flatten)]
+    pub timing: Option<Timing>,
+}
+
+/// Where the time of a partition went, in seconds.
+///
+/// Waits are in [`RunReport::waits`], by label, and in `fetch_seconds`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Timing {
+    /// The worker that read it, counted from 0.
+    pub worker: usize,
+    /// From the start of the run until it began.
+    pub started_seconds: f64,
+    /// From the start of the run until it was read.
+    pub ended_seconds: f64,
+    /// Until the partition was there, or its first bytes under direct
+    /// delivery.
+    pub fetch_seconds: f64,
+    /// Decoding and transforming; under direct delivery also receiving.
+    pub decode_seconds: f64,
+    /// Waiting for the sink to take batches.
+    pub queue_seconds: f64,
+    /// The sink's work on its rows.
+    pub write_seconds: f64,
 }
 
 /// How a partition ended.

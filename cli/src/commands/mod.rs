@@ -7,6 +7,7 @@ mod fetch;
 mod init;
 mod plan;
 mod query;
+mod report;
 mod run;
 mod runs;
 mod tables;
@@ -32,6 +33,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Summarize(args) => shown(app, tables::summarize(app, args)),
         Command::Drop(args) => shown(app, tables::drop(app, args)),
         Command::Runs(args) => shown(app, runs::runs(app, args)),
+        Command::Report(args) => shown(app, report::report(app, args)),
         Command::Init(args) => shown(app, init::init(app, args)),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => shown(app, docs::man(app, args)),

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{Receiver, Select, TryRecvError};
 
-use super::worker::{Crew, Message, Work};
+use super::worker::{Crew, Message, Work, timed};
 use super::{OnFailure, Pipeline, contained, is_closed, nothing_succeeded};
 use crate::batch::{Batch, PartitionId};
 use crate::context::{Notice, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::{Observer, Progress, RunEvent};
-use crate::report::{PartitionStatus, WaitKind, WaitReport};
+use crate::report::{PartitionStatus, Timing, WaitKind, WaitReport};
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
 use crate::source::{Partition, Plan};
 
@@ -35,7 +35,21 @@ pub(super) struct Slot {
     pub(super) rows: u64,
     pub(super) attempts: u32,
     pub(super) error: Option<String>,
+    pub(super) rows_by_event: BTreeMap<String, u64>,
+    timing: Option<Timing>,
     announced: bool,
+    write: Duration,
+}
+
+impl Slot {
+    /// Returns where its time went, the sink's included.
+    pub(super) fn timing(&self) -> Option<Timing> {
+        let write_seconds = self.write.as_secs_f64();
+        self.timing.map(|timing| Timing {
+            write_seconds,
+            ..timing
+        })
+    }
 }
 
 pub(super) struct Dispatcher<'r, 'o> {
@@ -50,6 +64,8 @@ pub(super) struct Dispatcher<'r, 'o> {
     pub(super) told: Told,
     pub(super) rows: u64,
     pub(super) done: usize,
+    /// Partitions that workers are through with; some may wait for their turn.
+    pub(super) read: usize,
     pub(super) expected_rows: Option<u64>,
     /// Begun when the first rows are there, so that a run whose credentials
     /// are wrong has not so much as created a file.
@@ -106,7 +122,10 @@ impl Dispatcher<'_, '_> {
                 rows: 0,
                 attempts: 0,
                 error: None,
+                rows_by_event: BTreeMap::new(),
+                timing: None,
                 announced: false,
+                write: Duration::ZERO,
             });
         }
         self.observer.on_event(&RunEvent::Planned {
@@ -148,6 +167,7 @@ impl Dispatcher<'_, '_> {
             let Some(message) = self.next(&crew.messages)? else {
                 continue;
             };
+            self.note(&message);
             match &mut order {
                 None => self.take(message)?,
                 Some(order) => self.take_in_order(order, message)?,
@@ -178,8 +198,48 @@ impl Dispatcher<'_, '_> {
         }
     }
 
+    /// Tells what is worth telling at once, whether or not it is its turn.
+    fn note(&mut self, message: &Message) {
+        let at = self.started.elapsed().as_secs_f64();
+        match message {
+            Message::Begin { id, worker } => {
+                let slot = &mut self.slots[id.index()];
+                slot.timing = Some(Timing {
+                    worker: *worker,
+                    started_seconds: at,
+                    ended_seconds: at,
+                    ..Timing::default()
+                });
+                self.observer.on_event(&RunEvent::PartitionStarted {
+                    label: &slot.info.label,
+                    worker: *worker,
+                });
+            }
+            Message::Batch { .. } => {}
+            Message::Done { id, spent, .. } => {
+                let slot = &mut self.slots[id.index()];
+                if let Some(timing) = &mut slot.timing {
+                    timing.ended_seconds = at;
+                    timing.fetch_seconds = spent.fetch.as_secs_f64();
+                    timing.decode_seconds = spent.decode.as_secs_f64();
+                    timing.queue_seconds = spent.queue.as_secs_f64();
+                    let worker = timing.worker;
+                    self.read += 1;
+                    let label = slot.info.label.clone();
+                    let progress = self.progress();
+                    self.observer.on_event(&RunEvent::PartitionRead {
+                        label: &label,
+                        worker,
+                        progress: &progress,
+                    });
+                }
+            }
+        }
+    }
+
     fn take_in_order(&mut self, order: &mut InOrder, message: Message) -> Result<()> {
         let n = match &message {
+            Message::Begin { .. } => return Ok(()),
             Message::Batch { id, .. } | Message::Done { id, .. } => id.index(),
         };
         if n != order.head {
@@ -201,13 +261,17 @@ impl Dispatcher<'_, '_> {
 
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
+            Message::Begin { .. } => Ok(()),
             Message::Batch { id, records } => self.write(id, records),
             Message::Done {
                 id,
                 attempts,
+                rows_by_event,
                 result,
+                ..
             } => {
                 self.slots[id.index()].attempts = attempts;
+                self.slots[id.index()].rows_by_event = rows_by_event;
                 self.done += 1;
                 self.partition_done(id, result)
             }
@@ -222,7 +286,8 @@ impl Dispatcher<'_, '_> {
             partition: id,
         };
         let txn = self.txn.as_mut().expect("`announce` has begun it");
-        let written = contained("the sink", || txn.write(&batch));
+        let spent = &mut self.slots[id.index()].write;
+        let written = timed(spent, || contained("the sink", || txn.write(&batch)));
         self.judged(written)?;
         self.rows += rows;
         self.slots[id.index()].rows += rows;
@@ -465,6 +530,7 @@ impl Dispatcher<'_, '_> {
             bytes: counters.bytes.load(Ordering::Relaxed),
             requests: counters.requests.load(Ordering::Relaxed),
             retries: counters.retries.load(Ordering::Relaxed),
+            partitions_read: self.read,
             partitions_done: self.done,
             partitions: self.slots.len(),
             expected_rows: self.expected_rows,

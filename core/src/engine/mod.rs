@@ -163,6 +163,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             told: std::mem::take(&mut told),
             rows: 0,
             done: 0,
+            read: 0,
             expected_rows: None,
             txn: None,
             sink_state: SinkState::default(),
@@ -241,6 +242,8 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             report.failed_partitions.push(slot.info.label.clone());
         }
         report.partitions.push(PartitionReport {
+            timing: slot.timing(),
+            rows_by_event: slot.rows_by_event,
             label: slot.info.label,
             status: slot.status,
             rows: slot.rows,

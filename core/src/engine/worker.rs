@@ -1,10 +1,12 @@
 //! The threads that read partitions.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arrow::array::AsArray as _;
 use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{self, Receiver, Sender};
 
@@ -29,6 +31,10 @@ pub(super) struct Work {
 
 /// What workers send to the dispatcher.
 pub(super) enum Message {
+    Begin {
+        id: PartitionId,
+        worker: usize,
+    },
     Batch {
         id: PartitionId,
         records: RecordBatch,
@@ -36,8 +42,18 @@ pub(super) enum Message {
     Done {
         id: PartitionId,
         attempts: u32,
+        spent: Spent,
+        rows_by_event: BTreeMap<String, u64>,
         result: Result<()>,
     },
+}
+
+/// Where a worker's time went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    pub(super) fetch: Duration,
+    pub(super) decode: Duration,
+    pub(super) queue: Duration,
 }
 
 /// The threads of a run and the channels to them.
@@ -67,7 +83,7 @@ impl Crew {
             let transforms = Arc::clone(&pipeline.transforms);
             let on_failure = pipeline.options.on_failure;
             let body = move || {
-                serve(&work, &messages, &task, &transforms, on_failure);
+                serve(n, &work, &messages, &task, &transforms, on_failure);
                 drop(alive);
             };
             let spawned = std::thread::Builder::new()
@@ -114,6 +130,7 @@ impl Crew {
 }
 
 fn serve(
+    worker: usize,
     work: &Receiver<Work>,
     messages: &Sender<Message>,
     task: &TaskContext,
@@ -121,13 +138,27 @@ fn serve(
     on_failure: OnFailure,
 ) {
     while let Some(Work { id, partition }) = task.cancel.recv(work) {
+        let begin = Message::Begin { id, worker };
+        if task.cancel.send(messages, begin).is_err() {
+            return;
+        }
         let task = task.for_partition();
+        let mut spent = Spent::default();
+        let mut rows_by_event = BTreeMap::new();
         let what = format!("partition `{}`", partition.label());
         // The partition moves in, so that a panic while it is dropped, too, is
         // its own failure.
         let result = contained(&what, || {
             let partition = partition;
-            read(id, &*partition, &task, transforms, messages)
+            read(
+                id,
+                &*partition,
+                &task,
+                transforms,
+                messages,
+                &mut spent,
+                &mut rows_by_event,
+            )
         });
         // A panic in one partition is that partition's failure only.
         let result = result.map_err(|error| match error.kind() {
@@ -142,6 +173,8 @@ fn serve(
         let done = Message::Done {
             id,
             attempts: task.attempts.load(Ordering::Relaxed),
+            spent,
+            rows_by_event,
             result,
         };
         if task.cancel.send(messages, done).is_err() || ends_the_run {
@@ -161,15 +194,58 @@ fn read(
     task: &TaskContext,
     transforms: &[Box<dyn Transform>],
     messages: &Sender<Message>,
+    spent: &mut Spent,
+    rows_by_event: &mut BTreeMap<String, u64>,
 ) -> Result<()> {
-    for records in partition.read(task)? {
-        let mut records = records?;
+    let mut batches = timed(&mut spent.fetch, || partition.read(task))?;
+    while let Some(records) = timed(&mut spent.decode, || {
+        let mut records = batches.next()?;
         for transform in transforms {
-            records = transform.apply(records)?;
+            records = records.and_then(|records| transform.apply(records));
         }
+        Some(records)
+    }) {
+        let records = records?;
         if records.num_rows() > 0 {
-            task.cancel.send(messages, Message::Batch { id, records })?;
+            timed(&mut spent.decode, || count_events(&records, rows_by_event));
+            let batch = Message::Batch { id, records };
+            timed(&mut spent.queue, || task.cancel.send(messages, batch))?;
         }
     }
     Ok(())
+}
+
+/// Names that are counted one by one.
+const MOST_EVENTS: usize = 100;
+
+/// Counts rows by the column `event_name`, if they have it.
+fn count_events(records: &RecordBatch, counts: &mut BTreeMap<String, u64>) {
+    let names = records.column_by_name("event_name");
+    let Some(names) = names.and_then(|names| names.as_string_opt::<i32>()) else {
+        return;
+    };
+    for name in names.iter().flatten() {
+        if let Some(count) = counts.get_mut(name) {
+            *count += 1;
+        } else {
+            let name = if counts.len() < MOST_EVENTS {
+                name
+            } else {
+                "…"
+            };
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+}
+
+/// Adds the time that `work` takes to `spent`, also if it panics.
+pub(super) fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
+    struct Clock<'s>(Instant, &'s mut Duration);
+    impl Drop for Clock<'_> {
+        fn drop(&mut self) {
+            *self.1 += self.0.elapsed();
+        }
+    }
+    let _clock = Clock(Instant::now(), spent);
+    work()
 }

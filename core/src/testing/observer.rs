@@ -51,6 +51,8 @@ impl Observer for Recorder {
                 expected_rows: *expected_rows,
                 workers: *workers,
             },
+            // Told in the order in which threads happen to run.
+            RunEvent::PartitionStarted { .. } | RunEvent::PartitionRead { .. } => return,
             RunEvent::Progress(progress) => Heard::Progress((*progress).clone()),
             RunEvent::PartitionDone {
                 label, rows, error, ..

@@ -1,0 +1,47 @@
+//! `mixflow report`.
+
+use std::io::Write as _;
+
+use mixflow_core::staged::{FileMode, StagedFile, cannot};
+use mixflow_core::{Error, ErrorKind, Result};
+
+use crate::app::App;
+use crate::args::ReportArgs;
+use crate::history;
+use crate::page::{Run, page};
+use crate::ui::counted;
+
+pub(crate) fn report(app: &App, args: &ReportArgs) -> Result<()> {
+    let runs: Vec<Run> = match app.state() {
+        Some(state) => history::all(state)
+            .map_err(cannot(format!("read the history in `{}`", state.display())))?,
+        None => Vec::new(),
+    };
+    let shown: Vec<&Run> = match &args.run {
+        Some(id) => {
+            let found = runs
+                .iter()
+                .filter(|run| run.run_id.starts_with(id.as_str()));
+            found.collect()
+        }
+        None => runs.iter().rev().take(args.last).collect(),
+    };
+    if shown.is_empty() {
+        let what = match &args.run {
+            Some(id) => format!("there is no run `{id}`"),
+            None => "there is no run yet".to_owned(),
+        };
+        return Err(Error::new(ErrorKind::Request, what).hint("`mixflow runs` lists them"));
+    }
+    let html = page(&shown, &runs);
+    let mut file = StagedFile::begin(&args.output, FileMode::Replace)?;
+    file.write_all(html.as_bytes())
+        .map_err(cannot(format!("write `{}`", args.output.display())))?;
+    file.commit()?;
+    app.ui.status(&format!(
+        "wrote {} to {}",
+        counted(shown.len() as u64, "run"),
+        args.output.display()
+    ));
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Charts as SVG. What they show is on the page as a table, too.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::{Run, day, rows_of, scroll, top_events};
+use crate::ui::{count, seconds};
+
+/// Runs that the history shows.
+pub(super) const RUNS: usize = 50;
+/// Partitions that the waterfall and the chart of events show.
+const PARTITIONS: usize = 400;
+
+const WIDTH: f64 = 1000.0;
+/// For labels, left of a chart.
+const LEFT: f64 = 190.0;
+const RIGHT: f64 = 10.0;
+
+/// Draws each partition as a bar, from its start to its end.
+///
+/// Inside of a bar its parts stand one after the other, as long as they took
+/// together; in truth decoding and waiting for the sink alternate.
+pub(super) fn waterfall(run: &Run) -> Markup {
+    const ROW: f64 = 18.0;
+    const TOP: f64 = 24.0;
+    let begun = run.partitions.iter().filter(|p| p.worker.is_some());
+    let begun: Vec<_> = begun.take(PARTITIONS).collect();
+    if begun.is_empty() {
+        return html! { p { "No partition has begun." } };
+    }
+    let end = begun.iter().map(|p| p.ended_seconds + p.write_seconds);
+    let end = end.fold(run.duration_seconds, f64::max).max(0.001);
+    let x = |at: f64| LEFT + at / end * (WIDTH - LEFT - RIGHT);
+    let mut waited: BTreeMap<&str, f64> = BTreeMap::new();
+    for wait in &run.waits {
+        *waited.entry(&wait.label).or_default() += wait.seconds;
+    }
+    let step = nice(end / 5.0);
+    let ticks: Vec<f64> = (0..)
+        .map(|n| f64::from(n) * step)
+        .take_while(|at| *at <= end)
+        .collect();
+    #[expect(clippy::cast_precision_loss, reason = "at most 400")]
+    let height = TOP + begun.len() as f64 * ROW + 4.0;
+    let names = ["wait", "fetch", "decode", "queue", "write"];
+    html! {
+        (legend(&names.map(|name| (name, match name {
+            "wait" => "waiting for a retry or quota",
+            "fetch" => "fetching",
+            "decode" => "decoding",
+            "queue" => "waiting for the sink",
+            _ => "the sink writes (below)",
+        }))))
+        (scroll("Waterfall", &html! {
+        svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img"
+            aria-label=(format!("Waterfall of {} partitions over {}", begun.len(), seconds(end))) {
+            @for at in &ticks {
+                line.grid x1=(n(x(*at))) x2=(n(x(*at))) y1="16" y2=(n(height)) {}
+                text.soft x=(n(x(*at))) y="12" text-anchor=(if *at == 0.0 { "start" } else { "middle" }) {
+                    (format!("{}", (at * 1000.0).round() / 1000.0)) " s"
+                }
+            }
+            @for (row, p) in begun.iter().enumerate() {
+                @let y = TOP + number(row) * ROW;
+                @let wait = waited.get(p.label.as_str()).copied().unwrap_or(0.0).min(p.fetch_seconds);
+                @let parts = [wait, p.fetch_seconds - wait, p.decode_seconds, p.queue_seconds];
+                g {
+                    title { (format!("{}: {} rows, {:.2} s to {:.2} s; waited {wait:.2} s, fetched {:.2} s, decoded {:.2} s, queued {:.2} s, written {:.2} s{}",
+                        p.label, count(p.rows), p.started_seconds, p.ended_seconds, parts[1], parts[2], parts[3], p.write_seconds,
+                        if p.status == "failed" { "; failed" } else { "" })) }
+                    text x=(n(LEFT - 6.0)) y=(n(y + 12.0)) text-anchor="end" {
+                        @if p.status == "failed" { "✗ " } (short(&p.label, 26))
+                    }
+                    @for (part, name) in parts.iter().zip(names) {
+                        @let from = p.started_seconds + parts[..names.iter().position(|n| *n == name).unwrap_or(0)].iter().sum::<f64>();
+                        @if *part > 0.0 {
+                            rect class=(name) x=(n(x(from))) y=(n(y + 2.0)) width=(n((x(from + part) - x(from)).max(0.5))) height="9" {}
+                        }
+                    }
+                    @let from = p.started_seconds + p.fetch_seconds;
+                    @if p.write_seconds > 0.0 {
+                        rect.write x=(n(x(from))) y=(n(y + 12.0)) width=(n((x(from + p.write_seconds) - x(from)).max(0.5))) height="3" {}
+                    }
+                }
+            }
+        }
+        }))
+        @if run.partitions.len() > begun.len() {
+            p { small { "Not drawn: " (run.partitions.len() - begun.len()) " partitions that did not begin, or are beyond " (PARTITIONS) "." } }
+        }
+    }
+}
+
+/// Draws the rows of each window as a bar, split by event.
+pub(super) fn by_event(run: &Run) -> Option<Markup> {
+    const HEIGHT: f64 = 220.0;
+    const BOTTOM: f64 = 20.0;
+    const LEFT: f64 = 70.0;
+    let windows: Vec<_> = run.partitions.iter().take(PARTITIONS).collect();
+    let most = windows
+        .iter()
+        .map(|p| p.rows_by_event.values().sum::<u64>());
+    let most = most.max().filter(|most| *most > 0)?;
+    let names = top_events(run);
+    let y = |rows: u64| HEIGHT * (1.0 - number(rows) / number(most)) + 8.0;
+    let slot = (WIDTH - LEFT - RIGHT) / number(windows.len());
+    let width = (slot * 0.8).clamp(1.0, 60.0);
+    // A label each, as long as they do not overlap.
+    let every = (90.0 / slot).ceil().max(1.0);
+    let mut series: Vec<(String, String)> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| (format!("e{n}"), name.clone()))
+        .collect();
+    if windows.iter().any(|p| rows_of(p, &names).last() > Some(&0)) {
+        series.push(("e7".to_owned(), "others".to_owned()));
+    }
+    let series: Vec<(&str, &str)> = series.iter().map(|(a, b)| (&**a, &**b)).collect();
+    Some(html! {
+        (legend(&series))
+        (scroll("Chart of rows", &html! {
+        svg viewBox=(format!("0 0 {WIDTH} {}", HEIGHT + BOTTOM + 10.0)) role="img"
+            aria-label=(format!("Rows of {} windows by event, at most {} in one", windows.len(), count(most))) {
+            @for rows in [0, most / 2, most] {
+                line.grid x1=(n(LEFT)) x2=(n(WIDTH - RIGHT)) y1=(n(y(rows))) y2=(n(y(rows))) {}
+                text.soft x=(n(LEFT - 6.0)) y=(n(y(rows) + 4.0)) text-anchor="end" { (count(rows)) }
+            }
+            @for (at, p) in windows.iter().enumerate() {
+                @let middle = LEFT + (number(at) + 0.5) * slot;
+                @let rows = rows_of(p, &names);
+                g {
+                    title { (p.label) ": " (count(p.rows)) " rows" }
+                    @for (s, part) in rows.iter().enumerate() {
+                        @let below: u64 = rows[..s].iter().sum();
+                        @if *part > 0 {
+                            rect class={ "e" (if s == names.len() { 7 } else { s }) } x=(n(middle - width / 2.0))
+                                y=(n(y(below + part))) width=(n(width)) height=(n(y(below) - y(below + part))) {}
+                        }
+                    }
+                }
+                @if number(at) % every == 0.0 {
+                    text.soft x=(n(middle)) y=(n(HEIGHT + BOTTOM + 6.0)) text-anchor="middle" { (short(&p.label, 12)) }
+                }
+            }
+        }
+        }))
+    })
+}
+
+/// Draws the time of each run of the past, coloured by how it ended.
+pub(super) fn history(all: &[Run]) -> Markup {
+    const HEIGHT: f64 = 140.0;
+    const LEFT: f64 = 70.0;
+    let runs: Vec<&Run> = all[all.len().saturating_sub(RUNS)..].iter().collect();
+    let most = runs.iter().map(|run| run.duration_seconds);
+    let most = most.fold(0.001, f64::max);
+    let slot = (WIDTH - LEFT - RIGHT) / number(runs.len()).max(10.0);
+    let y = |seconds: f64| HEIGHT * (1.0 - seconds / most) + 8.0;
+    html! {
+        (legend(&[("bar-committed", "committed"), ("bar-partial", "partial or stopped"), ("bar-aborted", "aborted")]))
+        (scroll("Chart of runs", &html! {
+        svg viewBox=(format!("0 0 {WIDTH} {}", HEIGHT + 30.0)) role="img"
+            aria-label=(format!("Time of the last {} runs, at most {}", runs.len(), seconds(most))) {
+            @for at in [0.0, most] {
+                line.grid x1=(n(LEFT)) x2=(n(WIDTH - RIGHT)) y1=(n(y(at))) y2=(n(y(at))) {}
+                text.soft x=(n(LEFT - 6.0)) y=(n(y(at) + 4.0)) text-anchor="end" { (seconds(at)) }
+            }
+            @for (at, run) in runs.iter().enumerate() {
+                // A run that took no time is still there to be seen.
+                @let height = (HEIGHT + 8.0 - y(run.duration_seconds)).max(2.0);
+                rect class={ "bar-" (run.status) } x=(n(LEFT + number(at) * slot + slot * 0.1))
+                    y=(n(HEIGHT + 8.0 - height)) width=(n(slot * 0.8)) height=(n(height)) {
+                    title { (run.pipeline) ", " (run.started_at) ": " (run.status) ", " (count(run.row_count)) " rows in " (seconds(run.duration_seconds)) }
+                }
+            }
+            @if let (Some(first), Some(last)) = (runs.first(), runs.last()) {
+                text.soft x=(n(LEFT)) y=(n(HEIGHT + 24.0)) { (day(&first.started_at)) }
+                @if day(&first.started_at) != day(&last.started_at) {
+                    text.soft x=(n(LEFT + number(runs.len()) * slot)) y=(n(HEIGHT + 24.0)) text-anchor="end" { (day(&last.started_at)) }
+                }
+            }
+        }
+        }))
+    }
+}
+
+fn legend(entries: &[(&str, &str)]) -> Markup {
+    html! {
+        ul.legend {
+            @for (class, text) in entries {
+                li {
+                    svg viewBox="0 0 10 10" aria-hidden="true" { rect class=(class) width="10" height="10" {} }
+                    (text)
+                }
+            }
+        }
+    }
+}
+
+/// Returns a round number that is not below `least`: 1, 2 or 5 times a power of ten.
+fn nice(least: f64) -> f64 {
+    let power = 10_f64.powf(least.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
+    steps
+        .into_iter()
+        .find(|step| *step >= least)
+        .unwrap_or(least)
+}
+
+/// Writes a coordinate without digits that nobody sees.
+fn n(value: f64) -> String {
+    format!("{value:.1}")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a coordinate")]
+fn number(value: impl TryInto<u64>) -> f64 {
+    value.try_into().unwrap_or(u64::MAX) as f64
+}
+
+fn short(text: &str, most: usize) -> String {
+    match text.chars().count() > most {
+        true => text.chars().take(most - 1).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}

@@ -1,0 +1,349 @@
+//! The report as a page: one file that asks for nothing.
+
+mod charts;
+
+use std::collections::BTreeMap;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde::Deserialize;
+
+use crate::ui::{count, counted, seconds};
+use charts::{by_event, history, waterfall};
+
+/// Series of the chart of events; what is beyond is one more.
+const SERIES: usize = 7;
+
+/// A run, as far as the page shows it. Runs of older versions lack some of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Run {
+    pub(crate) run_id: String,
+    pipeline: String,
+    source: String,
+    destination: String,
+    status: String,
+    row_count: u64,
+    rejected: u64,
+    reject_file: Option<String>,
+    bytes_received: u64,
+    requests: u64,
+    retries: u64,
+    from_date: Option<String>,
+    to_date: Option<String>,
+    started_at: String,
+    duration_seconds: f64,
+    waits: Vec<Wait>,
+    partitions: Vec<Partition>,
+    failed_partitions: Vec<String>,
+    warnings: Vec<String>,
+    error: Option<Problem>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wait {
+    label: String,
+    kind: String,
+    seconds: f64,
+    reason: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Partition {
+    label: String,
+    status: String,
+    rows: u64,
+    attempts: u32,
+    error: Option<String>,
+    rows_by_event: BTreeMap<String, u64>,
+    worker: Option<usize>,
+    started_seconds: f64,
+    ended_seconds: f64,
+    fetch_seconds: f64,
+    decode_seconds: f64,
+    queue_seconds: f64,
+    write_seconds: f64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+/// Returns a page about `shown`, with the history of all runs.
+pub(crate) fn page(shown: &[&Run], all: &[Run]) -> String {
+    let title = match shown {
+        [run] => format!("mixflow: {} of {}", run.pipeline, day(&run.started_at)),
+        several => format!("mixflow: {}", counted(several.len() as u64, "run")),
+    };
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                // Nothing is asked of anybody, whatever a name in the data says.
+                meta http-equiv="Content-Security-Policy"
+                    content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                link rel="icon" href="data:,";
+                title { (title) }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                header {
+                    h1 { (title) }
+                    @if shown.len() > 1 {
+                        nav aria-label="Runs" {
+                            ul {
+                                @for run in shown {
+                                    li {
+                                        a href={ "#" (run.run_id) } { (run.pipeline) " · " (run.started_at) }
+                                        " " (status(run))
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+                main {
+                    @for run in shown { (section(run)) }
+                    section aria-labelledby="history" {
+                        h2 id="history" { "Run history" }
+                        (past(all))
+                    }
+                }
+                footer {
+                    p { small { "Written by mixflow " (env!("CARGO_PKG_VERSION")) "." } }
+                }
+            }
+        }
+    };
+    markup.into_string()
+}
+
+fn section(run: &Run) -> Markup {
+    let days = match (&run.from_date, &run.to_date) {
+        (Some(from), Some(to)) => format!("{from} to {to}"),
+        _ => "–".to_owned(),
+    };
+    html! {
+        section id=(run.run_id) aria-labelledby={ "h-" (run.run_id) } {
+            h2 id={ "h-" (run.run_id) } { (run.pipeline) " " (status(run)) }
+            dl.facts {
+                (fact("Run", &run.run_id))
+                (fact("Source", &run.source))
+                (fact("Destination", &run.destination))
+                (fact("Days", &days))
+                (fact("Rows", &count(run.row_count)))
+                (fact("Time", &seconds(run.duration_seconds)))
+                (fact("Received", &indicatif::DecimalBytes(run.bytes_received).to_string()))
+                (fact("Requests", &count(run.requests)))
+                (fact("Tried again", &count(run.retries)))
+                (fact("Rejected", &rejected(run)))
+            }
+            @if let Some(error) = &run.error { (problem(error)) }
+            @if !run.failed_partitions.is_empty() {
+                div.problem {
+                    h3 { "Missing" }
+                    ul {
+                        @for partition in run.partitions.iter().filter(|p| p.status == "failed") {
+                            li { (partition.label) ": " (partition.error.as_deref().unwrap_or("unknown")) }
+                        }
+                    }
+                    p { "Fetch what is missing with " code { "mixflow run FILE --only-failed" } "." }
+                }
+            }
+            @if !run.warnings.is_empty() {
+                h3 { "Warnings" }
+                ul { @for warning in &run.warnings { li { (warning) } } }
+            }
+            @if run.partitions.iter().any(|partition| partition.worker.is_some()) {
+                h3 { "Where the time went" }
+                (waterfall(run))
+                details {
+                    summary { "As a table" }
+                    (partitions(run))
+                }
+            }
+            @let events = by_event(run);
+            @if let Some(chart) = events {
+                h3 { "Rows by window and event" }
+                (chart)
+                details {
+                    summary { "As a table" }
+                    (events_table(run))
+                }
+            }
+            @if !run.waits.is_empty() {
+                h3 { "Retries and waits" }
+                (waits(run))
+            }
+        }
+    }
+}
+
+fn fact(name: &str, value: &str) -> Markup {
+    html! { div { dt { (name) } dd { (value) } } }
+}
+
+fn rejected(run: &Run) -> String {
+    match &run.reject_file {
+        Some(file) if run.rejected > 0 => format!("{}, in {file}", count(run.rejected)),
+        _ => count(run.rejected),
+    }
+}
+
+fn status(run: &Run) -> Markup {
+    html! { span class={ "status " (run.status) } { (run.status) } }
+}
+
+fn problem(error: &Problem) -> Markup {
+    html! {
+        div.problem role="alert" {
+            p { strong { (error.message) } }
+            @if !error.causes.is_empty() {
+                ul { @for cause in &error.causes { li { (cause) } } }
+            }
+            @if let Some(hint) = &error.hint { p { "Hint: " (hint) } }
+        }
+    }
+}
+
+/// Wraps what may be wider than a phone; a keyboard can scroll it.
+fn scroll(label: &str, wide: &Markup) -> Markup {
+    html! { div.scroll role="region" aria-label=(label) tabindex="0" { (wide) } }
+}
+
+fn partitions(run: &Run) -> Markup {
+    let time = |seconds: f64| format!("{seconds:.2}");
+    scroll(
+        "Partitions",
+        &html! {
+            table {
+                thead { tr {
+                    th scope="col" { "Partition" } th scope="col" { "Status" }
+                    @for name in ["Worker", "Rows", "Tries", "From s", "To s", "Fetch s", "Decode s", "Queue s", "Write s"] {
+                        th.n scope="col" { (name) }
+                    }
+                    th scope="col" { "Error" }
+                } }
+                tbody {
+                    @for p in &run.partitions {
+                        tr {
+                            th scope="row" { (p.label) } td { (p.status) }
+                            td.n { @if let Some(worker) = p.worker { (worker + 1) } }
+                            td.n { (count(p.rows)) } td.n { (p.attempts) }
+                            @for spent in [p.started_seconds, p.ended_seconds, p.fetch_seconds, p.decode_seconds, p.queue_seconds, p.write_seconds] {
+                                td.n { (time(spent)) }
+                            }
+                            td.wrap { (p.error.as_deref().unwrap_or("")) }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// Returns the names of the most frequent events, the most frequent first.
+fn top_events(run: &Run) -> Vec<String> {
+    let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, rows) in run.partitions.iter().flat_map(|p| &p.rows_by_event) {
+        *totals.entry(name).or_default() += rows;
+    }
+    let mut totals: Vec<(&str, u64)> = totals.into_iter().collect();
+    totals.sort_by_key(|(name, rows)| (std::cmp::Reverse(*rows), *name));
+    let names = totals.into_iter().map(|(name, _)| name.to_owned());
+    names.take(SERIES).collect()
+}
+
+/// Returns the rows of a partition for each of `names`, and for all others.
+fn rows_of(partition: &Partition, names: &[String]) -> Vec<u64> {
+    let of = |name: &String| partition.rows_by_event.get(name).copied().unwrap_or(0);
+    let mut rows: Vec<u64> = names.iter().map(of).collect();
+    let all: u64 = partition.rows_by_event.values().sum();
+    rows.push(all - rows.iter().sum::<u64>());
+    rows
+}
+
+fn events_table(run: &Run) -> Markup {
+    let names = top_events(run);
+    scroll(
+        "Rows by window and event",
+        &html! {
+            table {
+                thead { tr {
+                    th scope="col" { "Window" }
+                    @for name in &names { th.n scope="col" { (name) } }
+                    th.n scope="col" { "Others" } th.n scope="col" { "All" }
+                } }
+                tbody {
+                    @for partition in &run.partitions {
+                        tr {
+                            th scope="row" { (partition.label) }
+                            @for rows in rows_of(partition, &names) { td.n { (count(rows)) } }
+                            td.n { (count(partition.rows)) }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn waits(run: &Run) -> Markup {
+    scroll(
+        "Retries and waits",
+        &html! {
+            table {
+                thead { tr {
+                    th scope="col" { "Partition" } th scope="col" { "For" }
+                    th.n scope="col" { "Seconds" } th scope="col" { "Why" }
+                } }
+                tbody {
+                    @for wait in &run.waits {
+                        tr {
+                            th scope="row" { (wait.label) } td { (wait.kind) }
+                            td.n { (format!("{:.1}", wait.seconds)) } td.wrap { (wait.reason) }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn past(all: &[Run]) -> Markup {
+    html! {
+        (history(all))
+        details {
+            summary { "As a table" }
+            (scroll("Run history", &html! {
+                table {
+                    thead { tr {
+                        th scope="col" { "Started" } th scope="col" { "Pipeline" } th scope="col" { "Status" }
+                        th.n scope="col" { "Rows" } th.n scope="col" { "Time" } th scope="col" { "Destination" }
+                    } }
+                    tbody {
+                        @for run in all.iter().rev().take(charts::RUNS) {
+                            tr {
+                                th scope="row" { (run.started_at) } td { (run.pipeline) } td { (status(run)) }
+                                td.n { (count(run.row_count)) } td.n { (seconds(run.duration_seconds)) }
+                                td { (run.destination) }
+                            }
+                        }
+                    }
+                }
+            }))
+        }
+    }
+}
+
+/// Returns the day of an RFC 3339 time.
+fn day(time: &str) -> &str {
+    time.split('T').next().unwrap_or(time)
+}
