@@ -96,8 +96,13 @@ impl App {
             Ok(text) => text,
             Err(error) => {
                 let message = format!("cannot read the pipeline file `{}`", file.display());
-                self.ui
-                    .error(&Error::new(ErrorKind::Config, message).with_source(error));
+                let missing = error.kind() == std::io::ErrorKind::NotFound;
+                let mut error = Error::new(ErrorKind::Config, message).with_source(error);
+                if missing {
+                    let file = file.display();
+                    error = error.hint(format!("`mixflow init {file}` writes one to begin with"));
+                }
+                self.ui.error(&error);
                 return None;
             }
         };
@@ -234,6 +239,7 @@ impl App {
                 ui.warning(&format!(
                     "committed {rows} from {partitions} to {place} in {took}; missing: {missing}"
                 ));
+                ui.hint("fetch what is missing with `mixflow run FILE --only-failed`, or all of it again");
             }
             Status::Aborted => {
                 if let Some(error) = &report.error {

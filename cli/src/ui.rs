@@ -66,8 +66,12 @@ impl Ui {
             self.line(&format!("  caused by: {cause}"));
         }
         if let Some(hint) = error.hint_text() {
-            self.labelled("hint", AnsiColor::Cyan, hint);
+            self.hint(hint);
         }
+    }
+
+    pub(crate) fn hint(self, text: &str) {
+        self.labelled("hint", AnsiColor::Cyan, text);
     }
 
     /// Prints an error that is only a text.

@@ -15,6 +15,7 @@ mod hostile;
 mod interrupts;
 mod kills;
 mod matrix;
+mod messages;
 mod normalising;
 mod page;
 mod pages;

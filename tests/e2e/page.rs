@@ -116,7 +116,7 @@ fn chromium() -> Option<&'static str> {
         std::thread::sleep(Duration::from_millis(100));
     }
     let _ = getting.kill();
-    known.into_iter().find(|program| runs(&program))
+    known.into_iter().find(runs)
 }
 
 /// What a browser makes of the page, by a script that the page does not have.

@@ -432,7 +432,8 @@ impl Store {
             _ => format!("it has {}", known.join(", ")),
         };
         Err(Error::new(ErrorKind::Destination, message)
-            .because(format!("{has}{}", did_you_mean(table, &known))))
+            .because(format!("{has}{}", did_you_mean(table, &known)))
+            .hint("`mixflow tables` lists them"))
     }
 
     fn name_of(&self, table: &str) -> Result<Option<String>> {

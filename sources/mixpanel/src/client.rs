@@ -226,6 +226,9 @@ impl Client {
                 error: error(ErrorKind::Network),
                 retry_after: asked,
             },
+            400 => error(ErrorKind::Request)
+                .hint("check `where`, the names and the dates of the source")
+                .into(),
             _ => error(ErrorKind::Request).into(),
         }
     }

@@ -111,12 +111,18 @@ impl<'a> Tries<'a> {
         };
         self.failed += 1;
         if self.failed >= self.options.max_attempts {
-            return Err(error.context(format!(
+            let error = error.context(format!(
                 "{} could not be had in {} {}",
                 self.label,
                 self.failed,
                 if self.failed == 1 { "try" } else { "tries" },
-            )));
+            ));
+            return Err(match error.hint_text() {
+                Some(_) => error,
+                None => error.hint(
+                    "run it again later, or raise `source.retry.max_attempts`; what has been fetched whole is not asked for again",
+                ),
+            });
         }
         let wait = retry_after.unwrap_or_default().max(backoff(
             self.options,
