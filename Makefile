@@ -22,7 +22,7 @@ demo: setup
 test: setup
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --workspace $(FEATURES); \
-	else cargo test --workspace --lib --bins --tests $(FEATURES); fi
+	else cargo test --workspace --lib --bins --tests --examples $(FEATURES); fi
 
 setup:
 	@sinks/duckdb/libduckdb.sh .libduckdb || [ $$? -eq 3 ]

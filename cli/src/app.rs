@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::cancel::{CancelGuard, CancelToken, cancellation};
 use mixflow_core::config::{Document, Env, Override, Problems, build};
-use mixflow_core::engine::{Pipeline, RunContext, run};
+use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
 use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::Residue;
@@ -16,9 +16,8 @@ use mixflow_core::{Error, ErrorKind};
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::history;
-use crate::lock::{Holder, lock};
+use crate::launch::launch;
 use crate::progress::Reporter;
-use crate::rejects::RejectFile;
 use crate::ui::{Ui, counted, seconds};
 
 /// The process: its components, its surroundings and its terminal.
@@ -134,38 +133,18 @@ impl App {
         wait: bool,
         only_failed_of: Option<String>,
     ) -> RunReport {
-        let run_id = run_id();
-        let holder = Holder {
-            pipeline: pipeline.name.clone(),
-            run_id: run_id.clone(),
-            pid: std::process::id(),
-        };
-        let rejects = self
-            .state
-            .clone()
-            .unwrap_or_else(std::env::temp_dir)
-            .join("rejects");
         let outline = pipeline.source.outline();
         let quota = outline
             .requests_per_hour
             .map(|hour| u64::from(hour).saturating_sub(outline.used_in_last_hour.unwrap_or(0)));
         let mut reporter = Reporter::new(self.ui, &self.global, quota);
-        let mut report = run(
+        let mut report = launch(
             pipeline,
-            RunContext {
-                rejects: Box::new(RejectFile::new(&rejects, &run_id)),
-                run_id,
-                cancel: self.interrupt.clone(),
-                observer: &mut reporter,
-                hold: Some(Box::new(move |cancel| {
-                    let (Some(state), Some(place)) = (&self.state, pipeline.sink.place()) else {
-                        return Ok(Box::new(()));
-                    };
-                    let lock = lock(state, &place, &holder, wait, self.ui, cancel)?;
-                    Ok(Box::new(lock))
-                })),
-                queue: None,
-            },
+            self.state.as_deref(),
+            wait,
+            self.ui,
+            &self.interrupt,
+            &mut reporter,
         );
         report.only_failed_of = only_failed_of;
         reporter.finish();
@@ -256,12 +235,6 @@ impl App {
             }
         }
     }
-}
-
-/// Returns an id that sorts by time and that no other run has.
-pub(crate) fn run_id() -> String {
-    let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    format!("{now}-{:08x}", fastrand::u32(..))
 }
 
 /// Returns the folder for what outlives a run.

@@ -1,7 +1,8 @@
 //! mixflow: gets Mixpanel data out, whole and on time.
 //!
-//! [`main`] is the whole command line. A binary with further components adds
-//! them to the [`registry`] and calls it:
+//! [`Workspace`] fetches into a [`Store`], streams, and asks. [`main`] is the
+//! whole command line. A binary with further components adds them to the
+//! [`registry`] and calls it; `examples/tally.rs` is a whole one:
 //!
 //! ```no_run
 //! fn main() -> std::process::ExitCode {
@@ -18,6 +19,7 @@ mod args;
 mod commands;
 mod exit;
 mod history;
+mod launch;
 mod lock;
 mod only_failed;
 mod output;

@@ -193,31 +193,32 @@ impl Reporter {
                 label,
                 wait,
                 reason,
-            } => {
-                let wait = wait.as_secs_f64();
-                let json = json!({
-                    "event": "retry", "label": label, "wait_seconds": wait, "reason": reason,
-                });
-                let wait = seconds(wait);
-                self.say(json, |ui| {
-                    ui.status(&format!("{label}: {reason}; trying again in {wait}"));
-                });
-            }
+            } => self.pause("retry", label, *wait, reason, |wait| {
+                format!("{label}: {reason}; trying again in {wait}")
+            }),
             Notice::Wait {
                 label,
                 wait,
                 reason,
-            } => {
-                let wait = wait.as_secs_f64();
-                let json = json!({
-                    "event": "wait", "label": label, "wait_seconds": wait, "reason": reason,
-                });
-                let wait = seconds(wait);
-                self.say(json, |ui| {
-                    ui.status(&format!("{label} waits {wait}: {reason}"));
-                });
-            }
+            } => self.pause("wait", label, *wait, reason, |wait| {
+                format!("{label} waits {wait}: {reason}")
+            }),
         }
+    }
+
+    fn pause(
+        &self,
+        event: &str,
+        label: &str,
+        wait: Duration,
+        reason: &str,
+        text: impl FnOnce(String) -> String,
+    ) {
+        let wait = wait.as_secs_f64();
+        let json = json!({
+            "event": event, "label": label, "wait_seconds": wait, "reason": reason,
+        });
+        self.say(json, |ui| ui.status(&text(seconds(wait))));
     }
 
     /// Returns the totals in a line.

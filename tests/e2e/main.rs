@@ -8,6 +8,7 @@
 
 mod commands;
 mod config;
+mod custom;
 mod destinations;
 mod duckdb;
 mod failures;

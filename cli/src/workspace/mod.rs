@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use jiff::Timestamp;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Document, Env, Override, OverrideValue, Problems, Secret, build};
-use mixflow_core::engine::{Pipeline, RunContext, run};
+use mixflow_core::engine::Pipeline;
 use mixflow_core::observer::{Observer, Silent};
 use mixflow_core::registry::{BuildContext, ComponentDoc, Registry};
 use mixflow_core::report::{RunReport, Status};
@@ -25,8 +25,7 @@ pub use records::{Event, Profile, RawRecord};
 pub use request::{Events, Profiles};
 pub use stream::Stream;
 
-use crate::lock::{Holder, lock};
-use crate::rejects::RejectFile;
+use crate::launch::launch;
 use crate::ui::Ui;
 
 /// The name under which the secret is in the environment of pipelines here.
@@ -536,32 +535,8 @@ impl Connection {
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> RunReport {
-        let run_id = crate::app::run_id();
-        let holder = Holder {
-            pipeline: pipeline.name.clone(),
-            run_id: run_id.clone(),
-            pid: std::process::id(),
-        };
-        let temporary = std::env::temp_dir();
-        let rejects = self.state.as_deref().unwrap_or(&temporary).join("rejects");
-        let hold = |cancel: &CancelToken| -> Result<Box<dyn std::any::Any>> {
-            let (Some(state), Some(place)) = (&self.state, pipeline.sink.place()) else {
-                return Ok(Box::new(()));
-            };
-            let held = lock(state, &place, &holder, false, Ui::silent(), cancel)?;
-            Ok(Box::new(held))
-        };
-        run(
-            pipeline,
-            RunContext {
-                rejects: Box::new(RejectFile::new(&rejects, &run_id)),
-                run_id,
-                cancel: cancel.clone(),
-                observer,
-                hold: Some(Box::new(hold)),
-                queue: None,
-            },
-        )
+        let state = self.state.as_deref();
+        launch(pipeline, state, false, Ui::silent(), cancel, observer)
     }
 }
 

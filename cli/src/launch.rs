@@ -1,0 +1,60 @@
+//! How a run begins, whoever asks for it: its id, its lock and its rejects.
+
+use std::any::Any;
+use std::path::Path;
+
+use jiff::Timestamp;
+use mixflow_core::Result;
+use mixflow_core::cancel::CancelToken;
+use mixflow_core::engine::{Pipeline, RunContext, run};
+use mixflow_core::observer::Observer;
+use mixflow_core::report::RunReport;
+
+use crate::lock::{Holder, lock};
+use crate::rejects::RejectFile;
+use crate::ui::Ui;
+
+/// Runs `pipeline` to its end.
+///
+/// `state` has the locks and the rejects. Another run that writes to the same
+/// destination makes it fail, or with `wait` makes it wait, which `ui` tells.
+pub(crate) fn launch(
+    pipeline: &Pipeline,
+    state: Option<&Path>,
+    wait: bool,
+    ui: Ui,
+    cancel: &CancelToken,
+    observer: &mut dyn Observer,
+) -> RunReport {
+    let run_id = run_id();
+    let holder = Holder {
+        pipeline: pipeline.name.clone(),
+        run_id: run_id.clone(),
+        pid: std::process::id(),
+    };
+    let temporary = std::env::temp_dir();
+    let rejects = state.unwrap_or(&temporary).join("rejects");
+    let hold = |cancel: &CancelToken| -> Result<Box<dyn Any>> {
+        let (Some(state), Some(place)) = (state, pipeline.sink.place()) else {
+            return Ok(Box::new(()));
+        };
+        Ok(Box::new(lock(state, &place, &holder, wait, ui, cancel)?))
+    };
+    run(
+        pipeline,
+        RunContext {
+            rejects: Box::new(RejectFile::new(&rejects, &run_id)),
+            run_id,
+            cancel: cancel.clone(),
+            observer,
+            hold: Some(Box::new(hold)),
+            queue: None,
+        },
+    )
+}
+
+/// Returns an id that sorts by time and that no other run has.
+pub(crate) fn run_id() -> String {
+    let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    format!("{now}-{:08x}", fastrand::u32(..))
+}
