@@ -244,7 +244,8 @@ pub(crate) struct TableArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct SampleArgs {
     /// How many rows
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rows: u32,
     #[command(flatten)]
     pub(crate) of: TableArgs,

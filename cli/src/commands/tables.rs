@@ -226,8 +226,8 @@ pub(super) fn texts<'t>(values: impl IntoIterator<Item = Option<&'t str>>) -> Ar
     Arc::new(values.into_iter().collect::<StringArray>())
 }
 
-pub(super) fn counts(values: impl IntoIterator<Item = u64>) -> ArrayRef {
-    let values = values.into_iter().map(|n| i64::try_from(n).ok());
+pub(super) fn counts(values: impl IntoIterator<Item = impl Into<Option<u64>>>) -> ArrayRef {
+    let values = values.into_iter().map(|n| i64::try_from(n.into()?).ok());
     Arc::new(values.collect::<Int64Array>())
 }
 

@@ -40,7 +40,7 @@ const SECRET: &str = "MIXFLOW_WORKSPACE_SECRET";
 /// let workspace = Workspace::builder()
 ///     .project_id("12345")
 ///     .service_account("ann", "s3cret")
-///     # .base_url(sim.base_url())
+///     # .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests"))
 ///     .ephemeral()
 ///     .build()?;
 /// let fetched = workspace.fetch_events(&Events::between("2024-01-01", "2024-01-14"))?;
@@ -271,7 +271,7 @@ impl Workspace {
     /// use mixflow::{Events, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).ephemeral().build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).ephemeral().build()?;
     ///
     /// let (_stop, token) = cancellation(); // dropping `_stop` would stop the run
     /// let mut rows = 0;
@@ -301,7 +301,7 @@ impl Workspace {
     /// use mixflow::{Profiles, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).set("limits.per_second", "1000").ephemeral().build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).set("limits.per_second", "1000").ephemeral().build()?;
     ///
     /// let fetched = workspace.fetch_profiles(&Profiles::all().workers(5))?;
     /// assert_eq!(fetched.row_count, 2_000);
@@ -314,6 +314,24 @@ impl Workspace {
 
     /// Fetches profiles, tells `observer` how it goes on, and stops when
     /// `cancel` is cancelled.
+    ///
+    /// ```
+    /// use mixflow::core::cancel::cancellation;
+    /// use mixflow::core::observer::RunEvent;
+    /// use mixflow::{Profiles, Workspace};
+    /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
+    /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).set("limits.per_second", "1000").ephemeral().build()?;
+    ///
+    /// let (_stop, token) = cancellation();
+    /// let mut pages = 0;
+    /// let mut observer = |event: &RunEvent<'_>| {
+    ///     pages += usize::from(matches!(event, RunEvent::PartitionDone { .. }));
+    /// };
+    /// workspace.fetch_profiles_with(&Profiles::all(), &mut observer, &token)?;
+    /// assert_eq!(pages, 2);
+    /// # Ok::<_, mixflow::Error>(())
+    /// ```
     pub fn fetch_profiles_with(
         &self,
         profiles: &Profiles,
@@ -363,7 +381,7 @@ impl Workspace {
     /// use mixflow::{Events, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).build()?;
     ///
     /// let mut purchases = 0;
     /// for event in workspace.stream_events(&Events::between("2024-01-14", "2024-01-14"))? {
@@ -381,7 +399,7 @@ impl Workspace {
     /// use mixflow::{Events, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).build()?;
     ///
     /// let day = Events::between("2024-01-14", "2024-01-14");
     /// let first = workspace.stream_raw_events(&day)?.next().expect("an event")?;
@@ -399,7 +417,7 @@ impl Workspace {
     /// use mixflow::{Profiles, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).set("limits.per_second", "1000").build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).set("limits.per_second", "1000").build()?;
     ///
     /// let profiles = workspace.stream_profiles(&Profiles::all())?;
     /// assert_eq!(profiles.filter_map(Result::ok).count(), 2_000);
@@ -411,6 +429,18 @@ impl Workspace {
 
     /// Streams profiles as Mixpanel sends them, with `$distinct_id` and
     /// `$properties`.
+    ///
+    /// ```
+    /// use mixflow::{Profiles, Workspace};
+    /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
+    /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).set("limits.per_second", "1000").ephemeral().build()?;
+    ///
+    /// let first = workspace.stream_raw_profiles(&Profiles::all())?.next().expect("a profile")?;
+    /// let profile: serde_json::Value = first.json()?;
+    /// assert!(profile["$distinct_id"].is_string());
+    /// # Ok::<_, mixflow::Error>(())
+    /// ```
     pub fn stream_raw_profiles(&self, profiles: &Profiles) -> Result<Stream<RawRecord>> {
         stream::stream(&self.connection, profiles.overrides(), true)
     }
@@ -451,6 +481,17 @@ impl Workspace {
 
     /// Makes a table of profiles from any iterator, as
     /// [`create_events_table`](Workspace::create_events_table) does of events.
+    ///
+    /// ```
+    /// use mixflow::{Profile, TableInput, Workspace};
+    ///
+    /// let line = r#"{"distinct_id":"ann","last_seen":null,"properties":{"plan":"pro"}}"#;
+    /// let profile: Profile = serde_json::from_str(line)?;
+    /// let workspace = Workspace::builder().ephemeral().build()?;
+    /// let made = workspace.create_profiles_table("people", [Ok(profile)], &TableInput::default(), |_| ())?;
+    /// assert_eq!(made.rows, 1);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_profiles_table(
         &self,
         table: &str,

@@ -48,8 +48,9 @@ pub struct TableInfo {
     /// write, `table` or `view`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its rows now.
-    pub row_count: u64,
+    /// Its rows now; none for a view that cannot be asked any more, because
+    /// what it looks at is gone.
+    pub row_count: Option<u64>,
 }
 
 /// A column of a table.
@@ -82,6 +83,19 @@ impl Store {
     ///
     /// Fails with [`ErrorKind::Destination`] when another process has it open
     /// (naming that one), or when the file is no database.
+    ///
+    /// ```
+    /// use mixflow_sink_duckdb::Store;
+    /// # let folder = Store::ephemeral()?; // a folder that goes again
+    /// # let path = folder.path().with_file_name("mixpanel.db");
+    ///
+    /// let store = Store::open(&path)?;
+    /// store.connection()?.execute_batch("CREATE TABLE t AS SELECT 42 AS n").unwrap();
+    /// drop(store);
+    /// let store = Store::open_read_only(&path)?;
+    /// assert_eq!(store.scalar::<i64>("SELECT n FROM t")?, 42);
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         Ok(Store {
@@ -132,6 +146,17 @@ impl Store {
     ///
     /// What processes leave behind that were killed is removed by the next
     /// call of any process of this user.
+    ///
+    /// ```
+    /// use mixflow_sink_duckdb::Store;
+    ///
+    /// let store = Store::ephemeral()?;
+    /// let path = store.path().to_owned();
+    /// assert!(path.exists());
+    /// drop(store);
+    /// assert!(!path.exists());
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn ephemeral() -> Result<Store> {
         let folder = StagedFolder::private(&std::env::temp_dir().join(EPHEMERAL))?;
         let path = folder.path().join(EPHEMERAL);
@@ -181,11 +206,32 @@ impl Store {
     ///
     /// Fails with [`ErrorKind::Request`] and DuckDB's own text if it does not
     /// understand the query.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// let mut statement = store.prepare("SELECT count(*) FROM events WHERE n > ?")?;
+    /// let rows: i64 = statement.query_row([0], |row| row.get(0)).unwrap();
+    /// assert_eq!(rows, 2);
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn prepare(&self, sql: &str) -> Result<Statement<'_>> {
         self.connection()?.prepare(sql).map_err(unanswered)
     }
 
     /// Prepares a query whose answer comes in Arrow batches.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// let mut query = store.query("FROM events")?;
+    /// for batch in query.batches()? {
+    ///     assert_eq!(batch?.num_columns(), 2);
+    /// }
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn query(&self, sql: &str) -> Result<Query<'_>> {
         Ok(Query {
             statement: self.prepare(sql)?,
@@ -196,6 +242,15 @@ impl Store {
     ///
     /// Fails with [`ErrorKind::Request`] if DuckDB does not understand the
     /// query, or if a value is not of its type.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// let rows: Vec<(String, i64)> = store.rows("SELECT event_name, n FROM events WHERE n = 1")?;
+    /// assert_eq!(rows, [("Sign Up".to_owned(), 1)]);
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn rows<T>(&self, sql: &str) -> Result<Vec<T>>
     where
         T: for<'r> TryFrom<&'r Row<'r>, Error = duckdb::Error>,
@@ -211,6 +266,15 @@ impl Store {
     ///
     /// Fails with [`ErrorKind::Request`] if the query has no row, or more than
     /// one row or column.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// let most: i64 = store.scalar("SELECT max(n) FROM events")?;
+    /// assert_eq!(most, 2);
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn scalar<T: FromSql>(&self, sql: &str) -> Result<T> {
         let mut statement = self.prepare(sql)?;
         let mut rows = statement.query([]).map_err(unanswered)?;
@@ -232,6 +296,15 @@ impl Store {
     }
 
     /// Returns the tables and views, by name, but not what is mixflow's own.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// let tables = store.list_tables()?;
+    /// assert_eq!((tables[0].table_name.as_str(), tables[0].row_count), ("events", Some(3)));
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
         let what = "list the tables";
         let connection = self.connection()?;
@@ -244,9 +317,11 @@ impl Store {
             .into_iter()
             .map(|(table_name, table_type)| {
                 let count = format!("SELECT count(*) FROM {}", quoted(&table_name));
-                let row_count = connection
-                    .query_row(&count, [], |row| row.get(0))
-                    .map_err(failed(what))?;
+                let counted = connection.query_row(&count, [], |row| row.get(0));
+                let row_count = match (counted, table_type.as_str()) {
+                    (Err(_), "VIEW") => None,
+                    (counted, _) => Some(counted.map_err(failed(what))?),
+                };
                 let kind = metadata::read(connection, &table_name)?.map(|data| data.data_type);
                 let other = match table_type.as_str() {
                     "VIEW" => "view",
@@ -262,6 +337,14 @@ impl Store {
     }
 
     /// Returns whether there is a table or view of that name.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// assert!(store.table_exists("events")? && !store.table_exists("people")?);
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn table_exists(&self, table: &str) -> Result<bool> {
         Ok(self.name_of(table)?.is_some())
     }
@@ -269,6 +352,15 @@ impl Store {
     /// Returns the columns of a table, in their order.
     ///
     /// Fails with [`ErrorKind::Destination`] if there is no such table.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// let columns = store.schema("events")?;
+    /// assert_eq!((&*columns[0].column_name, &*columns[0].column_type), ("event_name", "VARCHAR"));
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn schema(&self, table: &str) -> Result<Vec<ColumnInfo>> {
         let what = "look up columns";
         let table = self.table(table)?;
@@ -297,6 +389,16 @@ impl Store {
     ///
     /// Fails with [`ErrorKind::Destination`] if there is no such table, or if
     /// mixflow did not write it.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// // This one was made in SQL.
+    /// let error = store.metadata("events").unwrap_err();
+    /// assert_eq!(error.causes(), ["mixflow did not write this table"]);
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn metadata(&self, table: &str) -> Result<TableMetadata> {
         let table = self.table(table)?;
         self.find_metadata(&table)?.ok_or_else(|| {
@@ -317,6 +419,15 @@ impl Store {
     ///
     /// Fails with [`ErrorKind::Destination`] if there is no such table, or if
     /// it is mixflow's own.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// # store.connection()?.execute_batch("CREATE TABLE events AS SELECT 'Sign Up' AS event_name, n FROM range(3) t(n)").unwrap();
+    /// store.drop_table("events")?;
+    /// assert!(store.list_tables()?.is_empty());
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
     pub fn drop_table(&self, table: &str) -> Result<()> {
         let table = self.table(table)?;
         let what = format!("drop the table `{table}`");
