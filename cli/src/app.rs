@@ -11,7 +11,9 @@ use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
 use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::Residue;
+use mixflow_core::staged::cannot;
 use mixflow_core::{Error, ErrorKind};
+use serde::de::DeserializeOwned;
 
 use crate::args::Global;
 use crate::exit::Exit;
@@ -48,6 +50,15 @@ impl App {
 
     pub(crate) fn state(&self) -> Option<&Path> {
         self.state.as_deref()
+    }
+
+    /// Returns every run of the history, in the order in which they ended.
+    pub(crate) fn history<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
+        match &self.state {
+            Some(state) => history::all(state)
+                .map_err(cannot(format!("read the history in `{}`", state.display()))),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Returns the database that commands without a pipeline mean.
@@ -133,11 +144,7 @@ impl App {
         wait: bool,
         only_failed_of: Option<String>,
     ) -> RunReport {
-        let outline = pipeline.source.outline();
-        let quota = outline
-            .requests_per_hour
-            .map(|hour| u64::from(hour).saturating_sub(outline.used_in_last_hour.unwrap_or(0)));
-        let mut reporter = Reporter::new(self.ui, &self.global, quota);
+        let mut reporter = Reporter::new(self.ui, &self.global, &*pipeline.source);
         let mut report = launch(
             pipeline,
             self.state.as_deref(),

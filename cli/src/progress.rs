@@ -10,6 +10,7 @@ use mixflow_core::Error;
 use mixflow_core::context::Notice;
 use mixflow_core::observer::{Observer, Progress, RunEvent};
 use mixflow_core::report::RunReport;
+use mixflow_core::source::Source;
 use serde_json::{Value, json};
 
 use crate::args::{Global, ProgressStyle};
@@ -48,7 +49,7 @@ struct Bars {
 }
 
 impl Reporter {
-    pub(crate) fn new(ui: Ui, global: &Global, quota: Option<u64>) -> Reporter {
+    pub(crate) fn new(ui: Ui, global: &Global, source: &dyn Source) -> Reporter {
         let style = match global.progress {
             _ if global.quiet => Style::Off,
             ProgressStyle::Off => Style::Off,
@@ -60,6 +61,11 @@ impl Reporter {
                 Style::Bar(Bars::new())
             }
             ProgressStyle::Auto => Style::Plain,
+        };
+        // Reads the ledger, which is for nothing if nobody is told.
+        let quota = match style {
+            Style::Off => None,
+            _ => quota_left(source),
         };
         let now = Instant::now();
         Reporter {
@@ -340,6 +346,13 @@ impl Bars {
             line.set_message("");
         }
     }
+}
+
+/// Returns the requests that are left of the hour, if that is known.
+fn quota_left(source: &dyn Source) -> Option<u64> {
+    let outline = source.outline();
+    let used = outline.used_in_last_hour.unwrap_or(0);
+    Some(u64::from(outline.requests_per_hour?).saturating_sub(used))
 }
 
 fn json_line(line: &Value) {

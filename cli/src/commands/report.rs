@@ -7,16 +7,11 @@ use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
 use crate::args::ReportArgs;
-use crate::history;
 use crate::page::{Run, page};
 use crate::ui::counted;
 
 pub(crate) fn report(app: &App, args: &ReportArgs) -> Result<()> {
-    let runs: Vec<Run> = match app.state() {
-        Some(state) => history::all(state)
-            .map_err(cannot(format!("read the history in `{}`", state.display())))?,
-        None => Vec::new(),
-    };
+    let runs: Vec<Run> = app.history()?;
     let shown: Vec<&Run> = match &args.run {
         Some(id) => {
             let found = runs

@@ -3,22 +3,16 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array};
-use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_core::Result;
 
 use super::query::how;
 use super::tables::{counts, show, texts};
 use crate::app::App;
 use crate::args::{Format, RunsArgs};
-use crate::history::{self, PastRun};
+use crate::history::PastRun;
 
 pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
-    let runs = match app.state() {
-        Some(state) => history::all(state).map_err(|error| {
-            let message = format!("cannot read the history in `{}`", state.display());
-            Error::new(ErrorKind::Io, message).with_source(error)
-        })?,
-        None => Vec::new(),
-    };
+    let runs: Vec<PastRun> = app.history()?;
     let runs: Vec<PastRun> = runs.into_iter().rev().take(args.last).collect();
     let text = |of: fn(&PastRun) -> Option<&str>| texts(runs.iter().map(of));
     let errors: Vec<Option<String>> = runs.iter().map(PastRun::error_text).collect();

@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::datatypes::{Field, Schema};
 use mixflow_core::batch::json_field;
 use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_sink_duckdb::{Store, TableMetadata};
+use mixflow_sink_duckdb::{Store, TableMetadata, quoted};
 
 use super::query::{answer, how, path, store};
 use crate::app::App;
@@ -21,11 +21,7 @@ use crate::ui::counted;
 
 pub(crate) fn tables(app: &App, args: &TablesArgs) -> Result<()> {
     let store = store(app, &args.db)?;
-    let tables = store.list_tables()?;
-    let known: Vec<Option<TableMetadata>> = tables
-        .iter()
-        .map(|table| store.find_metadata(&table.table_name))
-        .collect::<Result<_>>()?;
+    let (tables, known): (Vec<_>, Vec<_>) = store.describe_tables()?.into_iter().unzip();
     let known = || known.iter().map(Option::as_ref);
     let names = tables.iter().map(|table| Some(table.table_name.as_str()));
     let kinds = tables.iter().map(|table| Some(table.kind.as_str()));
@@ -204,10 +200,6 @@ fn confirmed(what: &str) -> Result<bool> {
     let mut line = String::new();
     io::stdin().read_line(&mut line).map_err(unread)?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Writes columns as one batch.

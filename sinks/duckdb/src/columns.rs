@@ -81,7 +81,7 @@ fn compression(field: &Field) -> &'static str {
 }
 
 /// Returns an identifier that SQL reads as exactly this name.
-pub(crate) fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

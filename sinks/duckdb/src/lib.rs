@@ -16,6 +16,7 @@ mod txn;
 
 pub use duckdb;
 
+pub use columns::quoted;
 pub use metadata::{Missing, TableMetadata};
 pub use sink::{DuckdbOptions, DuckdbSink, default_path};
 pub use store::{Batches, ColumnInfo, Query, Store, TableInfo, TableInput};

@@ -1,10 +1,6 @@
 //! How much memory DuckDB may use while a run writes.
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use duckdb::Connection;
-use mixflow_core::Result;
-
-use crate::open::failed;
 
 /// What DuckDB may use while a run writes, in MB.
 ///
@@ -63,22 +59,8 @@ impl Allowance {
         }
     }
 
-    /// Raises the limit of `connection` if a batch that comes next needs it.
-    pub(crate) fn raise(&mut self, connection: &Connection, batch: &RecordBatch) -> Result<()> {
-        let Some(extra_mb) = self.note(batch) else {
-            return Ok(());
-        };
-        log::debug!("DuckDB may use {extra_mb} MB more, for large values");
-        connection
-            .execute_batch(&format!(
-                "SET memory_limit = '{}MB'",
-                self.usual_mb + extra_mb
-            ))
-            .map_err(failed("raise DuckDB's memory limit"))
-    }
-
-    /// Returns how much more memory is needed, if that is news.
-    fn note(&mut self, batch: &RecordBatch) -> Option<u64> {
+    /// Returns the limit in MB that a batch needs, if it is above what was.
+    pub(crate) fn raised_for(&mut self, batch: &RecordBatch) -> Option<u64> {
         self.rows += batch.num_rows() as u64;
         self.large += large_bytes(batch);
         // Twice: the values, and the blocks that they are compressed into.
@@ -91,7 +73,7 @@ impl Allowance {
         let news = extra_mb > self.extra_mb;
         news.then(|| {
             self.extra_mb = extra_mb + self.usual_mb;
-            self.extra_mb
+            self.usual_mb + self.extra_mb
         })
     }
 }

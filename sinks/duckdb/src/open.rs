@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use duckdb::{AccessMode, Config, Connection};
+use duckdb::{AccessMode, Config, Connection, params};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::memory::{READ_MB, RUN_MB, STORE_MB};
@@ -43,6 +43,14 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<Connection> {
         })
         .map_err(failed("configure DuckDB"))?;
     Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))
+}
+
+/// Limits what DuckDB may use, such as `2GB`.
+pub(crate) fn limit_memory(connection: &Connection, limit: &str) -> Result<()> {
+    connection
+        .execute("SET memory_limit = ?", params![limit])
+        .map(|_| ())
+        .map_err(failed(&format!("limit the memory to `{limit}`")))
 }
 
 /// Returns a function that wraps DuckDB's error; its own text is the cause.

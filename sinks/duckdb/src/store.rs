@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::columns::quoted;
 use crate::metadata::{self, TableMetadata};
-use crate::open::{Access, failed, full_text, open};
+use crate::open::{Access, failed, full_text, limit_memory, open};
 use crate::sink::{DuckdbSink, check_name, default_path};
 
 /// The name of an ephemeral database's file.
@@ -196,10 +196,7 @@ impl Store {
 
     /// Limits what DuckDB may use, such as `2GB`.
     pub fn set_memory_limit(&self, limit: &str) -> Result<()> {
-        self.connection()?
-            .execute("SET memory_limit = ?", params![limit])
-            .map(|_| ())
-            .map_err(failed(&format!("limit the memory to `{limit}`")))
+        limit_memory(self.connection()?, limit)
     }
 
     /// Prepares a query: DuckDB's own statement.
@@ -306,34 +303,46 @@ impl Store {
     /// # Ok::<_, mixflow_core::Error>(())
     /// ```
     pub fn list_tables(&self) -> Result<Vec<TableInfo>> {
-        let what = "list the tables";
+        let tables = self.describe_tables()?;
+        Ok(tables.into_iter().map(|(info, _)| info).collect())
+    }
+
+    /// Returns the tables and views as [`list_tables`](Store::list_tables)
+    /// does, each with what is known of how it was fetched.
+    pub fn describe_tables(&self) -> Result<Vec<(TableInfo, Option<TableMetadata>)>> {
         let connection = self.connection()?;
-        let found = self.rows::<(String, String)>(
-            "SELECT table_name, table_type FROM information_schema.tables \
-             WHERE table_catalog = current_database() AND table_schema = 'main' \
-             AND NOT starts_with(table_name, '_') ORDER BY lower(table_name)",
-        )?;
-        found
+        self.table_names()?
             .into_iter()
-            .map(|(table_name, table_type)| {
+            .map(|(table_name, is_view)| {
                 let count = format!("SELECT count(*) FROM {}", quoted(&table_name));
                 let counted = connection.query_row(&count, [], |row| row.get(0));
-                let row_count = match (counted, table_type.as_str()) {
-                    (Err(_), "VIEW") => None,
-                    (counted, _) => Some(counted.map_err(failed(what))?),
+                let row_count = match counted {
+                    Err(_) if is_view => None,
+                    counted => Some(counted.map_err(failed("list the tables"))?),
                 };
-                let kind = metadata::read(connection, &table_name)?.map(|data| data.data_type);
-                let other = match table_type.as_str() {
-                    "VIEW" => "view",
-                    _ => "table",
+                let known = metadata::read(connection, &table_name)?;
+                let kind = match (&known, is_view) {
+                    (Some(known), _) => known.data_type.clone(),
+                    (None, true) => "view".to_owned(),
+                    (None, false) => "table".to_owned(),
                 };
-                Ok(TableInfo {
+                let info = TableInfo {
                     table_name,
-                    kind: kind.unwrap_or_else(|| other.to_owned()),
+                    kind,
                     row_count,
-                })
+                };
+                Ok((info, known))
             })
             .collect()
+    }
+
+    /// Returns the names of tables and views, and which of them are views.
+    fn table_names(&self) -> Result<Vec<(String, bool)>> {
+        self.rows(
+            "SELECT table_name, table_type = 'VIEW' FROM information_schema.tables \
+             WHERE table_catalog = current_database() AND table_schema = 'main' \
+             AND NOT starts_with(table_name, '_') ORDER BY lower(table_name)",
+        )
     }
 
     /// Returns whether there is a table or view of that name.
@@ -401,18 +410,13 @@ impl Store {
     /// ```
     pub fn metadata(&self, table: &str) -> Result<TableMetadata> {
         let table = self.table(table)?;
-        self.find_metadata(&table)?.ok_or_else(|| {
+        metadata::read(self.connection()?, &table)?.ok_or_else(|| {
             Error::new(
                 ErrorKind::Destination,
                 format!("there is no metadata of `{table}`"),
             )
             .because("mixflow did not write this table")
         })
-    }
-
-    /// Returns what is known of how a table was fetched, if anything is.
-    pub fn find_metadata(&self, table: &str) -> Result<Option<TableMetadata>> {
-        metadata::read(self.connection()?, table)
     }
 
     /// Removes a table and what is known of it.
@@ -531,12 +535,9 @@ impl Store {
         if let Some(name) = self.name_of(table)? {
             return Ok(name);
         }
-        let names: Vec<String> = self
-            .list_tables()?
-            .into_iter()
-            .map(|info| info.table_name)
-            .collect();
-        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        // Names only: a typo must not count the rows of every table.
+        let names = self.table_names()?;
+        let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
         let message = format!("there is no table `{table}` in `{}`", self.path.display());
         let has = match known.as_slice() {
             [] => "it has no table".to_owned(),

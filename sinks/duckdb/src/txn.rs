@@ -21,7 +21,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use crate::columns::{Codecs, definition, quoted};
 use crate::memory::{Allowance, RUN_MB, STORE_MB};
 use crate::metadata;
-use crate::open::{Access, failed, open};
+use crate::open::{Access, failed, limit_memory, open};
 use crate::sink::DuckdbSink;
 
 /// A transaction on a table. Dropping it rolls back.
@@ -283,12 +283,14 @@ impl SinkTxn for DuckdbTxn {
         let what = format!("write to the table `{}`", self.table);
         let rows = batch.records.num_rows() as u64;
         let records = readable(&batch.records)?;
-        let connection = self
-            .connection
-            .as_ref()
-            .expect("it is closed by commit and abort only, which take the transaction");
-        self.allowance.raise(connection, &records)?;
-        let mut appender = connection.appender(&self.table).map_err(failed(&what))?;
+        if let Some(mb) = self.allowance.raised_for(&records) {
+            log::debug!("DuckDB may use {mb} MB, for large values");
+            limit_memory(self.connection(), &format!("{mb}MB"))?;
+        }
+        let mut appender = self
+            .connection()
+            .appender(&self.table)
+            .map_err(failed(&what))?;
         appender
             .append_record_batch(records)
             .map_err(failed(&what))?;
