@@ -17,6 +17,7 @@ pub mod config;
 pub mod context;
 pub mod engine;
 pub mod error;
+mod guard;
 pub mod observer;
 pub mod registry;
 pub mod reject;

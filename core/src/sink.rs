@@ -10,6 +10,8 @@ use crate::batch::{Batch, PartitionId};
 use crate::error::{Error, Result};
 use crate::source::{Extent, SourceInfo};
 
+pub use crate::guard::guarded;
+
 /// What happens to what is at the destination already: `mode` in TOML.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

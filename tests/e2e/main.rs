@@ -8,6 +8,7 @@
 
 mod commands;
 mod config;
+mod conformance;
 mod custom;
 mod destinations;
 mod duckdb;

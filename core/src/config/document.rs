@@ -426,7 +426,7 @@ const PLAIN_WORDS: [(&str, &str); 11] = [
 
 /// Adds "did you mean" to serde's message about an unknown name, and says
 /// the rest in plain words.
-fn explain(message: &str) -> String {
+pub fn explain(message: &str) -> String {
     let mut message = message.to_owned();
     for (theirs, plain) in PLAIN_WORDS {
         message = message.replace(theirs, plain);

@@ -12,7 +12,7 @@ mod secret;
 mod values;
 
 pub use build::{Reader, RunTable, build};
-pub use document::{Document, Override, OverrideValue};
+pub use document::{Document, Override, OverrideValue, explain};
 pub use env::Env;
 pub use problem::{Invalid, Place, Problem, Problems};
 pub use secret::{Secret, SecretSource};

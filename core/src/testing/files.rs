@@ -1,6 +1,6 @@
 //! Looks at what a test has left in a folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Returns the names of everything in `folder`, sorted.
 pub fn names_in(folder: &Path) -> Vec<String> {
@@ -13,4 +13,15 @@ pub fn names_in(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Returns the library of the crate that a test belongs to, as cargo built it.
+///
+/// `name` is the crate's, with underscores. For integration tests of a package
+/// whose `crate-type` has `cdylib`.
+pub fn built_library(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test runs from a file");
+    let folder = test.parent().expect("a file is in a folder");
+    let (before, after) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    folder.join(format!("{before}{name}{after}"))
 }

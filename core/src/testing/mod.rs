@@ -16,6 +16,7 @@
 //! assert_eq!(log.lock().expect("no panic").visible, []);
 //! ```
 
+mod conformance;
 mod docs;
 mod files;
 mod gate;
@@ -24,8 +25,9 @@ mod run;
 mod sink;
 mod source;
 
+pub use conformance::{Cells, Conformance, SinkUnderTest, cells_of, sink_conformance};
 pub use docs::assert_described;
-pub use files::names_in;
+pub use files::{built_library, names_in};
 pub use gate::Gate;
 pub use observer::{Heard, Recorder};
 pub use run::{pipeline, run, run_with};

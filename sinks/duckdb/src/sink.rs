@@ -9,6 +9,7 @@ use mixflow_core::config::Invalid;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
+    guarded,
 };
 use mixflow_core::staged::check_folder;
 use mixflow_core::{Error, ErrorKind, Result};
@@ -247,6 +248,6 @@ impl Sink for DuckdbSink {
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
-        Ok(Box::new(DuckdbTxn::begin(self, cx)?))
+        Ok(guarded(cx, Box::new(DuckdbTxn::begin(self, cx)?)))
     }
 }

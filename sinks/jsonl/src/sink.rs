@@ -6,7 +6,7 @@ use arrow::datatypes::Schema;
 use mixflow_core::Result;
 use mixflow_core::config::Invalid;
 use mixflow_core::sink::{
-    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, guarded,
 };
 use mixflow_core::staged::{FileMode, StagedFile};
 use serde::Deserialize;
@@ -117,7 +117,7 @@ impl Sink for JsonlSink {
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let encoder = Encoder::new(&cx.schema, self.records)?;
-        Ok(match &self.file {
+        let txn: Box<dyn SinkTxn + '_> = match &self.file {
             Some((path, mode)) => Box::new(FileTxn::new(
                 StagedFile::begin(path, *mode)?,
                 encoder,
@@ -128,7 +128,8 @@ impl Sink for JsonlSink {
                 encoder,
                 self.destination(),
             )),
-        })
+        };
+        Ok(guarded(cx, txn))
     }
 }
 

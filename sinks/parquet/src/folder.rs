@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
@@ -225,9 +226,13 @@ impl FolderTxn {
             );
             let what = format!("keep `{}`", from.display());
             fs::create_dir_all(folder_of(&to)).map_err(cannot(&what))?;
-            // Some file systems have no links.
+            // Some file systems have no links. A copy would put an old file
+            // in the place of a new one of the same name.
             fs::hard_link(&from, &to)
-                .or_else(|_| fs::copy(&from, &to).map(drop))
+                .or_else(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists => Err(error),
+                    _ => fs::copy(&from, &to).map(drop),
+                })
                 .map_err(cannot(&what))?;
         }
         Ok(())

@@ -224,6 +224,7 @@ fn an_abort_or_a_drop_leaves_everything_as_it_was() {
     for dropped in [false, true] {
         let sink = place.sink(WriteMode::Replace);
         let mut txn = sink.begin(&context("b")).expect("begins");
+        txn.partition(&days(0, 1)).expect("is announced");
         txn.write(&batch(&[2])).expect("writes");
         if dropped {
             drop(txn);
@@ -233,6 +234,25 @@ fn an_abort_or_a_drop_leaves_everything_as_it_was() {
         assert_eq!(place.read(), before);
         assert_eq!(place.names(), ["out"]);
     }
+}
+
+#[test]
+fn a_file_that_is_there_is_never_written_over() {
+    let place = Place::new();
+    place.run("a", WriteMode::Create, &days(0, 1), &[1]);
+    let before = place.read();
+    // Ids of runs are unique. If they were not, files would have one name.
+    let sink = place.sink(WriteMode::Append);
+    let mut txn = sink.begin(&context("a")).expect("begins");
+    txn.partition(&days(0, 1)).expect("is announced");
+    txn.write(&batch(&[2])).expect("writes");
+    let outcome = Outcome {
+        missing: &[],
+        rows: 1,
+    };
+    let error = txn.commit(&outcome).expect_err("one of them would be gone");
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert_eq!(place.read(), before);
 }
 
 #[test]

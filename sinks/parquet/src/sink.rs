@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Schema, TimeUnit};
 use mixflow_core::config::Invalid;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
+    guarded,
 };
 use mixflow_core::staged::{FileMode, check_folder};
 use mixflow_core::{Error, ErrorKind, Result};
@@ -201,8 +202,8 @@ impl Sink for ParquetSink {
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let properties = crate::writer::properties(cx, self.compression);
-        match self.layout {
-            Layout::File(mode) => Ok(Box::new(FileTxn::begin(&self.path, mode, cx, properties)?)),
+        let txn: Box<dyn SinkTxn + '_> = match self.layout {
+            Layout::File(mode) => Box::new(FileTxn::begin(&self.path, mode, cx, properties)?),
             Layout::Folder { mode, by_day } => {
                 self.preview_folder(mode)?;
                 let by_day = by_day.unwrap_or_else(|| has_day(&cx.schema));
@@ -210,11 +211,12 @@ impl Sink for ParquetSink {
                     mode,
                     allow_shrink: self.allow_shrink,
                 };
-                Ok(Box::new(FolderTxn::begin(
+                Box::new(FolderTxn::begin(
                     &self.path, replacing, by_day, cx, properties,
-                )?))
+                )?)
             }
-        }
+        };
+        Ok(guarded(cx, txn))
     }
 }
 

@@ -1,0 +1,120 @@
+//! Holds a transaction, and whoever calls it, to the contract.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::batch::{Batch, PartitionId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+
+/// Returns `txn`, held to the contract of [`SinkTxn`]. What a sink's
+/// [`begin`](crate::sink::Sink::begin) ends with.
+///
+/// A batch of another schema than the transaction began with, or of a
+/// partition that was not announced, is refused before `txn` sees it. After an
+/// error from any call a commit is refused, and `txn` dropped. A commit that
+/// speaks of another number of rows than were written gets a warning.
+pub fn guarded<'s>(cx: &TxnContext, txn: Box<dyn SinkTxn + 's>) -> Box<dyn SinkTxn + 's> {
+    Box::new(Guarded {
+        txn,
+        schema: Arc::clone(&cx.schema),
+        announced: BTreeSet::new(),
+        rows: 0,
+        failed: false,
+    })
+}
+
+struct Guarded<'s> {
+    txn: Box<dyn SinkTxn + 's>,
+    schema: SchemaRef,
+    announced: BTreeSet<PartitionId>,
+    rows: u64,
+    failed: bool,
+}
+
+impl<'s> Guarded<'s> {
+    /// Makes a call, after which nothing can be committed unless it is well.
+    fn call<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.refuse_after_failure()?;
+        // Set first, for panics.
+        self.failed = true;
+        let done = call(self)?;
+        self.failed = false;
+        Ok(done)
+    }
+
+    fn refuse_after_failure(&self) -> Result<()> {
+        match self.failed {
+            false => Ok(()),
+            true => Err(breach(
+                "an earlier call failed, so nothing can be committed",
+            )),
+        }
+    }
+
+    fn check_batch(&self, batch: &Batch) -> Result<()> {
+        if !self.announced.contains(&batch.partition) {
+            return Err(breach(&format!(
+                "a batch came of partition {}, which was not announced",
+                batch.partition
+            )));
+        }
+        let schema = batch.records.schema_ref();
+        if Arc::ptr_eq(schema, &self.schema) || schema.fields() == self.schema.fields() {
+            return Ok(());
+        }
+        let columns = |schema: &SchemaRef| {
+            let columns = schema.fields().iter();
+            let columns = columns.map(|field| format!("{} {}", field.name(), field.data_type()));
+            columns.collect::<Vec<_>>().join(", ")
+        };
+        Err(
+            breach("a batch is not of the schema that the transaction began with").because(
+                format!(
+                    "it has ({}), not ({})",
+                    columns(schema),
+                    columns(&self.schema)
+                ),
+            ),
+        )
+    }
+}
+
+fn breach(message: &str) -> Error {
+    Error::new(ErrorKind::Other, message)
+}
+
+impl SinkTxn for Guarded<'_> {
+    fn partition(&mut self, info: &PartitionInfo) -> Result<()> {
+        self.call(|guarded| guarded.txn.partition(info))?;
+        self.announced.insert(info.id);
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        self.call(|guarded| {
+            guarded.check_batch(batch)?;
+            guarded.txn.write(batch)
+        })?;
+        self.rows += batch.records.num_rows() as u64;
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
+        self.refuse_after_failure()?;
+        let mut summary = self.txn.commit(outcome)?;
+        if summary.rows != self.rows {
+            summary.warnings.push(format!(
+                "{} rows were written, but {} speaks of {}",
+                self.rows, summary.destination, summary.rows
+            ));
+        }
+        Ok(summary)
+    }
+
+    fn abort(self: Box<Self>) -> Result<Residue> {
+        self.txn.abort()
+    }
+}
