@@ -71,6 +71,7 @@ struct Inner {
     message: String,
     hint: Option<String>,
     severity: Severity,
+    in_doubt: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -97,6 +98,7 @@ impl Error {
                 message: message.into(),
                 hint: None,
                 severity: Severity::Partition,
+                in_doubt: false,
                 source: None,
             }),
         }
@@ -151,13 +153,22 @@ impl Error {
         self
     }
 
+    /// Marks the error of a commit that may have happened all the same, such as
+    /// one whose answer did not arrive. The report then says so.
+    pub fn in_doubt(mut self) -> Error {
+        self.inner.in_doubt = true;
+        self
+    }
+
     /// Wraps this error as the cause of a new one of the same kind and hint.
     pub fn context(mut self, message: impl Into<String>) -> Error {
         let hint = self.inner.hint.take();
         let (kind, severity) = (self.inner.kind, self.inner.severity);
+        let in_doubt = self.inner.in_doubt;
         let mut outer = Error::new(kind, message).with_source(self);
         outer.inner.hint = hint;
         outer.inner.severity = severity;
+        outer.inner.in_doubt = in_doubt;
         outer
     }
 
@@ -174,6 +185,11 @@ impl Error {
     /// Returns whether the error makes the whole plan void.
     pub fn is_plan_void(&self) -> bool {
         self.inner.severity == Severity::Plan
+    }
+
+    /// Returns whether a commit that failed may have happened all the same.
+    pub fn is_in_doubt(&self) -> bool {
+        self.inner.in_doubt
     }
 
     /// Returns the message of this level.

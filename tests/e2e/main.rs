@@ -22,6 +22,7 @@ mod normalising;
 mod page;
 mod pages;
 mod pipelines;
+mod plugin;
 mod python;
 mod query;
 mod quota;

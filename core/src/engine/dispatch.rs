@@ -438,9 +438,11 @@ impl Dispatcher<'_, '_> {
         let transactional = self.pipeline.sink.capabilities().transactional;
         let residue = match self.txn.take() {
             // A commit that returns an error has taken everything back, if
-            // the sink can; one that panicked may have come to its end.
+            // the sink can; one that panicked may have come to its end, and a
+            // sink may say that it does not know.
             None if self.commit_tried => match self.sink_state {
                 SinkState::Panicked => Residue::Unknown,
+                _ if error.is_in_doubt() => Residue::Unknown,
                 _ if transactional || self.rows == 0 => Residue::None,
                 _ => Residue::Unknown,
             },

@@ -71,6 +71,7 @@ pub enum At {
 #[derive(Clone, Debug)]
 enum Fault {
     Fails,
+    InDoubt,
     Panics,
     Closed,
     Blocks(Gate),
@@ -149,6 +150,11 @@ impl TestSink {
         self.with(at, Fault::Fails)
     }
 
+    /// Makes a call fail without knowing whether it was done.
+    pub fn in_doubt(self, at: At) -> TestSink {
+        self.with(at, Fault::InDoubt)
+    }
+
     /// Makes a call panic.
     pub fn panicking(self, at: At) -> TestSink {
         self.with(at, Fault::Panics)
@@ -188,6 +194,10 @@ impl TestSink {
                 Fault::Fails => {
                     return Err(Error::new(ErrorKind::Io, format!("no luck at {at:?}"))
                         .because("disk full"));
+                }
+                Fault::InDoubt => {
+                    let error = Error::new(ErrorKind::Network, "no answer").in_doubt();
+                    return Err(error.context(format!("no luck at {at:?}")));
                 }
                 Fault::Panics => panic!("no luck at {at:?}"),
                 Fault::Closed => return Err(Error::new(ErrorKind::Closed, "broken pipe")),

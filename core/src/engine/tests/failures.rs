@@ -205,6 +205,14 @@ fn a_commit_that_fails_leaves_what_a_plain_sink_has_already_shown() {
 }
 
 #[test]
+fn a_commit_that_may_have_happened_is_told_as_that() {
+    let sink = TestSink::recording().in_doubt(At::Commit);
+    let (report, _) = run_default(TestSource::new([good(2)]), sink);
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(report.residue, Residue::Unknown);
+}
+
+#[test]
 fn a_reader_that_goes_away_stops_the_run_without_an_error() {
     let (report, log) = run_default(TestSource::new([good(9)]), TestSink::closed(2));
     assert_eq!(report.status, Status::Stopped);
