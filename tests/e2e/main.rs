@@ -11,6 +11,7 @@ mod config;
 mod custom;
 mod destinations;
 mod duckdb;
+mod exec;
 mod failures;
 mod hostile;
 mod interrupts;
