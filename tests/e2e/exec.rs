@@ -129,6 +129,7 @@ fn the_sqlite_script_runs_from_its_pipeline_again_and_again() {
         format!("source.base_url={}", sim.base_url()),
         "source.from=2024-01-01".to_owned(),
         "source.to=2024-01-14".to_owned(),
+        "source.limits.per_second=1000".to_owned(),
     ];
     let command = [&python, &script("sqlite_sink.py"), "events.sqlite"];
     more.push(format!("sink.command={command:?}"));
