@@ -52,6 +52,7 @@ fn prepared(place: &Place, pipeline: &str) -> Command {
     let mut command = place.command(&["run", "test.toml", "--report", "report.json"]);
     command
         .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("TMPDIR", place.path(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
