@@ -52,6 +52,8 @@ pub fn registry() -> Registry {
     mixflow_source_synthetic::register(&mut registry);
     mixflow_sink_duckdb::register(&mut registry);
     mixflow_sink_dynamic::register(&mut registry);
+    #[cfg(unix)]
+    mixflow_sink_exec::register(&mut registry);
     mixflow_sink_jsonl::register(&mut registry);
     mixflow_sink_parquet::register(&mut registry);
     registry

@@ -12,6 +12,7 @@ mod conformance;
 mod custom;
 mod destinations;
 mod duckdb;
+mod exec;
 mod failures;
 mod hostile;
 mod interrupts;

@@ -27,6 +27,7 @@ fn every_file_is_checked_without_network_or_secrets() {
         [
             "daily.toml",
             "demo.toml",
+            "exec.toml",
             "parquet.toml",
             "profiles.toml",
             "stream.toml"

@@ -9,8 +9,11 @@ use super::support::{DUCKDB, Place, events, pipeline, sim, started};
 
 /// The Python of an environment with the packages, made once; `None` where
 /// that cannot be.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+    // Tests are processes; one makes it, the others wait.
+    let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     let python = folder.join("bin/python");
     let works = || {
         let imports = "import duckdb, pandas, polars, pyarrow";

@@ -14,9 +14,10 @@ use mixflow_core::batch::is_json;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::{Error, ErrorKind, Result};
 
-/// Writes rows of one schema as lines.
+/// Writes rows of one schema as lines: what this sink puts out, for others that
+/// send lines too.
 #[derive(Debug)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     columns: Vec<Column>,
     raw: bool,
 }
@@ -49,7 +50,7 @@ enum Kind {
 
 impl Encoder {
     /// Prepares for rows of `schema`. Fails if a column has no form in JSON.
-    pub(crate) fn new(schema: &Schema, records: RecordFormat) -> Result<Encoder> {
+    pub fn new(schema: &Schema, records: RecordFormat) -> Result<Encoder> {
         if records == RecordFormat::Raw {
             return match schema.fields().first().map(|field| field.data_type()) {
                 Some(DataType::Binary) => Ok(Encoder {
@@ -75,7 +76,9 @@ impl Encoder {
     }
 
     /// Appends the lines of `records` to `out`.
-    pub(crate) fn encode(&self, records: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+    ///
+    /// On an error `out` may end in part of a line.
+    pub fn encode(&self, records: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         if self.raw {
             let column = records.column(0).as_binary::<i32>();
             for record in column.iter().flatten() {

@@ -12,6 +12,7 @@ mod encode;
 mod sink;
 mod txn;
 
+pub use encode::Encoder;
 pub use sink::{JsonlFormat, JsonlOptions, JsonlSink};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
