@@ -1,13 +1,12 @@
 //! The sink: its options, and what it promises.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use mixflow_core::Result;
 use mixflow_core::config::{Invalid, Seconds};
-use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext};
+use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, guarded};
 use serde::Deserialize;
 
 use crate::form::Form;
@@ -53,8 +52,6 @@ pub enum ExecFormat {
 pub struct ExecSink {
     pub(crate) program: Program,
     pub(crate) timeout: Duration,
-    /// A commit was tried and it is not known how it ended.
-    pub(crate) in_doubt: Cell<bool>,
     format: ExecFormat,
     transactional: bool,
 }
@@ -88,7 +85,6 @@ impl ExecSink {
             Some(program) if invalid.is_empty() => Ok(ExecSink {
                 program,
                 timeout,
-                in_doubt: Cell::new(false),
                 format: options.format.unwrap_or_default(),
                 transactional: options.transactional.unwrap_or(true),
             }),
@@ -107,8 +103,7 @@ impl ExecSink {
 impl Sink for ExecSink {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // After a commit that was lost sight of, nobody can promise it.
-            transactional: self.transactional && !self.in_doubt.get(),
+            transactional: self.transactional,
             replaces_days: false,
             records: match self.format {
                 ExecFormat::Arrow | ExecFormat::Jsonl => RecordFormat::Normalized,
@@ -142,7 +137,7 @@ impl Sink for ExecSink {
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let form = Form::new(self.format, &cx.schema)?;
-        Ok(Box::new(ExecTxn::begin(self, form, cx)?))
+        Ok(guarded(cx, Box::new(ExecTxn::begin(self, form, cx)?)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod aborts;
 mod commits;
+mod conformance;
 mod failures;
 
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use mixflow_core::Error;
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::config::Seconds;
-use mixflow_core::sink::{Outcome, Sink, SinkTxn, TxnContext};
-use mixflow_core::source::SourceInfo;
+use mixflow_core::sink::{Outcome, PartitionInfo, Sink, SinkTxn, TxnContext};
+use mixflow_core::source::{Extent, SourceInfo};
 
 use crate::{ExecFormat, ExecOptions, ExecSink};
 
@@ -90,7 +91,14 @@ fn begun<'s>(sink: &'s ExecSink, batch: &Batch) -> Box<dyn SinkTxn + 's> {
         },
         started_at: jiff::Timestamp::UNIX_EPOCH,
     };
-    sink.begin(&cx).expect("it starts")
+    let mut txn = sink.begin(&cx).expect("it starts");
+    let info = PartitionInfo {
+        id: batch.partition,
+        label: "a part".to_owned(),
+        extent: Extent::Unaddressable,
+    };
+    txn.partition(&info).expect("it starts");
+    txn
 }
 
 /// Writes batches and commits; the first error ends it.

@@ -26,13 +26,10 @@ pub(crate) struct ExecTxn<'s> {
     rows: u64,
     /// Something has gone to the program.
     sent: bool,
-    /// A call has failed, so that the stream is not what it should be.
-    broken: bool,
 }
 
 impl<'s> ExecTxn<'s> {
     pub(crate) fn begin(sink: &'s ExecSink, form: Form, cx: &TxnContext) -> Result<ExecTxn<'s>> {
-        sink.in_doubt.set(false);
         let permit = Permit::new()?;
         let mut command = sink.program.command(cx, &permit.path());
         let name = sink.program.shown();
@@ -51,24 +48,16 @@ impl<'s> ExecTxn<'s> {
             permit,
             rows: 0,
             sent: false,
-            broken: false,
         })
     }
 
-    /// Sends what waits, and refuses everything after the first failure.
+    /// Encodes, and sends what waits.
     fn send(&mut self, encode: impl FnOnce(&mut Form) -> Result<()>) -> Result<()> {
-        if self.broken {
-            let name = self.sink.program.shown();
-            let message = format!("{name} has not got all rows, so nothing can be committed");
-            return Err(Error::new(ErrorKind::Io, message));
-        }
-        self.broken = true;
         encode(&mut self.form)?;
         self.sent |= !self.form.waiting().is_empty();
         let sent = self.child.send(self.form.waiting());
         sent.map_err(|trouble| self.failed(Stage::Rows, trouble))?;
         self.form.sent();
-        self.broken = false;
         Ok(())
     }
 
@@ -83,21 +72,17 @@ impl<'s> ExecTxn<'s> {
         drained.map_err(|trouble| self.failed(Stage::Rows, trouble))?;
         self.form.end()?;
         self.permit.grant(&self.run_id, self.rows, outcome)?;
-        // If it does not end by itself from here on, it may have done its work.
-        self.sink.in_doubt.set(true);
         let answer = match self.child.send(self.form.waiting()) {
             Ok(()) => self.child.answer(),
-            Err(Trouble::Ended) => {
-                self.sink.in_doubt.set(false);
-                return Err(self.failed(Stage::Rows, Trouble::Ended));
-            }
+            Err(Trouble::Ended) => return Err(self.failed(Stage::Rows, Trouble::Ended)),
             Err(trouble) => Err(trouble),
         };
-        let status = answer.map_err(|trouble| self.failed(Stage::End, trouble))?;
-        self.sink.in_doubt.set(status.code().is_none());
-        match status.success() {
-            true => Ok(()),
-            false => Err(self.failed(Stage::End, Trouble::Ended)),
+        // Unless it says itself that it has not, it may have done its work.
+        let status = answer.map_err(|trouble| self.failed(Stage::End, trouble).in_doubt())?;
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(_) => Err(self.failed(Stage::End, Trouble::Ended)),
+            None => Err(self.failed(Stage::End, Trouble::Ended).in_doubt()),
         }
     }
 
