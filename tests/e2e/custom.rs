@@ -1,4 +1,4 @@
-//! A sink that is not mixflow's own, compiled in: `cli/examples/tally.rs`.
+//! Sinks that are not mixflow's own, compiled in: `cli/examples`.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,9 +9,13 @@ const PIPELINE: &str = "[source]\ntype = \"synthetic_events\"\nrows = 500\nseed 
 
 /// Runs the example as the other tests run mixflow.
 fn tally(place: &Place, args: &[&str]) -> Ran {
+    example("tally", place, args)
+}
+
+fn example(name: &str, place: &Place, args: &[&str]) -> Ran {
     let folder = Path::new(env!("CARGO_BIN_EXE_mixflow")).parent().unwrap();
     let like = place.command(args);
-    let mut command = Command::new(folder.join("examples/tally"));
+    let mut command = Command::new(folder.join("examples").join(name));
     command.args(args).current_dir(place.path("")).env_clear();
     for (name, value) in like.get_envs() {
         if let Some(value) = value {
@@ -69,4 +73,36 @@ fn its_options_and_its_schema_are_checked_like_any_others() {
         .mixflow(&["check", "c.toml"])
         .ended(2)
         .says("there is no sink `tally`");
+}
+
+#[test]
+fn the_example_writes_the_same_compiled_in_and_loaded() {
+    let place = Place::new();
+    let known = example("csv", &place, &["components"]).ended(0);
+    let known = known.stdout_lossy();
+    assert!(
+        known.contains("csv: a CSV file with a line of column names"),
+        "{known}"
+    );
+    let (source, _) = PIPELINE.split_once("[sink]").unwrap();
+    let compiled = format!("{source}[sink]\ntype = \"csv\"\npath = \"a.csv\"\n");
+    place.write("a.toml", &compiled);
+    example("csv", &place, &["check", "a.toml"]).ended(0);
+    example("csv", &place, &["run", "a.toml"])
+        .ended(0)
+        .says("committed 500 rows");
+    place.write(
+        "b.toml",
+        &super::plugin::sink(&super::plugin::csv(), "path = \"b.csv\""),
+    );
+    place
+        .mixflow(&["run", "b.toml"])
+        .ended(0)
+        .says("committed 500 rows");
+    assert_eq!(place.read("a.csv"), place.read("b.csv"));
+    // The options are its own, so they are at the top.
+    place.write("c.toml", &compiled.replace("path", "paht"));
+    example("csv", &place, &["check", "c.toml"])
+        .ended(2)
+        .says("`sink.paht`: unknown field `paht`");
 }

@@ -24,11 +24,11 @@ fn built(name: &str) -> PathBuf {
 }
 
 /// The example, as a library.
-fn csv() -> PathBuf {
+pub fn csv() -> PathBuf {
     built("deps/mixflow_sink_example")
 }
 
-fn sink(library: &Path, options: &str) -> String {
+pub fn sink(library: &Path, options: &str) -> String {
     format!(
         "{SOURCE}[sink]\ntype = \"plugin\"\nlibrary = \"{}\"\noptions = {{ {options} }}\n",
         library.display()
@@ -196,17 +196,20 @@ fn what_is_no_sink_is_refused_before_anything_else() {
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-o", "broken.so", "needy.c"]);
     assert!(cc.current_dir(place.path("")).status().unwrap().success());
-    std::fs::write(
-        place.path("cut.so"),
-        &std::fs::read(csv()).unwrap()[..4_000],
-    )
-    .unwrap();
+    let mut elf = std::fs::read(csv()).unwrap();
+    elf.truncate(4_000);
+    std::fs::write(place.path("cut.so"), &elf).unwrap();
+    // Without the list of sections at its end, which the loader has no use for.
+    elf[0x28..0x30].fill(0);
+    elf[0x3c..0x40].fill(0);
+    std::fs::write(place.path("bare.so"), &elf).unwrap();
     for (library, why) in [
         ("missing.so", "there is no such file"),
-        ("not.so", "it is not a library"),
+        ("not.so", "it is not a library, or not a whole one"),
         ("folder.so", "it is not a file"),
         ("foreign.so", "it is for aarch64, and this is mixflow for"),
-        ("cut.so", "its end is missing: it has 4000 bytes of"),
+        ("cut.so", "it is not a library, or not a whole one"),
+        ("bare.so", "its end is missing: it has 4000 bytes of"),
         ("broken.so", "the system cannot load it"),
         ("", "this is empty"),
     ] {

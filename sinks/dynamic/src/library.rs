@@ -180,7 +180,7 @@ fn look(path: &Path, length: u64) -> Result<()> {
     let file = File::open(path).map_err(|error| problem("it cannot be read").with_source(error))?;
     let cache = ReadCache::new(file);
     let library = object::File::parse(&cache)
-        .map_err(|error| problem("it is not a library").with_source(error))?;
+        .map_err(|error| problem("it is not a library, or not a whole one").with_source(error))?;
     let machine = format!("{:?}", library.architecture()).to_lowercase();
     if machine != std::env::consts::ARCH {
         let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
