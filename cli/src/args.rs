@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Write a pipeline file to begin with, with comments
     Init(InitArgs),
+    /// Write a crate to begin a sink with, its tests included
+    NewSink(NewSinkArgs),
     /// Print the completions of a shell, to be put where it reads them
     Completions(CompletionsArgs),
     /// Write manual pages
@@ -295,6 +297,17 @@ pub(crate) struct ReportArgs {
     /// The page to write
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     pub(crate) output: PathBuf,
+}
+
+/// `mixflow new-sink`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct NewSinkArgs {
+    /// What the sink is called; also the folder that is made
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// A clone of mixflow to build against [default: the one that this binary was built in, else git]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mixflow: Option<PathBuf>,
 }
 
 /// `mixflow init`.

@@ -5,6 +5,7 @@ mod components;
 mod docs;
 mod fetch;
 mod init;
+mod new_sink;
 mod plan;
 mod query;
 mod report;
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Runs(args) => shown(app, runs::runs(app, args)),
         Command::Report(args) => shown(app, report::report(app, args)),
         Command::Init(args) => shown(app, init::init(app, args)),
+        Command::NewSink(args) => shown(app, new_sink::new_sink(app, args)),
         Command::Completions(args) => docs::completions(args),
         Command::Man(args) => shown(app, docs::man(app, args)),
         Command::Components => components::components(app),
