@@ -1,8 +1,20 @@
 //! What happens to rows on their way.
 
 mod columns;
+mod hash;
+mod json;
+mod mask;
+mod rename;
+mod scrub;
 mod select;
 
+#[cfg(test)]
+mod tests;
+
+pub use hash::{Hash, HashOptions};
+pub use json::PathText;
+pub use mask::{Mask, MaskOptions};
+pub use rename::{Rename, RenameOptions};
 pub use select::{Select, SelectOptions};
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -113,5 +125,8 @@ fn same(declared: &SchemaRef, returned: &SchemaRef) -> bool {
 
 /// Adds mixflow's own transforms.
 pub(crate) fn register(registry: &mut Registry) {
+    hash::register(registry);
+    mask::register(registry);
+    rename::register(registry);
     select::register(registry);
 }
