@@ -1,16 +1,19 @@
 //! What happens to rows on their way.
 
 mod columns;
+mod extract;
 mod hash;
 mod json;
 mod mask;
 mod rename;
 mod scrub;
 mod select;
+mod time;
 
 #[cfg(test)]
 mod tests;
 
+pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
 pub use hash::{Hash, HashOptions};
 pub use json::PathText;
 pub use mask::{Mask, MaskOptions};
@@ -125,6 +128,7 @@ fn same(declared: &SchemaRef, returned: &SchemaRef) -> bool {
 
 /// Adds mixflow's own transforms.
 pub(crate) fn register(registry: &mut Registry) {
+    extract::register(registry);
     hash::register(registry);
     mask::register(registry);
     rename::register(registry);
