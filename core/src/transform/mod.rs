@@ -2,6 +2,7 @@
 
 mod columns;
 mod extract;
+mod filter;
 mod hash;
 mod json;
 mod mask;
@@ -14,6 +15,7 @@ mod time;
 mod tests;
 
 pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
+pub use filter::{Filter, FilterOptions};
 pub use hash::{Hash, HashOptions};
 pub use json::PathText;
 pub use mask::{Mask, MaskOptions};
@@ -129,6 +131,7 @@ fn same(declared: &SchemaRef, returned: &SchemaRef) -> bool {
 /// Adds mixflow's own transforms.
 pub(crate) fn register(registry: &mut Registry) {
     extract::register(registry);
+    filter::register(registry);
     hash::register(registry);
     mask::register(registry);
     rename::register(registry);
