@@ -1,6 +1,7 @@
 //! What happens to rows on their way.
 
 mod columns;
+mod dedupe;
 mod extract;
 mod filter;
 mod hash;
@@ -14,6 +15,7 @@ mod time;
 #[cfg(test)]
 mod tests;
 
+pub use dedupe::{Dedupe, DedupeOptions};
 pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
 pub use filter::{Filter, FilterOptions};
 pub use hash::{Hash, HashOptions};
@@ -130,6 +132,7 @@ fn same(declared: &SchemaRef, returned: &SchemaRef) -> bool {
 
 /// Adds mixflow's own transforms.
 pub(crate) fn register(registry: &mut Registry) {
+    dedupe::register(registry);
     extract::register(registry);
     filter::register(registry);
     hash::register(registry);
