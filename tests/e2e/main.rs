@@ -30,3 +30,4 @@ mod rows;
 mod sample;
 mod seeds;
 mod support;
+mod transforms;

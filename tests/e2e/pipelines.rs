@@ -28,6 +28,7 @@ fn every_file_is_checked_without_network_or_secrets() {
             "daily.toml",
             "demo.toml",
             "parquet.toml",
+            "private.toml",
             "profiles.toml",
             "stream.toml"
         ]
