@@ -203,6 +203,10 @@ impl App {
             let records = counted(report.rejected, "record");
             ui.warning(&format!("{records} could not be read and are in {file}"));
         }
+        if report.duplicates > 0 {
+            let rows = counted(report.duplicates, "row");
+            ui.status(&format!("left out {rows} as duplicates"));
+        }
         if !report.reused_partitions.is_empty() {
             let partitions = counted(report.reused_partitions.len() as u64, "partition");
             ui.status(&format!(

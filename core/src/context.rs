@@ -1,7 +1,8 @@
-//! What a source is given while it works.
+//! What sources and transforms are given while they work.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
@@ -19,7 +20,8 @@ pub enum Delivery {
     Direct,
 }
 
-/// What a source is given while it plans or reads a partition.
+/// What a source is given while it plans or reads a partition, and transforms
+/// while they change its rows.
 ///
 /// All methods may be called from any thread; none blocks, but for
 /// [`reject`](TaskContext::reject), which writes to a file.
@@ -31,6 +33,7 @@ pub struct TaskContext {
     pub delivery: Delivery,
     pub(crate) counters: Arc<Counters>,
     pub(crate) attempts: Arc<AtomicU32>,
+    pub(crate) tally: Arc<Mutex<Tally>>,
     pub(crate) notices: Sender<Notice>,
     pub(crate) rejects: Arc<Rejects>,
 }
@@ -41,6 +44,24 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) retries: AtomicU64,
+}
+
+/// What transforms have counted of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) duplicates: u64,
+    /// By what is told at the end of the run.
+    pub(crate) warnings: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// Adds what was counted of another partition.
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.duplicates += other.duplicates;
+        for (warning, n) in other.warnings {
+            *self.warnings.entry(warning).or_default() += n;
+        }
+    }
 }
 
 /// Something worth telling a person while the run goes on.
@@ -101,10 +122,38 @@ impl TaskContext {
         self.rejects.push(reject)
     }
 
-    /// Returns a context that shares everything but counts its own attempts.
+    /// Counts rows that were left out as duplicates.
+    ///
+    /// The report has their number for the partitions that were read whole.
+    pub fn count_duplicates(&self, rows: u64) {
+        self.tally().duplicates += rows;
+    }
+
+    /// Counts what deserves one warning at the end of the run: `warning` and,
+    /// after a colon, how many there were in the partitions that were read
+    /// whole.
+    pub fn count_warning(&self, warning: &str, n: u64) {
+        if n == 0 {
+            return;
+        }
+        let mut tally = self.tally();
+        match tally.warnings.get_mut(warning) {
+            Some(count) => *count += n,
+            None => drop(tally.warnings.insert(warning.to_owned(), n)),
+        }
+    }
+
+    pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
+        // Counts are whole, whatever panicked beside them.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a context that shares everything but what it counts of its
+    /// partition.
     pub(crate) fn for_partition(&self) -> TaskContext {
         TaskContext {
             attempts: Arc::default(),
+            tally: Arc::default(),
             ..self.clone()
         }
     }

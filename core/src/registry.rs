@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::config::{Env, Invalid, Reader};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
-use crate::transform::{Select, SelectOptions, Transform};
+use crate::transform::{self, Transform};
 
 /// What constructors of components may know of the world.
 #[derive(Clone, Debug)]
@@ -30,7 +30,8 @@ pub struct BuildContext {
     pub store: Option<String>,
     /// The windows that a source of days is to read, whatever its dates say.
     pub only: Option<Vec<(Date, Date)>>,
-    /// The source's keys whose values came from environment variables.
+    /// The component's keys whose values came from environment variables; of
+    /// sources and transforms.
     pub expanded: BTreeSet<String>,
 }
 
@@ -89,7 +90,7 @@ pub(crate) struct SourceEntry {
 
 pub(crate) struct TransformEntry {
     doc: ComponentDoc,
-    pub(crate) build: Build<dyn Transform, SchemaRef>,
+    pub(crate) build: Build<dyn Transform, (SchemaRef, BuildContext)>,
 }
 
 pub(crate) struct SinkEntry {
@@ -114,11 +115,7 @@ impl Registry {
     /// Creates a registry with core's own transforms.
     pub fn with_transforms() -> Registry {
         let mut registry = Registry::empty();
-        registry.add_transform(SELECT, |options: SelectOptions, input| {
-            Select::new(&options, input)
-                .map(|select| Box::new(select) as Box<dyn Transform>)
-                .map_err(|error| vec![Invalid::new("", error.to_string())])
-        });
+        transform::register(&mut registry);
         registry
     }
 
@@ -139,15 +136,15 @@ impl Registry {
     }
 
     /// Adds a transform: its options type and a constructor that checks the
-    /// schema of its input.
+    /// schema of its input, and makes no I/O.
     pub fn add_transform<T, F>(&mut self, doc: ComponentDoc, build: F)
     where
         T: DeserializeOwned,
-        F: Fn(T, &SchemaRef) -> Result<Box<dyn Transform>, Vec<Invalid>> + 'static,
+        F: Fn(T, &SchemaRef, &BuildContext) -> Result<Box<dyn Transform>, Vec<Invalid>> + 'static,
     {
         let entry = TransformEntry {
             doc,
-            build: Box::new(move |reader, schema| Some(build(reader.read()?, schema))),
+            build: Box::new(move |reader, (schema, cx)| Some(build(reader.read()?, schema, cx))),
         };
         self.transforms.insert(doc.name, entry);
     }
@@ -204,20 +201,3 @@ impl Registry {
         self.sinks.keys().copied().collect()
     }
 }
-
-const SELECT: ComponentDoc = ComponentDoc {
-    name: "select",
-    about: "keeps or drops columns; exactly one of the options is given",
-    options: &[
-        OptionDoc {
-            name: "keep",
-            value: "list of columns",
-            about: "the columns to keep, in the order wanted",
-        },
-        OptionDoc {
-            name: "drop",
-            value: "list of columns",
-            about: "the columns to leave out",
-        },
-    ],
-};

@@ -172,7 +172,7 @@ workers = 1.5
       |
     4 | sed = 1
       | ^^^
-    error: test.toml:7:8: `transform.0.type`: there is no transform `slect`, known are `select`, did you mean `select`?
+    error: test.toml:7:8: `transform.0.type`: there is no transform `slect`, known are `dedupe`, `extract`, `filter`, `hash`, `mask`, `rename`, `select`, did you mean `select`?
       |
     7 | type = "slect"
       |        ^^^^^^^

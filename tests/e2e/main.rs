@@ -33,3 +33,4 @@ mod rows;
 mod sample;
 mod seeds;
 mod support;
+mod transforms;

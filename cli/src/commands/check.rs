@@ -15,7 +15,7 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
             worst = Exit::Usage;
             continue;
         };
-        for warning in pipeline.source.info().warnings {
+        for warning in pipeline.warnings() {
             app.ui.warning(&warning);
         }
         app.ui.status(&format!(

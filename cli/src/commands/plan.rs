@@ -23,7 +23,7 @@ pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
         return Exit::Usage;
     };
     app.ui.out(&describe(&pipeline));
-    for warning in pipeline.source.info().warnings {
+    for warning in pipeline.warnings() {
         app.ui.warning(&warning);
     }
     match preview(&pipeline, run_id()) {

@@ -25,6 +25,7 @@ pub(crate) struct Run {
     row_count: u64,
     rejected: u64,
     reject_file: Option<String>,
+    duplicates: u64,
     bytes_received: u64,
     requests: u64,
     retries: u64,
@@ -144,6 +145,7 @@ fn section(run: &Run) -> Markup {
                 (fact("Requests", &count(run.requests)))
                 (fact("Tried again", &count(run.retries)))
                 (fact("Rejected", &rejected(run)))
+                (fact("Duplicates left out", &count(run.duplicates)))
             }
             @if let Some(error) = &run.error { (problem(error)) }
             @if !run.failed_partitions.is_empty() {

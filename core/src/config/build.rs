@@ -1,5 +1,6 @@
 //! From a parsed document to a pipeline.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::registry::{BuildContext, Registry};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
 use crate::suggest::did_you_mean;
-use crate::transform::Transform;
+use crate::transform::NamedTransform;
 
 /// The `[run]` table.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -100,7 +101,7 @@ pub fn build(
     let source =
         source_table.and_then(|table| build_source(&mut document, table, registry, &cx, records));
     let schema = source.as_ref().map(|(_, source)| source.schema());
-    let transforms = build_transforms(&mut document, &root, registry, schema, records);
+    let transforms = build_transforms(&mut document, &root, registry, schema, &cx, records);
     if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
         join_stages(&mut document, &**source, transforms, &**sink);
     }
@@ -285,14 +286,9 @@ fn build_source<'t>(
         unknown_type(document, &component, "source", &registry.source_names());
         return None;
     };
-    let prefix = format!("{}.", component.path);
     let cx = BuildContext {
         records,
-        expanded: document
-            .expanded()
-            .iter()
-            .filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned))
-            .collect(),
+        expanded: expanded_in(document, &component.path),
         ..cx.clone()
     };
     let mut reader = Reader {
@@ -318,8 +314,9 @@ fn build_transforms<'t>(
     root: &DeTable<'t>,
     registry: &Registry,
     mut schema: Option<SchemaRef>,
+    cx: &BuildContext,
     records: RecordFormat,
-) -> Option<Vec<Box<dyn Transform>>> {
+) -> Option<Vec<NamedTransform>> {
     let Some(value) = root.get("transform") else {
         return Some(Vec::new());
     };
@@ -337,8 +334,8 @@ fn build_transforms<'t>(
     let mut transforms = Vec::new();
     for (n, item) in items.iter().enumerate() {
         let path = format!("transform.{n}");
-        let transform = build_transform(document, item, &path, registry, schema.as_ref());
-        schema = transform.as_ref().map(|transform| transform.schema());
+        let transform = build_transform(document, item, &path, registry, schema.as_ref(), cx);
+        schema = transform.as_ref().map(|named| named.transform.schema());
         transforms.push(transform);
     }
     transforms.into_iter().collect()
@@ -350,12 +347,17 @@ fn build_transform<'t>(
     path: &str,
     registry: &Registry,
     schema: Option<&SchemaRef>,
-) -> Option<Box<dyn Transform>> {
+    cx: &BuildContext,
+) -> Option<NamedTransform> {
     let component = component_of(document, item, path, "select")?;
     let Some(entry) = registry.transform(&component.kind) else {
         let known = registry.transform_names();
         unknown_type(document, &component, "transform", &known);
         return None;
+    };
+    let cx = BuildContext {
+        expanded: expanded_in(document, path),
+        ..cx.clone()
     };
     let mut reader = Reader {
         document,
@@ -364,11 +366,11 @@ fn build_transform<'t>(
     };
     let Some(schema) = schema else {
         // Only for what is wrong with the options themselves.
-        let _ = (entry.build)(&mut reader, &Arc::new(Schema::empty()));
+        let _ = (entry.build)(&mut reader, &(Arc::new(Schema::empty()), cx));
         return None;
     };
-    match (entry.build)(&mut reader, schema)? {
-        Ok(transform) => Some(transform),
+    match (entry.build)(&mut reader, &(Arc::clone(schema), cx))? {
+        Ok(transform) => Some(NamedTransform::new(component.kind, transform)),
         Err(problems) => {
             report(document, path, problems);
             None
@@ -376,16 +378,25 @@ fn build_transform<'t>(
     }
 }
 
+/// Returns the keys of the table at `path` whose values came from variables.
+fn expanded_in(document: &Document<'_>, path: &str) -> BTreeSet<String> {
+    let prefix = format!("{path}.");
+    let expanded = document.expanded().iter();
+    expanded
+        .filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned))
+        .collect()
+}
+
 /// Checks that what comes out of each stage is what the next one takes.
 fn join_stages(
     document: &mut Document<'_>,
     source: &dyn Source,
-    transforms: &[Box<dyn Transform>],
+    transforms: &[NamedTransform],
     sink: &dyn Sink,
 ) {
     let schema = transforms
         .last()
-        .map_or_else(|| source.schema(), |last| last.schema());
+        .map_or_else(|| source.schema(), |last| last.transform.schema());
     if let Err(error) = sink.check_schema(&Arc::clone(&schema)) {
         let mut message = error.to_string();
         for cause in error.causes() {

@@ -31,9 +31,18 @@ impl Mask {
         for (key, value) in table.iter() {
             if is_secret(key.get_ref()) {
                 self.take(value);
-            } else if let DeValue::Table(inner) = value.get_ref() {
-                self.collect(inner);
+            } else {
+                self.look_into(value);
             }
+        }
+    }
+
+    fn look_into(&mut self, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::Table(inner) => self.collect(inner),
+            // Such as the tables of `[[transform]]`.
+            DeValue::Array(items) => items.iter().for_each(|item| self.look_into(item)),
+            _ => {}
         }
     }
 
@@ -100,7 +109,8 @@ pub(super) fn argument(key: &str, argument: &str) -> String {
 /// Whether what stands under a key of this name may be a secret.
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    key == "auth"
+    // `key` is that of the transform `hash`.
+    matches!(key.as_str(), "auth" | "key")
         || ["secret", "token", "password"]
             .iter()
             .any(|word| key.contains(word))
@@ -168,6 +178,15 @@ mod tests {
         assert_eq!(
             mask(text).file(text),
             "auth = { secret = { env = \"NAME\" }, token = [\"**\"] }"
+        );
+    }
+
+    #[test]
+    fn a_transform_s_key_is_blanked_too() {
+        let text = "[[transform]]\ntype = \"hash\"\nkey = \"hunter2\"\n";
+        assert_eq!(
+            mask(text).file(text),
+            "[[transform]]\ntype = \"hash\"\nkey = \"*******\"\n"
         );
     }
 

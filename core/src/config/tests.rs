@@ -170,7 +170,28 @@ fn stages_that_do_not_fit_are_refused() {
     let days = format!("{MINIMAL}path = \"days\"\n");
     assert!(problems(&days).contains("`replace_window` needs a source whose partitions are days"));
     let unknown = format!("{MINIMAL}{transform}keep = [\"partitoin\"]\n");
-    assert!(problems(&unknown).contains("did you mean `partition`?"));
+    insta::assert_snapshot!(problems(&unknown), @r#"
+    p.toml:7:9: `transform.0.keep.0`: there is no column `partitoin`, did you mean `partition`?
+      |
+    7 | keep = ["partitoin"]
+      |         ^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn each_transform_is_checked_against_what_comes_out_of_the_one_before() {
+    let text = format!(
+        "{MINIMAL}\
+         [[transform]]\ntype = \"rename\"\ncolumns = {{ partition = \"part\" }}\n\
+         [[transform]]\ntype = \"filter\"\nwhere = \"part = 1\"\n\
+         [[transform]]\ntype = \"filter\"\nwhere = \"partition = 1\"\n"
+    );
+    let problems = problems(&text);
+    assert!(
+        problems.starts_with("p.toml:13:9: `transform.2.where`: there is no column `partition`"),
+        "{problems}"
+    );
+    assert!(!problems.contains("transform.1"), "{problems}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crossbeam::channel::{Receiver, Select, TryRecvError};
 use super::worker::{Crew, Message, Work, timed};
 use super::{OnFailure, Pipeline, contained, is_closed, nothing_succeeded};
 use crate::batch::{Batch, PartitionId};
-use crate::context::{Notice, TaskContext};
+use crate::context::{Notice, Tally, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::{Observer, Progress, RunEvent};
 use crate::report::{PartitionStatus, Timing, WaitKind, WaitReport};
@@ -63,6 +63,9 @@ pub(super) struct Dispatcher<'r, 'o> {
     pub(super) slots: Vec<Slot>,
     pub(super) told: Told,
     pub(super) rows: u64,
+    /// Rows that the source gave; transforms may have left some out.
+    pub(super) given: u64,
+    pub(super) tally: Tally,
     pub(super) done: usize,
     /// Partitions that workers are through with; some may wait for their turn.
     pub(super) read: usize,
@@ -266,13 +269,18 @@ impl Dispatcher<'_, '_> {
             Message::Done {
                 id,
                 attempts,
-                rows_by_event,
+                counts,
                 result,
                 ..
             } => {
                 self.slots[id.index()].attempts = attempts;
-                self.slots[id.index()].rows_by_event = rows_by_event;
+                self.slots[id.index()].rows_by_event = counts.rows_by_event;
                 self.done += 1;
+                // What was counted of rows that are not there is not told.
+                if result.is_ok() {
+                    self.given += counts.given;
+                    self.tally.add(counts.tally);
+                }
                 self.partition_done(id, result)
             }
         }
@@ -422,7 +430,7 @@ impl Dispatcher<'_, '_> {
 
     /// Warns when the source gave another number of rows than it had said.
     fn compare_with_announced(&mut self, complete: bool) {
-        let arrived = self.rows + self.task.rejects.count();
+        let arrived = self.given + self.task.rejects.count();
         if let Some(expected) = self.expected_rows
             && complete
             && expected != arrived
@@ -473,6 +481,18 @@ impl Dispatcher<'_, '_> {
             return Ending::Stopped { rows };
         }
         Ending::Aborted { error, residue }
+    }
+
+    /// Tells what was counted, once, and returns the number of duplicates.
+    pub(super) fn sum_up(&mut self) -> u64 {
+        let Tally {
+            duplicates,
+            warnings,
+        } = std::mem::take(&mut self.tally);
+        for (warning, n) in warnings {
+            self.warn(format!("{warning}: {n}"));
+        }
+        duplicates
     }
 
     pub(super) fn warn(&mut self, warning: String) {

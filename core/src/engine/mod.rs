@@ -21,14 +21,14 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::cancel::CancelToken;
-use crate::context::{Counters, Delivery, TaskContext};
+use crate::context::{Counters, Delivery, Tally, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
 use crate::report::{PartitionReport, PartitionStatus, RunReport, Status};
 use crate::sink::{Preview, Residue, Sink, TxnContext};
 use crate::source::{Plan, Source};
-use crate::transform::Transform;
+use crate::transform::NamedTransform;
 use dispatch::{Dispatcher, Ending, SinkState, Told, in_a_line};
 
 /// A source, transforms and a sink that fit each other.
@@ -40,13 +40,23 @@ pub struct Pipeline {
     /// Where rows come from.
     pub source: Box<dyn Source>,
     /// What happens to them, in order.
-    pub transforms: Arc<[Box<dyn Transform>]>,
+    pub transforms: Arc<[NamedTransform]>,
     /// The type of the sink, for reports.
     pub sink_type: String,
     /// Where rows go.
     pub sink: Box<dyn Sink>,
     /// How to run it.
     pub options: RunOptions,
+}
+
+impl Pipeline {
+    /// Returns things a person should know before a run.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.source.info().warnings;
+        let transforms = self.transforms.iter();
+        warnings.extend(transforms.flat_map(|named| named.transform.warnings()));
+        warnings
+    }
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -127,6 +137,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     let rejects = Arc::new(Rejects::new(cx.rejects, pipeline.source.max_rejects()));
     let (notices, notices_out) = crossbeam::channel::unbounded();
     let mut told = Told::default();
+    let mut duplicates = 0;
     let mut started_over = false;
     let held = match cx.hold {
         Some(hold) => contained("the lock", || hold(&cx.cancel)).map(Some),
@@ -148,6 +159,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             delivery: delivery(pipeline),
             counters: Arc::clone(&counters),
             attempts: Arc::default(),
+            tally: Arc::default(),
             notices: notices.clone(),
             rejects: Arc::clone(&rejects),
         };
@@ -162,6 +174,8 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             slots: Vec::new(),
             told: std::mem::take(&mut told),
             rows: 0,
+            given: 0,
+            tally: Tally::default(),
             done: 0,
             read: 0,
             expected_rows: None,
@@ -170,11 +184,11 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             commit_tried: false,
         };
         if !started_over {
-            for warning in &info.warnings {
-                dispatcher.warn(warning.clone());
+            for warning in pipeline.warnings() {
+                dispatcher.warn(warning);
             }
         }
-        let ending = execute(&mut dispatcher, guard);
+        let ending = execute(&mut dispatcher, guard, started_over);
         dispatcher.drain_notices();
         let again = match &ending {
             Ending::Aborted {
@@ -186,6 +200,9 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             }
             _ => false,
         };
+        if !again {
+            duplicates = dispatcher.sum_up();
+        }
         let slots = dispatcher.slots;
         told = dispatcher.told;
         if !again {
@@ -220,7 +237,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
         row_count: 0,
         rejected: rejects.count(),
         reject_file: reject_file.filter(|_| rejects.count() > 0),
-        duplicates: 0,
+        duplicates,
         bytes_received: counters.bytes.load(std::sync::atomic::Ordering::Relaxed),
         requests: counters.requests.load(std::sync::atomic::Ordering::Relaxed),
         retries: counters.retries.load(std::sync::atomic::Ordering::Relaxed),
@@ -322,7 +339,7 @@ fn txn_context(pipeline: &Pipeline, run_id: String) -> TxnContext {
     let schema = pipeline
         .transforms
         .last()
-        .map_or_else(|| pipeline.source.schema(), |last| last.schema());
+        .map_or_else(|| pipeline.source.schema(), |last| last.transform.schema());
     TxnContext {
         run_id,
         schema,
@@ -347,8 +364,12 @@ pub fn delivery(pipeline: &Pipeline) -> Delivery {
     }
 }
 
-fn execute(dispatcher: &mut Dispatcher<'_, '_>, guard: crate::cancel::CancelGuard) -> Ending {
-    let plan = match prepare(dispatcher) {
+fn execute(
+    dispatcher: &mut Dispatcher<'_, '_>,
+    guard: crate::cancel::CancelGuard,
+    prepared: bool,
+) -> Ending {
+    let plan = match prepare(dispatcher, prepared) {
         Ok(plan) => plan,
         Err(error) => {
             return Ending::Aborted {
@@ -384,8 +405,14 @@ fn execute(dispatcher: &mut Dispatcher<'_, '_>, guard: crate::cancel::CancelGuar
 }
 
 /// Everything that must be right before the first rows are asked for.
-fn prepare(dispatcher: &mut Dispatcher<'_, '_>) -> Result<Plan> {
+fn prepare(dispatcher: &mut Dispatcher<'_, '_>, prepared: bool) -> Result<Plan> {
     let pipeline = dispatcher.pipeline;
+    if !prepared {
+        for named in pipeline.transforms.iter() {
+            let what = format!("the transform `{}`", named.kind);
+            contained(&what, || named.transform.prepare(dispatcher.task))?;
+        }
+    }
     let preview = || pipeline.sink.preview(dispatcher.txn_cx);
     contained("the sink", preview)?;
     let plan = contained("the source", || pipeline.source.plan(dispatcher.task))?;

@@ -4,6 +4,7 @@ mod cancel;
 mod failures;
 mod faults;
 mod runs;
+mod transforms;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

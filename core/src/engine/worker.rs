@@ -1,5 +1,6 @@
 //! The threads that read partitions.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use crossbeam::channel::{self, Receiver, Sender};
 
 use super::{OnFailure, Pipeline, contained, workers};
 use crate::batch::PartitionId;
-use crate::context::TaskContext;
+use crate::context::{Tally, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{Partition, Plan};
-use crate::transform::Transform;
+use crate::source::{BatchIter, Partition, Plan};
+use crate::transform::NamedTransform;
 
 /// How long a run that ends early waits for its threads.
 ///
@@ -43,9 +44,18 @@ pub(super) enum Message {
         id: PartitionId,
         attempts: u32,
         spent: Spent,
-        rows_by_event: BTreeMap<String, u64>,
+        counts: Counts,
         result: Result<()>,
     },
+}
+
+/// What a worker has counted of a partition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts {
+    /// Rows that the source gave, before any transform.
+    pub(super) given: u64,
+    pub(super) rows_by_event: BTreeMap<String, u64>,
+    pub(super) tally: Tally,
 }
 
 /// Where a worker's time went.
@@ -134,7 +144,7 @@ fn serve(
     work: &Receiver<Work>,
     messages: &Sender<Message>,
     task: &TaskContext,
-    transforms: &[Box<dyn Transform>],
+    transforms: &[NamedTransform],
     on_failure: OnFailure,
 ) {
     while let Some(Work { id, partition }) = task.cancel.recv(work) {
@@ -144,7 +154,7 @@ fn serve(
         }
         let task = task.for_partition();
         let mut spent = Spent::default();
-        let mut rows_by_event = BTreeMap::new();
+        let mut counts = Counts::default();
         let what = format!("partition `{}`", partition.label());
         // The partition moves in, so that a panic while it is dropped, too, is
         // its own failure.
@@ -157,7 +167,7 @@ fn serve(
                 transforms,
                 messages,
                 &mut spent,
-                &mut rows_by_event,
+                &mut counts,
             )
         });
         // A panic in one partition is that partition's failure only.
@@ -170,11 +180,12 @@ fn serve(
         let ends_the_run = result
             .as_ref()
             .is_err_and(|error| on_failure == OnFailure::Abort || error.is_fatal());
+        counts.tally = std::mem::take(&mut *task.tally());
         let done = Message::Done {
             id,
             attempts: task.attempts.load(Ordering::Relaxed),
             spent,
-            rows_by_event,
+            counts,
             result,
         };
         if task.cancel.send(messages, done).is_err() || ends_the_run {
@@ -192,26 +203,30 @@ fn read(
     id: PartitionId,
     partition: &dyn Partition,
     task: &TaskContext,
-    transforms: &[Box<dyn Transform>],
+    transforms: &[NamedTransform],
     messages: &Sender<Message>,
     spent: &mut Spent,
-    rows_by_event: &mut BTreeMap<String, u64>,
+    counts: &mut Counts,
 ) -> Result<()> {
-    let mut batches = timed(&mut spent.fetch, || partition.read(task))?;
-    while let Some(records) = timed(&mut spent.decode, || {
-        let mut records = batches.next()?;
-        for transform in transforms {
-            records = records.and_then(|records| transform.apply(records));
-        }
-        Some(records)
-    }) {
+    let given = Cell::new(0);
+    let batches = timed(&mut spent.fetch, || partition.read(task))?;
+    let mut batches: BatchIter<'_> = Box::new(batches.inspect(|records| {
+        let rows = records.as_ref().map_or(0, RecordBatch::num_rows);
+        given.set(given.get() + rows as u64);
+    }));
+    for named in transforms {
+        batches = timed(&mut spent.decode, || named.stream(batches, task));
+    }
+    while let Some(records) = timed(&mut spent.decode, || batches.next()) {
         let records = records?;
         if records.num_rows() > 0 {
-            timed(&mut spent.decode, || count_events(&records, rows_by_event));
+            let by_event = &mut counts.rows_by_event;
+            timed(&mut spent.decode, || count_events(&records, by_event));
             let batch = Message::Batch { id, records };
             timed(&mut spent.queue, || task.cancel.send(messages, batch))?;
         }
     }
+    counts.given = given.get();
     Ok(())
 }
 

@@ -1,22 +1,142 @@
 //! What happens to rows on their way.
 
+mod columns;
+mod dedupe;
+mod extract;
+mod filter;
+mod hash;
+mod json;
+mod mask;
+mod rename;
+mod scrub;
 mod select;
+mod time;
 
+#[cfg(test)]
+mod tests;
+
+pub use dedupe::{Dedupe, DedupeOptions};
+pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
+pub use filter::{Filter, FilterOptions};
+pub use hash::{Hash, HashOptions};
+pub use json::PathText;
+pub use mask::{Mask, MaskOptions};
+pub use rename::{Rename, RenameOptions};
 pub use select::{Select, SelectOptions};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use crate::error::Result;
+use crate::context::TaskContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::Registry;
+use crate::source::BatchIter;
 
-/// Changes batches, one at a time.
+/// Changes the rows of a partition.
 ///
 /// Built against the schema of its input, so that everything that can be wrong
-/// with columns is wrong before the first request. Runs in the worker threads.
+/// with columns is wrong before the first request. Runs in the worker threads,
+/// several partitions at once.
 pub trait Transform: Send + Sync {
     /// Returns the schema of what [`apply`](Transform::apply) returns.
     fn schema(&self) -> SchemaRef;
 
     /// Changes one batch. An error fails the batch's partition.
     fn apply(&self, records: RecordBatch) -> Result<RecordBatch>;
+
+    /// Gets what building may not, such as secrets.
+    ///
+    /// Called once a run, before anything is asked of the source; an error ends
+    /// the run there.
+    fn prepare(&self, _cx: &TaskContext) -> Result<()> {
+        Ok(())
+    }
+
+    /// Changes the batches of one partition, all of them in order.
+    ///
+    /// The engine calls this alone. The default gives each batch to
+    /// [`apply`](Transform::apply); a transform that must see a partition as a
+    /// whole, or counts something, has its own. It does its work when the
+    /// iterator is asked, and ends at the first error.
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, _cx: &'a TaskContext) -> BatchIter<'a> {
+        Box::new(batches.map(|records| self.apply(records?)))
+    }
+
+    /// Returns things a person should know before the run.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A transform with what its type is called.
+pub struct NamedTransform {
+    /// The type in TOML, for errors.
+    pub kind: String,
+    /// The transform.
+    pub transform: Box<dyn Transform>,
+}
+
+impl NamedTransform {
+    /// Joins a transform with what its type is called.
+    pub fn new(kind: impl Into<String>, transform: Box<dyn Transform>) -> NamedTransform {
+        NamedTransform {
+            kind: kind.into(),
+            transform,
+        }
+    }
+
+    /// Changes the batches of one partition, and sees to it that they have the
+    /// columns that the transform has declared.
+    pub(crate) fn stream<'a>(
+        &'a self,
+        batches: BatchIter<'a>,
+        cx: &'a TaskContext,
+    ) -> BatchIter<'a> {
+        let declared = self.transform.schema();
+        let batches = self.transform.stream(batches, cx);
+        Box::new(batches.map(move |records| {
+            let records = records?;
+            match same(&declared, &records.schema()) {
+                true => Ok(records),
+                false => Err(self.lied(&declared, &records.schema())),
+            }
+        }))
+    }
+
+    fn lied(&self, declared: &Schema, returned: &Schema) -> Error {
+        let columns = |schema: &Schema| {
+            let fields = schema.fields().iter();
+            let columns: Vec<String> = fields
+                .map(|field| format!("{} {}", field.name(), field.data_type()))
+                .collect();
+            columns.join(", ")
+        };
+        Error::new(
+            ErrorKind::Other,
+            format!(
+                "the transform `{}` returned other columns than it declared",
+                self.kind
+            ),
+        )
+        .because(format!(
+            "it declared ({}) and returned ({})",
+            columns(declared),
+            columns(returned)
+        ))
+    }
+}
+
+fn same(declared: &SchemaRef, returned: &SchemaRef) -> bool {
+    std::sync::Arc::ptr_eq(declared, returned) || declared == returned
+}
+
+/// Adds mixflow's own transforms.
+pub(crate) fn register(registry: &mut Registry) {
+    dedupe::register(registry);
+    extract::register(registry);
+    filter::register(registry);
+    hash::register(registry);
+    mask::register(registry);
+    rename::register(registry);
+    select::register(registry);
 }

@@ -7,8 +7,30 @@ use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 
 use super::Transform;
-use crate::error::{Error, ErrorKind, Result};
-use crate::suggest::did_you_mean;
+use super::columns::positions;
+use crate::config::Invalid;
+use crate::error::Result;
+use crate::registry::{ComponentDoc, OptionDoc, Registry};
+
+const DOC: ComponentDoc = ComponentDoc {
+    name: "select",
+    about: "keeps or drops columns; exactly one of the options is given",
+    options: &[
+        OptionDoc::new(
+            "keep",
+            "list of columns",
+            "the columns to keep, in the order wanted",
+        ),
+        OptionDoc::new("drop", "list of columns", "the columns to leave out"),
+    ],
+};
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.add_transform(DOC, |options: SelectOptions, input, _| {
+        let select = Select::new(&options, input)?;
+        Ok(Box::new(select) as Box<dyn Transform>)
+    });
+}
 
 /// The options of `select`; exactly one of them is given.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -32,54 +54,30 @@ impl Select {
     ///
     /// Fails for a column that the input does not have, for a column that is
     /// named twice, and when no column would be left.
-    pub fn new(options: &SelectOptions, input: &Schema) -> Result<Select> {
-        let columns = match (&options.keep, &options.drop) {
-            (Some(keep), None) => positions(keep, input)?,
+    pub fn new(options: &SelectOptions, input: &Schema) -> Result<Select, Vec<Invalid>> {
+        let (key, columns) = match (&options.keep, &options.drop) {
+            (Some(keep), None) => ("keep", positions("keep", keep, input)?),
             (None, Some(drop)) => {
-                let dropped = positions(drop, input)?;
-                (0..input.fields().len())
-                    .filter(|column| !dropped.contains(column))
-                    .collect()
+                let dropped = positions("drop", drop, input)?;
+                let columns = 0..input.fields().len();
+                ("drop", columns.filter(|n| !dropped.contains(n)).collect())
             }
             _ => {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    "`select` takes either `keep` or `drop`",
-                ));
+                let message = "`select` takes either `keep` or `drop`";
+                return Err(vec![Invalid::new("", message)]);
             }
         };
         if columns.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "`select` would leave no column",
-            ));
+            let message = "`select` would leave no column";
+            return Err(vec![Invalid::new(key, message)]);
         }
+        let schema = input.project(&columns);
+        let schema = schema.expect("the positions are the schema's own");
         Ok(Select {
-            schema: Arc::new(input.project(&columns)?),
+            schema: Arc::new(schema),
             columns,
         })
     }
-}
-
-fn positions(names: &[String], input: &Schema) -> Result<Vec<usize>> {
-    let mut positions = Vec::with_capacity(names.len());
-    for name in names {
-        let Ok(position) = input.index_of(name) else {
-            let known: Vec<&str> = input.fields().iter().map(|f| f.name().as_str()).collect();
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("there is no column `{name}`{}", did_you_mean(name, &known)),
-            ));
-        };
-        if positions.contains(&position) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("the column `{name}` is named twice"),
-            ));
-        }
-        positions.push(position);
-    }
-    Ok(positions)
 }
 
 impl Transform for Select {
@@ -148,23 +146,31 @@ mod tests {
         let message = |options: SelectOptions| {
             Select::new(&options, &schema)
                 .expect_err("the options are wrong")
-                .to_string()
+                .into_iter()
+                .map(|problem| format!("{}: {}", problem.key, problem.message))
+                .collect::<Vec<_>>()
+                .join("; ")
         };
         assert_eq!(
             message(options(Some(&["event_nam"]), None)),
-            "there is no column `event_nam`, did you mean `event_name`?"
+            "keep.0: there is no column `event_nam`, did you mean `event_name`?"
         );
         assert_eq!(
             message(options(None, Some(&["event_name", "event_name"]))),
-            "the column `event_name` is named twice"
+            "drop.1: the column `event_name` is named twice"
         );
         assert_eq!(
             message(options(None, None)),
-            "`select` takes either `keep` or `drop`"
+            ": `select` takes either `keep` or `drop`"
         );
         assert_eq!(
             message(options(Some(&[]), None)),
-            "`select` would leave no column"
+            "keep: `select` would leave no column"
         );
+    }
+
+    #[test]
+    fn the_options_are_described() {
+        crate::testing::assert_described::<SelectOptions>(&DOC);
     }
 }

@@ -5,7 +5,7 @@ use crate::observer::Silent;
 use crate::reject::{Reject, RejectLog};
 use crate::sink::{Residue, Sink};
 use crate::testing::{At, failing_at, good, panicking_at, run_with};
-use crate::transform::{Select, SelectOptions, Transform};
+use crate::transform::{NamedTransform, Select, SelectOptions, Transform};
 
 fn messages(report: &RunReport) -> Vec<String> {
     let error = report.error.as_ref().expect("the run has an error");
@@ -347,7 +347,11 @@ fn a_transform_that_panics_fails_the_partition() {
     let select = Select::new(&options_of_select, &crate::source::Source::schema(&source))
         .expect("the column exists");
     let mut pipeline = pipeline(source, TestSink::recording());
-    pipeline.transforms = vec![Box::new(Panicking(select)) as Box<dyn Transform>].into();
+    pipeline.transforms = vec![NamedTransform::new(
+        "panicking",
+        Box::new(Panicking(select)),
+    )]
+    .into();
     pipeline.options = options(1, OnFailure::Keep);
     let report = run_with(&pipeline, CancelToken::never(), &mut Silent);
     assert_eq!(report.status, Status::Partial);

@@ -1,0 +1,172 @@
+//! What the engine does with transforms.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+
+use super::*;
+use crate::context::Notice;
+use crate::source::{BatchIter, Source as _};
+use crate::testing::{failing_at, good};
+use crate::transform::Transform;
+
+/// What a [`Double`] does beside passing batches on.
+#[derive(Clone, Copy, Default)]
+struct Does {
+    drops_first_column: bool,
+    drops_every_row: bool,
+    fails_to_prepare: bool,
+}
+
+struct Double {
+    schema: SchemaRef,
+    does: Does,
+    prepared: Arc<AtomicU32>,
+}
+
+impl Transform for Double {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
+        match self.does {
+            Does {
+                drops_first_column: true,
+                ..
+            } => Ok(records.project(&[1])?),
+            Does {
+                drops_every_row: true,
+                ..
+            } => Ok(records.slice(0, 0)),
+            _ => Ok(records),
+        }
+    }
+
+    fn prepare(&self, cx: &TaskContext) -> Result<()> {
+        self.prepared.fetch_add(1, Ordering::SeqCst);
+        cx.notify(Notice::Warning("the key is short".to_owned()));
+        match self.does.fails_to_prepare {
+            true => Err(Error::new(ErrorKind::Config, "cannot get the key")),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts a duplicate and a trifle a batch.
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+        Box::new(batches.map(|records| {
+            cx.count_duplicates(1);
+            cx.count_warning("trifles", 2);
+            self.apply(records?)
+        }))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        vec!["the key stands in the file".to_owned()]
+    }
+}
+
+fn run_through(source: TestSource, does: Does, options: RunOptions) -> (RunReport, Log, u32) {
+    let prepared = Arc::new(AtomicU32::new(0));
+    let double = Double {
+        schema: source.schema(),
+        does,
+        prepared: Arc::clone(&prepared),
+    };
+    let sink = TestSink::recording();
+    let log = sink.log();
+    let report = watched("a run", move || {
+        let mut pipeline = pipeline(source, sink);
+        pipeline.transforms = vec![NamedTransform::new("double", Box::new(double))].into();
+        pipeline.options = options;
+        run(&pipeline)
+    });
+    (report, seen(&log), prepared.load(Ordering::SeqCst))
+}
+
+#[test]
+fn a_transform_that_lies_about_its_columns_fails_the_partition() {
+    let does = Does {
+        drops_first_column: true,
+        ..Does::default()
+    };
+    let source = TestSource::new([good(2), good(0)]);
+    let (report, log, _) = run_through(source, does, options(1, OnFailure::Keep));
+    assert_eq!(report.status, Status::Partial);
+    assert_eq!(
+        report.partitions[0].error.as_deref(),
+        Some(
+            "the transform `double` returned other columns than it declared: \
+             it declared (partition Int64, row Int64) and returned (row Int64)"
+        )
+    );
+    assert_eq!(log.visible, []);
+}
+
+#[test]
+fn a_transform_that_cannot_be_prepared_ends_the_run_before_it_is_planned() {
+    let does = Does {
+        fails_to_prepare: true,
+        ..Does::default()
+    };
+    // Planning would fail, too, with another kind.
+    let source = TestSource::new([good(2)]).failing_plan();
+    let (report, log, _) = run_through(source, does, RunOptions::default());
+    assert_eq!(error_kind(&report), ErrorKind::Config);
+    assert_eq!((report.requests, log.begun), (0, 0));
+}
+
+#[test]
+fn what_is_counted_is_in_the_report_once() {
+    let source = TestSource::new([good(5), good(2)]);
+    let (report, _, prepared) = run_through(source, Does::default(), RunOptions::default());
+    assert_eq!((report.row_count, report.duplicates), (7, 4));
+    assert_eq!(
+        report.warnings,
+        [
+            "the key stands in the file",
+            "the key is short",
+            "trifles: 8"
+        ]
+    );
+    assert_eq!(prepared, 1);
+}
+
+#[test]
+fn what_was_counted_of_a_failed_partition_is_not_told() {
+    let does = Does {
+        drops_every_row: true,
+        ..Does::default()
+    };
+    let source = TestSource::new([failing_at(2), good(2)]);
+    let (report, _, _) = run_through(source, does, options(1, OnFailure::Keep));
+    assert_eq!(report.status, Status::Partial);
+    assert_eq!((report.row_count, report.duplicates), (0, 1));
+    assert_eq!(report.warnings.last().expect("there are"), "trifles: 2");
+}
+
+#[test]
+fn a_run_that_starts_over_counts_from_nothing() {
+    let partitions = [good(4), good(2).voiding_plan(1)];
+    let source = TestSource::new(partitions).ordered(true);
+    let (report, _, prepared) = run_through(source, Does::default(), RunOptions::default());
+    assert_eq!(report.status, Status::Committed);
+    assert_eq!((report.row_count, report.duplicates), (6, 3));
+    assert_eq!(report.warnings.last().expect("there are"), "trifles: 6");
+    assert_eq!(prepared, 1);
+}
+
+#[test]
+fn rows_that_a_transform_leaves_out_are_not_missed() {
+    let does = Does {
+        drops_every_row: true,
+        ..Does::default()
+    };
+    let source = TestSource::new([good(5)]);
+    let (report, _, _) = run_through(source, does, RunOptions::default());
+    assert_eq!((report.status, report.row_count), (Status::Committed, 0));
+    assert_eq!(report.partitions[0].rows, 0);
+    let announced = report.warnings.iter().find(|w| w.contains("announced"));
+    assert_eq!(announced, None);
+}

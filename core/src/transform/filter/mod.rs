@@ -1,0 +1,85 @@
+//! `filter`: keeps the rows for which an expression is true.
+//!
+//! The expression is SQL's: the crate `sqlparser` reads it, `compile` turns it
+//! into a small typed tree or says what does not fit, and `evaluate` runs the
+//! tree over batches.
+
+mod compile;
+mod evaluate;
+mod number;
+mod parse;
+mod tree;
+
+#[cfg(test)]
+mod model;
+
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use serde::Deserialize;
+
+use super::Transform;
+use crate::config::Invalid;
+use crate::error::Result;
+use crate::registry::{ComponentDoc, OptionDoc, Registry};
+use tree::Condition;
+
+const DOC: ComponentDoc = ComponentDoc {
+    name: "filter",
+    about: "keeps the rows for which a condition is true, not those for which it is false or null",
+    options: &[OptionDoc::new(
+        "where",
+        "a condition, required: event_name = 'Purchase' AND properties.amount >= 10",
+        "SQL of columns, paths (properties.cart.\"$sku\", properties->>'$sku'), texts in single quotes, numbers, TRUE and FALSE with = <> < <= > >= AND OR NOT ( ) IN, BETWEEN, LIKE, ILIKE, IS NULL and IS TRUE; a path has the type of what it is compared with, and a value of another JSON type is null; times are compared with texts: event_time >= '2024-01-31 12:00'",
+    )],
+};
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.add_transform(DOC, |options: FilterOptions, input, _| {
+        let filter = Filter::new(&options, input)?;
+        Ok(Box::new(filter) as Box<dyn Transform>)
+    });
+}
+
+/// The options of `filter`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterOptions {
+    /// What is true of the rows that are kept.
+    #[serde(rename = "where")]
+    pub condition: String,
+}
+
+/// Keeps the rows for which a condition is true.
+#[derive(Debug)]
+pub struct Filter {
+    schema: SchemaRef,
+    condition: Condition,
+}
+
+impl Filter {
+    /// Builds the transform against the schema of its input.
+    ///
+    /// Fails for what is not an expression, for columns that the input does
+    /// not have, and for comparisons of different types.
+    pub fn new(options: &FilterOptions, input: &SchemaRef) -> Result<Filter, Vec<Invalid>> {
+        let condition = parse::expression(&options.condition)
+            .and_then(|expression| compile::condition(&expression, input))
+            .map_err(|message| vec![Invalid::new("where", message)])?;
+        Ok(Filter {
+            schema: SchemaRef::clone(input),
+            condition,
+        })
+    }
+}
+
+impl Transform for Filter {
+    fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.schema)
+    }
+
+    fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
+        let passes = self.condition.evaluate(&records)?;
+        Ok(filter_record_batch(&records, &passes)?)
+    }
+}

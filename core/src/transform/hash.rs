@@ -1,0 +1,354 @@
+//! `hash`: replaces personal data by keyed hashes.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Deserialize;
+use sha2::Sha256;
+
+use super::Transform;
+use super::json::PathText;
+use super::scrub::Scrub;
+use crate::config::{Env, Invalid, SecretSource};
+use crate::context::{Notice, TaskContext};
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
+
+const DOC: ComponentDoc = ComponentDoc {
+    name: "hash",
+    about: "replaces personal data by HMAC-SHA-256, 64 hexadecimal digits; the same text and key give the same hash, and nulls stay null",
+    options: &[
+        OptionDoc::new(
+            "columns",
+            "list of columns, of texts",
+            "the columns to hash",
+        ),
+        OptionDoc::new(
+            "properties",
+            "list of paths: \"$email\", \"user.phone\", [\"key.with.dots\"]",
+            "values inside `properties` to hash; one that is not text is hashed as its JSON",
+        ),
+        OptionDoc::new(
+            "key",
+            "{ env = \"NAME\" } | { file = \"…\" } | { command = [\"…\"] }, required",
+            "the secret without which nobody can find a text by hashing guesses; at least 16 bytes, always the same",
+        ),
+    ],
+};
+
+/// A key with fewer bytes could be guessed.
+const SHORTEST_KEY: usize = 16;
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.add_transform(DOC, |options: HashOptions, input, cx| {
+        let hash = Hash::new(options, input, cx)?;
+        Ok(Box::new(hash) as Box<dyn Transform>)
+    });
+}
+
+/// The options of `hash`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HashOptions {
+    /// The columns to hash.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// The values inside `properties` to hash.
+    #[serde(default)]
+    pub properties: Vec<PathText>,
+    /// The secret that hashes depend on.
+    pub key: SecretSource,
+}
+
+/// Replaces texts by keyed hashes.
+pub struct Hash {
+    schema: SchemaRef,
+    scrub: Scrub,
+    secret: SecretSource,
+    env: Env,
+    in_the_file: bool,
+    /// There once the transform has been prepared.
+    key: OnceLock<Hmac<Sha256>>,
+}
+
+impl Hash {
+    /// Builds the transform against the schema of its input.
+    ///
+    /// Fails for columns that are not texts. Does not look for the key.
+    pub fn new(
+        options: HashOptions,
+        input: &SchemaRef,
+        cx: &BuildContext,
+    ) -> Result<Hash, Vec<Invalid>> {
+        let in_the_file =
+            matches!(options.key, SecretSource::Plain(_)) && !cx.expanded.contains("key");
+        Ok(Hash {
+            scrub: Scrub::new(&options.columns, &options.properties, input)?,
+            schema: SchemaRef::clone(input),
+            secret: options.key,
+            env: cx.env.clone(),
+            in_the_file,
+            key: OnceLock::new(),
+        })
+    }
+}
+
+impl Transform for Hash {
+    fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.schema)
+    }
+
+    fn prepare(&self, cx: &TaskContext) -> Result<()> {
+        let secret = self.secret.resolve("key of `hash`", &self.env)?;
+        let bytes = secret.expose().as_bytes();
+        if bytes.len() < SHORTEST_KEY {
+            cx.notify(Notice::Warning(format!(
+                "the key of `hash` has fewer than {SHORTEST_KEY} bytes, so it could be guessed; `openssl rand -hex 32` makes a good one"
+            )));
+        }
+        let key = Hmac::new_from_slice(bytes).expect("HMAC takes keys of any length");
+        // Once a run; a second run of the same pipeline may have another key
+        // only with another pipeline, for which this is built anew.
+        let _ = self.key.set(key);
+        Ok(())
+    }
+
+    fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
+        let Some(key) = self.key.get() else {
+            return Err(Error::new(
+                ErrorKind::Other,
+                "the key of `hash` is not there yet",
+            ));
+        };
+        self.scrub.apply(&records, |text| hashed(key, text))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let warning = "the key of `hash` stands in the pipeline file as plain text; `{ env = \"…\" }` or `{ file = \"…\" }` keeps it out of backups and version control";
+        match self.in_the_file {
+            true => vec![warning.to_owned()],
+            false => Vec::new(),
+        }
+    }
+}
+
+fn hashed(key: &Hmac<Sha256>, text: &str) -> String {
+    let mut mac = key.clone();
+    mac.update(text.as_bytes());
+    let mut hex = String::with_capacity(64);
+    for byte in mac.finalize().into_bytes() {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array as _, AsArray as _, StringArray};
+    use proptest::prelude::*;
+
+    use super::super::tests::{events, jsons, prepared, rejected, task};
+    use super::*;
+    use crate::config::Secret;
+
+    fn built(columns: &[&str], properties: &[&str], key: &str) -> Result<Hash, Vec<Invalid>> {
+        let path = |text: &&str| toml::Value::from(*text).try_into().expect("a path");
+        let options = HashOptions {
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            properties: properties.iter().map(path).collect(),
+            key: SecretSource::Plain(Secret::new(key)),
+        };
+        let cx = BuildContext::new(jiff::Timestamp::UNIX_EPOCH);
+        Hash::new(options, &events(&[]).schema(), &cx)
+    }
+
+    fn hashing(columns: &[&str], properties: &[&str]) -> Hash {
+        prepared(built(columns, properties, "what do ya want for nothing?").expect("they fit"))
+    }
+
+    #[test]
+    fn it_is_the_hmac_that_others_compute() {
+        // RFC 4231, test case 2: key `Jefe`.
+        let key = Hmac::<Sha256>::new_from_slice(b"Jefe").expect("any length");
+        assert_eq!(
+            hashed(&key, "what do ya want for nothing?"),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn columns_and_properties_are_hashed_and_nulls_are_not() {
+        let input = events(&[
+            r#"{"$email":"ann","user":{"phone":12.50,"x":1},"n":null}"#,
+            r#"{"user":null}"#,
+        ]);
+        let hash = hashing(&["distinct_id"], &["$email", "user.phone", "n"]);
+        let output = hash.apply(input.clone()).expect("it is JSON");
+        let key = hash.key.get().expect("it is prepared");
+        assert_eq!(output.schema(), hash.schema());
+        assert_eq!(
+            output.column(2).as_string::<i32>().value(0),
+            hashed(key, "user 0")
+        );
+        assert_eq!(
+            jsons(&output),
+            [
+                format!(
+                    r#"{{"$email":"{}","user":{{"phone":"{}","x":1}},"n":null}}"#,
+                    hashed(key, "ann"),
+                    hashed(key, "12.50")
+                ),
+                r#"{"user":null}"#.to_owned()
+            ]
+        );
+        assert_eq!(output.column(0), input.column(0));
+    }
+
+    #[test]
+    fn a_null_text_stays_null() {
+        let mut columns = events(&["{}"]).columns().to_vec();
+        let fields: Vec<_> = events(&[])
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| (**f).clone().with_nullable(true))
+            .collect();
+        columns[2] = std::sync::Arc::new(StringArray::from(vec![None::<&str>]));
+        let schema = std::sync::Arc::new(arrow::datatypes::Schema::new(fields));
+        let input = RecordBatch::try_new(schema, columns).expect("columns fit");
+        let output = hashing(&["distinct_id"], &[])
+            .scrub
+            .apply(&input, str::to_owned);
+        assert!(output.expect("columns fit").column(2).is_null(0));
+    }
+
+    #[test]
+    fn the_same_text_has_the_same_hash_however_it_is_escaped() {
+        let input = events(&[r#"{"a":"\u0041é"}"#, r#"{"a":"A\u00e9"}"#]);
+        let output = hashing(&[], &["a"]).apply(input).expect("it is JSON");
+        assert_eq!(jsons(&output)[0], jsons(&output)[1]);
+        // Half of an emoji has a hash, too.
+        let input = events(&[r#"{"a":"\ud83d"}"#]);
+        let output = hashing(&[], &["a"]).apply(input).expect("it is JSON");
+        assert_eq!(jsons(&output)[0].len(), 64 + r#"{"a":""}"#.len());
+    }
+
+    #[test]
+    fn a_short_key_is_warned_about_and_a_missing_one_ends_the_run() {
+        let (cx, notices) = task();
+        built(&["distinct_id"], &[], "fifteen bytes..")
+            .expect("it fits")
+            .prepare(&cx)
+            .expect("there is a key");
+        let notice = notices.try_recv().expect("a warning");
+        assert!(
+            matches!(notice, Notice::Warning(text) if text.contains("fewer than 16 bytes") && !text.contains("fifteen"))
+        );
+        built(&["distinct_id"], &[], "sixteen bytes...")
+            .expect("it fits")
+            .prepare(&cx)
+            .expect("there is a key");
+        assert!(notices.try_recv().is_err());
+        let mut hash = built(&["distinct_id"], &[], "x").expect("it fits");
+        hash.secret = SecretSource::Env("NAME".to_owned());
+        let error = hash.prepare(&cx).expect_err("it is not set");
+        assert_eq!(
+            (error.kind(), error.message()),
+            (
+                ErrorKind::Config,
+                "cannot get the key of `hash` from `NAME`"
+            )
+        );
+    }
+
+    #[test]
+    fn a_key_in_the_file_is_warned_about() {
+        let hash = built(&["distinct_id"], &[], "x").expect("it fits");
+        assert!(hash.warnings()[0].contains("plain text"));
+        let cx = BuildContext {
+            expanded: ["key".to_owned()].into(),
+            ..BuildContext::new(jiff::Timestamp::UNIX_EPOCH)
+        };
+        let options = HashOptions {
+            columns: vec!["distinct_id".to_owned()],
+            properties: Vec::new(),
+            key: SecretSource::Plain(Secret::new("x")),
+        };
+        let hash = Hash::new(options, &events(&[]).schema(), &cx).expect("it fits");
+        assert_eq!(hash.warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_not_text_is_refused_when_the_pipeline_is_built() {
+        let message = |columns, properties| rejected(built(columns, properties, "x").map(|_| ()));
+        assert_eq!(
+            message(&["event_time"], &[]),
+            "columns: the column `event_time` is timestamp, and this needs text"
+        );
+        assert_eq!(
+            message(&["properties"], &[]),
+            "columns: the column `properties` is json, and this needs text; what is inside is named under `properties`"
+        );
+        assert_eq!(
+            message(&["distinct_di"], &[]),
+            "columns.0: there is no column `distinct_di`, did you mean `distinct_id`?"
+        );
+        assert_eq!(
+            message(&[], &["user.phone", "user"]),
+            "properties.1: `user` and `user.phone` are the same value, or one is inside the other"
+        );
+        assert_eq!(
+            message(&[], &[]),
+            ": this names neither `columns` nor `properties`"
+        );
+    }
+
+    #[test]
+    fn the_options_are_described() {
+        crate::testing::assert_described::<HashOptions>(&DOC);
+    }
+
+    /// A JSON text, and the same with `"#"` for each value of `a` and `b.a`.
+    fn pair() -> impl Strategy<Value = (String, String)> {
+        let value = prop::sample::select(vec![
+            "1.50",
+            "\"a\\u0041\"",
+            "[{\"a\":1}]",
+            "true",
+            "{\"c\" : 1}",
+            "-0e5",
+            "\"\\ud83d\"",
+        ]);
+        let key = prop::sample::select(vec!["a", "b", "\\u0061", "c", "é"]);
+        let space = prop::sample::select(vec!["", " ", "\n\t"]);
+        let member = (key, value, space, any::<bool>());
+        prop::collection::vec(member, 0..6).prop_map(|members| {
+            let (mut before, mut after) = (String::new(), String::new());
+            for (n, (key, value, space, nested)) in members.into_iter().enumerate() {
+                let comma = if n > 0 { "," } else { "" };
+                let hit = key == "a" || key == "\\u0061";
+                if nested && key == "b" {
+                    before += &format!("{comma}{space}\"b\":{{\"a\"{space}:{value}}}");
+                    after += &format!("{comma}{space}\"b\":{{\"a\"{space}:\"#\"}}");
+                } else {
+                    let new = if hit { "\"#\"" } else { value };
+                    before += &format!("{comma}{space}\"{key}\":{space}{value}");
+                    after += &format!("{comma}{space}\"{key}\":{space}{new}");
+                }
+            }
+            (format!("{{{before}}}"), format!("{{{after}}}"))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_other_byte_stays((before, after) in pair()) {
+            let hash = hashing(&[], &["a", "b.a"]);
+            let output = hash.scrub.apply(&events(&[&before]), |_| "#".to_owned());
+            prop_assert_eq!(jsons(&output.expect("it is JSON")), [after]);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Several paths that are looked for in one walk.
+
+use serde::de::{self, Deserializer as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::JsonPath;
+use super::text::decode;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Paths, each with the number that it was added as.
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
+    root: Node,
+    count: usize,
+}
+
+/// A key on the way, or at the end of one.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    keys: Vec<(String, Node)>,
+    /// The paths that end here.
+    pub(super) ends: Vec<usize>,
+}
+
+impl Paths {
+    /// Adds a path and returns its number, counted from 0.
+    pub(crate) fn add(&mut self, path: &JsonPath) -> usize {
+        let mut node = &mut self.root;
+        for key in path.keys() {
+            let known = node.keys.iter().position(|(known, _)| known == key);
+            let at = known.unwrap_or_else(|| {
+                node.keys.push((key.clone(), Node::default()));
+                node.keys.len() - 1
+            });
+            node = &mut node.keys[at].1;
+        }
+        node.ends.push(self.count);
+        self.count += 1;
+        self.count - 1
+    }
+
+    /// Returns the number of paths.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// Puts the JSON text of each path's value into `found`, which has a place
+    /// for each path.
+    ///
+    /// A text that is not an object has no values; one that is not JSON is an
+    /// error.
+    pub(crate) fn find<'j>(&self, json: &'j str, found: &mut [Option<&'j str>]) -> Result<()> {
+        found.fill(None);
+        self.root.find(json, found)
+    }
+}
+
+impl Node {
+    fn find<'j>(&self, json: &'j str, found: &mut [Option<&'j str>]) -> Result<()> {
+        members(json, |key, value| {
+            let Some(node) = self.child(key) else {
+                return Ok(());
+            };
+            // Of duplicate keys the last one counts, with all that is in it.
+            node.forget(found);
+            for end in &node.ends {
+                found[*end] = Some(value);
+            }
+            match node.is_leaf() {
+                true => Ok(()),
+                false => node.find(value, found),
+            }
+        })
+    }
+
+    fn forget(&self, found: &mut [Option<&str>]) {
+        for end in &self.ends {
+            found[*end] = None;
+        }
+        for (_, node) in &self.keys {
+            node.forget(found);
+        }
+    }
+
+    /// Returns the node behind a key; `raw` has its quotes.
+    pub(super) fn child(&self, raw: &str) -> Option<&Node> {
+        let key = decode(raw);
+        let found = self.keys.iter().find(|(known, _)| *known == key);
+        found.map(|(_, node)| node)
+    }
+
+    pub(super) fn is_leaf(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+/// Gives each key and value of an object to `visit`, as they stand in `json`.
+///
+/// A value that is not an object has none.
+pub(super) fn members<'j>(
+    json: &'j str,
+    mut visit: impl FnMut(&'j str, &'j str) -> Result<()>,
+) -> Result<()> {
+    struct Members<F>(F);
+    impl<'de, F: FnMut(&'de str, &'de str) -> Result<()>> Visitor<'de> for Members<F> {
+        type Value = Result<()>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Result<()>, A::Error> {
+            while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                if let Err(error) = (self.0)(key.get(), value.get()) {
+                    while map
+                        .next_entry::<de::IgnoredAny, de::IgnoredAny>()?
+                        .is_some()
+                    {}
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        }
+    }
+    if !json.trim_ascii_start().starts_with('{') {
+        return Ok(());
+    }
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let visited = reader.deserialize_map(Members(&mut visit));
+    visited
+        .and_then(|visited| reader.end().map(|()| visited))
+        // The parser's own message has a place, and nothing of the text.
+        .map_err(|error| Error::new(ErrorKind::Data, "a value is not JSON").with_source(error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(paths: &[&str], json: &str) -> Vec<String> {
+        let mut tree = Paths::default();
+        for path in paths {
+            tree.add(&JsonPath::parse(path).expect("a path"));
+        }
+        let mut found = vec![None; tree.count()];
+        tree.find(json, &mut found).expect("it is JSON");
+        let found = found.into_iter();
+        found.map(|value| value.unwrap_or("-").to_owned()).collect()
+    }
+
+    #[test]
+    fn values_are_found_where_they_stand() {
+        let json = r#"{ "a" : 1.50 , "b":{"c":[1, 2],"d":null}, "$x": "y" }"#;
+        assert_eq!(
+            find(&["a", "b.c", "b", "b.d", "b.e", "a.c", "$x", "a"], json),
+            [
+                "1.50",
+                "[1, 2]",
+                r#"{"c":[1, 2],"d":null}"#,
+                "null",
+                "-",
+                "-",
+                "\"y\"",
+                "1.50"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_of_duplicate_keys_counts_with_all_that_is_in_it() {
+        assert_eq!(find(&["a"], r#"{"a":1,"a":2}"#), ["2"]);
+        assert_eq!(find(&["a.b"], r#"{"a":{"b":1},"a":{}}"#), ["-"]);
+        assert_eq!(find(&["a.b"], r#"{"a":{"b":1},"a":3}"#), ["-"]);
+    }
+
+    #[test]
+    fn keys_are_compared_as_texts() {
+        assert_eq!(find(&["é"], r#"{"\u00e9":1}"#), ["1"]);
+        // Half of an emoji is no text; the key is passed over, not an error.
+        assert_eq!(find(&["a"], r#"{"\ud83d":"\udead","a":1}"#), ["1"]);
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        let json = format!(r#"{{"x":{},"a":1}}"#, deep(1_000_000));
+        assert_eq!(find(&["a"], &json), ["1"]);
+        let json = format!(
+            r#"{}{{"a":1}}{}"#,
+            r#"{"x":"#.repeat(100_000),
+            "}".repeat(100_000)
+        );
+        assert_eq!(find(&["x.x.x.a"], &json), ["-"]);
+    }
+
+    #[test]
+    fn what_is_no_object_has_nothing_and_what_is_no_json_is_an_error() {
+        assert_eq!(find(&["a"], "[1]"), ["-"]);
+        assert_eq!(find(&["a"], "null"), ["-"]);
+        let mut paths = Paths::default();
+        paths.add(&JsonPath::parse("a").expect("a path"));
+        for wrong in [
+            "{",
+            r#"{"a":1"#,
+            r#"{"a":01}"#,
+            r#"{"a":1} x"#,
+            r#"{"hunter2":x}"#,
+        ] {
+            let error = paths.find(wrong, &mut [None]).expect_err("it is not JSON");
+            assert_eq!(error.kind(), ErrorKind::Data);
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Rewrites texts in columns and inside `properties`, for personal data.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
+use arrow::datatypes::Schema;
+use arrow::record_batch::RecordBatch;
+
+use super::columns::{is_json_text, is_text, none_or, position, positions, type_name};
+use super::json::{Edit, JsonValue, PathText, Paths, quote};
+use crate::config::Invalid;
+use crate::error::Result;
+
+/// The column that paths lead into.
+pub(super) const PROPERTIES: &str = "properties";
+
+/// The texts that are rewritten.
+#[derive(Debug)]
+pub(super) struct Scrub {
+    columns: Vec<usize>,
+    properties: Option<(usize, Paths)>,
+}
+
+impl Scrub {
+    /// Finds `columns`, which are texts, and `properties`, which are paths
+    /// inside the column of that name.
+    pub(super) fn new(
+        columns: &[String],
+        properties: &[PathText],
+        input: &Schema,
+    ) -> Result<Scrub, Vec<Invalid>> {
+        if columns.is_empty() && properties.is_empty() {
+            let message = "this names neither `columns` nor `properties`";
+            return Err(vec![Invalid::new("", message)]);
+        }
+        let mut invalid = Vec::new();
+        let columns = positions("columns", columns, input).unwrap_or_else(|problems| {
+            invalid.extend(problems);
+            Vec::new()
+        });
+        for at in &columns {
+            let field = input.field(*at);
+            if !is_text(field) {
+                let (name, kind) = (field.name(), type_name(field));
+                let hint = match is_json_text(field) {
+                    true => "; what is inside is named under `properties`",
+                    false => "",
+                };
+                let message = format!("the column `{name}` is {kind}, and this needs text{hint}");
+                invalid.push(Invalid::new("columns", message));
+            }
+        }
+        let mut paths = Paths::default();
+        for (n, PathText(path)) in properties.iter().enumerate() {
+            let others = properties[..n].iter().map(|PathText(other)| other);
+            if let Some(other) = others
+                .into_iter()
+                .find(|o| o.covers(path) || path.covers(o))
+            {
+                let message = format!(
+                    "`{path}` and `{other}` are the same value, or one is inside the other"
+                );
+                invalid.push(Invalid::new(format!("properties.{n}"), message));
+            }
+            paths.add(path);
+        }
+        let properties = match properties.is_empty() {
+            true => None,
+            false => json_column("properties", PROPERTIES, input)
+                .map_err(|problem| invalid.push(problem))
+                .ok()
+                .map(|at| (at, paths)),
+        };
+        none_or(
+            invalid,
+            Scrub {
+                columns,
+                properties,
+            },
+        )
+    }
+
+    /// Gives each text to `rewrite`; a JSON value that is none, as its JSON.
+    /// Nulls stay null.
+    pub(super) fn apply(
+        &self,
+        records: &RecordBatch,
+        rewrite: impl Fn(&str) -> String,
+    ) -> Result<RecordBatch> {
+        let mut columns = records.columns().to_vec();
+        for at in &self.columns {
+            let texts = columns[*at].as_string::<i32>().iter();
+            let rewritten: StringArray = texts.map(|text| text.map(&rewrite)).collect();
+            columns[*at] = Arc::new(rewritten);
+        }
+        if let Some((at, paths)) = &self.properties {
+            columns[*at] = edited(&columns[*at], |_, json| {
+                paths.edit(json, |_, value| match JsonValue::of(value) {
+                    JsonValue::Null => Edit::Keep,
+                    JsonValue::Text(text) => Edit::Replace(quote(&rewrite(&text))),
+                    _ => Edit::Replace(quote(&rewrite(value))),
+                })
+            })?;
+        }
+        Ok(RecordBatch::try_new(records.schema(), columns)?)
+    }
+}
+
+/// Returns the position of a JSON column; `key` is where it was named.
+pub(super) fn json_column(key: &str, name: &str, input: &Schema) -> Result<usize, Invalid> {
+    let at = position(key, name, input)?;
+    let field = input.field(at);
+    if !is_json_text(field) {
+        let kind = type_name(field);
+        let message = format!("the column `{name}` is {kind}, and this needs json");
+        return Err(Invalid::new(key, message));
+    }
+    Ok(at)
+}
+
+/// Returns a JSON column whose texts are what `edit` makes of them, if it does;
+/// it is given the row, too.
+pub(super) fn edited(
+    column: &ArrayRef,
+    mut edit: impl FnMut(usize, &str) -> Result<Option<String>>,
+) -> Result<ArrayRef> {
+    let texts = column.as_string::<i32>();
+    let bytes = texts.value_data().len();
+    let mut builder = arrow::array::StringBuilder::with_capacity(texts.len(), bytes);
+    for (row, json) in texts.iter().enumerate() {
+        match json {
+            None => builder.append_null(),
+            Some(json) => match edit(row, json)? {
+                Some(changed) => builder.append_value(changed),
+                None => builder.append_value(json),
+            },
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}

@@ -1,0 +1,79 @@
+//! What the tests of several transforms need.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray as _, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::record_batch::RecordBatch;
+use crossbeam::channel::Receiver;
+
+use super::Transform;
+use crate::batch::json_field;
+use crate::cancel::CancelToken;
+use crate::config::Invalid;
+use crate::context::{Delivery, Notice, TaskContext};
+use crate::error::Result;
+use crate::reject::{CountRejects, Rejects};
+
+/// Returns normalised events, one for each text of properties.
+pub(super) fn events(properties: &[&str]) -> RecordBatch {
+    let text = |name| Field::new(name, DataType::Utf8, false);
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let schema = Schema::new(vec![
+        text("event_name"),
+        Field::new("event_time", time, false),
+        text("distinct_id"),
+        text("insert_id"),
+        json_field("properties", false),
+    ]);
+    let rows = 0..properties.len();
+    let texts = |what: &str| -> ArrayRef {
+        let texts = rows.clone().map(|n| format!("{what} {n}"));
+        Arc::new(StringArray::from_iter_values(texts))
+    };
+    let times = rows.clone().map(|n| n as i64 * 1_000_000);
+    let columns = vec![
+        texts("event"),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
+        texts("user"),
+        texts("id 0"),
+        Arc::new(StringArray::from_iter_values(properties)),
+    ];
+    RecordBatch::try_new(Arc::new(schema), columns).expect("columns fit")
+}
+
+/// Returns the texts of `properties`.
+pub(super) fn jsons(records: &RecordBatch) -> Vec<String> {
+    let column = records.column_by_name("properties").expect("it is there");
+    let texts = column.as_string::<i32>().iter();
+    texts
+        .map(|text| text.expect("no null").to_owned())
+        .collect()
+}
+
+/// Returns what was wrong with options, in a line.
+pub(super) fn rejected<T>(built: Result<T, Vec<Invalid>>) -> String {
+    let problems = built.err().expect("the options are wrong").into_iter();
+    let lines = problems.map(|problem| format!("{}: {}", problem.key, problem.message));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// Returns a context, and what is told through it.
+pub(super) fn task() -> (TaskContext, Receiver<Notice>) {
+    let (notices, told) = crossbeam::channel::unbounded();
+    let task = TaskContext {
+        cancel: CancelToken::never(),
+        delivery: Delivery::Verified,
+        counters: Arc::default(),
+        attempts: Arc::default(),
+        tally: Arc::default(),
+        notices,
+        rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),
+    };
+    (task, told)
+}
+
+pub(super) fn prepared<T: Transform>(transform: T) -> T {
+    transform.prepare(&task().0).expect("it can be prepared");
+    transform
+}
