@@ -7,12 +7,12 @@ use super::support::{Place, Ran};
 
 const PIPELINE: &str = "[source]\ntype = \"synthetic_events\"\nrows = 500\nseed = 1\nfrom = \"2024-01-01\"\nto = \"2024-01-02\"\n[sink]\ntype = \"tally\"\npath = \"tally.json\"\n";
 
-/// Runs the example as the other tests run mixflow.
 fn tally(place: &Place, args: &[&str]) -> Ran {
     example("tally", place, args)
 }
 
-fn example(name: &str, place: &Place, args: &[&str]) -> Ran {
+/// Runs an example of `cli/examples` as the other tests run mixflow.
+pub fn example(name: &str, place: &Place, args: &[&str]) -> Ran {
     let folder = Path::new(env!("CARGO_BIN_EXE_mixflow")).parent().unwrap();
     let like = place.command(args);
     let mut command = Command::new(folder.join("examples").join(name));

@@ -1,7 +1,6 @@
 //! What happens to rows on their way, with the real binary.
 
 use std::path::Path;
-use std::process::Command;
 
 use mixflow_tests::sim::{Data, Simulator};
 use serde_json::Value;
@@ -352,18 +351,8 @@ fn the_pipeline_without_personal_data_runs_and_can_be_run_again() {
     }
 }
 
-/// Runs the example as the other tests run mixflow.
 fn lower(place: &Place, args: &[&str]) -> Ran {
-    let folder = Path::new(env!("CARGO_BIN_EXE_mixflow")).parent().unwrap();
-    let like = place.command(args);
-    let mut command = Command::new(folder.join("examples/lower"));
-    command.args(args).current_dir(place.path("")).env_clear();
-    for (name, value) in like.get_envs() {
-        if let Some(value) = value {
-            command.env(name, value);
-        }
-    }
-    Ran::of(command.output().unwrap())
+    super::custom::example("lower", place, args)
 }
 
 #[test]

@@ -299,6 +299,16 @@ fn abort_and_drop_end_a_transaction_once() {
     assert_eq!(ends, [begin, "drop", begin, "drop", "close"]);
 }
 
+/// The calls of [`go`] behind `open`.
+const CALLS: [&str; 6] = [
+    "check_schema",
+    "preview",
+    "begin",
+    "partition",
+    "write",
+    "commit",
+];
+
 /// Calls everything in order until something fails.
 fn go(options: Value) -> Result<()> {
     let sink = open(options).map_err(|wrong| {
@@ -324,14 +334,7 @@ fn go(options: Value) -> Result<()> {
 
 #[test]
 fn an_error_keeps_its_kind_its_causes_and_its_hint_and_names_the_sink() {
-    for call in [
-        "check_schema",
-        "preview",
-        "begin",
-        "partition",
-        "write",
-        "commit",
-    ] {
+    for call in CALLS {
         let error = go(json!({ "fails_at": call })).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Network, "{call}");
         assert!(
@@ -352,14 +355,7 @@ fn an_error_keeps_its_kind_its_causes_and_its_hint_and_names_the_sink() {
 
 #[test]
 fn a_panic_is_an_error_of_its_call() {
-    for call in [
-        "check_schema",
-        "preview",
-        "begin",
-        "partition",
-        "write",
-        "commit",
-    ] {
+    for call in CALLS {
         let error = go(json!({ "panics_at": call })).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Panic, "{call}");
         let causes = error.causes();
