@@ -411,6 +411,7 @@ fn new_sink_writes_a_crate_and_never_over_one() {
         lib.contains("export_sink!(\"web_hook\", WebHookOptions, WebHookSink::new);"),
         "{lib}"
     );
+    assert!(lib.contains("//! ```\n\nmod rows;"), "{lib}");
     let test = place.read("web-hook/tests/conformance.rs");
     assert!(
         test.contains("built_library(\"mixflow_sink_web_hook\")"),

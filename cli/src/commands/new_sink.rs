@@ -120,7 +120,7 @@ impl Names {
 /// Leaves out what is about this repository.
 fn without_guide(lib: &str) -> String {
     lib.replace(
-        "\n//! The guide in the README of `sinks/` goes through it.",
+        "\n//!\n//! The guide in the README of `sinks/` goes through it.",
         "",
     )
     .replace(

@@ -108,20 +108,40 @@ unsafe fn answer(failure: *mut Failure, what: &str, call: impl FnOnce() -> Resul
     match filled {
         Ok(()) => OK,
         Err(reason) => {
-            if !failure.is_null() {
-                // SAFETY: by this function's contract. What was there is
-                // empty, so nothing is lost by not dropping it.
-                unsafe { failure.write(reason) };
-            }
+            // SAFETY: by this function's contract.
+            unsafe { tell(failure, reason) };
             FAILED
         }
     }
 }
 
+/// Tells the host why a call failed, if it wants to know.
+///
+/// # Safety
+///
+/// As for [`answer`].
+unsafe fn tell(failure: *mut Failure, mut reason: Failure) {
+    if failure.is_null() {
+        // SAFETY: these texts were made here.
+        unsafe {
+            reason.message.take();
+            reason.hint.take();
+            reason.invalid.take();
+        }
+    } else {
+        // SAFETY: by this function's contract. What was there is empty, so
+        // nothing is lost by not dropping it.
+        unsafe { failure.write(reason) };
+    }
+}
+
 fn panicked(what: &str, payload: Box<dyn Any + Send>) -> Error {
     let error = Error::panicked(&format!("`{what}`"), &*payload);
-    // Dropping it may panic; a few bytes are better lost than the process.
-    std::mem::forget(payload);
+    // Dropping it may panic, too, and so on; the second one is better lost
+    // than the process.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
     error
 }
 
@@ -270,12 +290,12 @@ unsafe extern "C" fn open<P: Plugin>(
     // SAFETY: the host's place for a failure.
     let code = unsafe { answer(failure, "open", call) };
     match wrong {
-        Some(problems) if !failure.is_null() => {
-            // SAFETY: not null, and `answer` has left it as it was.
-            unsafe { failure.write(Failure::of_options(problems)) };
+        Some(problems) => {
+            // SAFETY: the host's place for a failure, which `answer` has left
+            // as it was.
+            unsafe { tell(failure, Failure::of_options(problems)) };
             FAILED
         }
-        Some(_) => FAILED,
         None => code,
     }
 }

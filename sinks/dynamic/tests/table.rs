@@ -484,7 +484,8 @@ fn a_batch_of_another_schema_is_found_out_before_it_is_read() {
 
 #[test]
 fn lengths_that_cannot_be_are_found_out() {
-    let lies: [(&str, fn(&mut ArrowArray)); 7] = [
+    type Lie = fn(&mut ArrowArray);
+    let lies: [(&str, Lie); 7] = [
         ("longer than its children", |array| array.length = 1_000),
         ("negative", |array| array.length = -1),
         ("beyond every number", |array| array.offset = i64::MAX),
