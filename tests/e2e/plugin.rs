@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::support::{Place, Ran};
+use jiff::civil::date;
+use mixflow_tests::sim::{Action, Data, Fault, Matcher};
+
+use super::support::{Place, Ran, events, pipeline, sim, started};
 
 /// 500 made-up rows in two partitions.
 const SOURCE: &str = "[source]\ntype = \"synthetic_events\"\nrows = 500\nseed = 1\nfrom = \"2024-01-01\"\nto = \"2024-01-02\"\n";
@@ -157,6 +160,42 @@ fn a_failed_run_leaves_nothing_of_a_loaded_sink() {
     let pipeline = sink(&csv(), "path = \"out.csv\"");
     let (ran, report) = place.run(&format!("{pipeline}[run]\nmin_rows = 501\n"));
     ran.ended(1).says("fewer than `min_rows = 501`");
+    assert_eq!(report["status"], "aborted");
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+/// Three days, the second of which cannot be had.
+fn two_of_three_days(options: &str, run: &str) -> (Place, Ran, serde_json::Value) {
+    let data = Data::generated_between(date(2024, 1, 1), date(2024, 1, 3), 300, 0, 7);
+    let sim = started(sim(data).fault(Fault::always(
+        Matcher::export_from(date(2024, 1, 2)),
+        Action::Status {
+            code: 500,
+            retry_after: None,
+            body: None,
+        },
+    )));
+    let days = "from = \"2024-01-01\"\nto = \"2024-01-03\"\nwindow_days = 1\n";
+    let sink = &sink(&csv(), options)[SOURCE.len()..];
+    let place = Place::new();
+    let (ran, report) = place.run(&pipeline(&[&events(&sim, days), sink, run]));
+    (place, ran, report)
+}
+
+#[test]
+fn keep_and_abort_hold_for_a_loaded_sink() {
+    let keep = "[run]\nworkers = 2\non_failure = \"keep\"\n";
+    let (place, ran, report) = two_of_three_days("path = \"out.csv\"", keep);
+    ran.ended(3).says("missing: 2024-01-02");
+    assert_eq!(report["status"], "partial");
+    let text = place.read("out.csv");
+    let rows = csv::Reader::from_reader(text.as_bytes()).records().count();
+    assert_eq!(report["row_count"], rows);
+    assert!(rows > 100 && !text.contains("2024-01-02T"), "{rows} rows");
+
+    let abort = "[run]\nworkers = 2\non_failure = \"abort\"\n";
+    let (place, ran, report) = two_of_three_days("path = \"out.csv\"", abort);
+    ran.ended(1).says("nothing was written");
     assert_eq!(report["status"], "aborted");
     assert_eq!(place.names(), Vec::<String>::new());
 }

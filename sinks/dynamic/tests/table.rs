@@ -181,6 +181,9 @@ impl SinkTxn for MemoryTxn<'_> {
 impl Drop for MemoryTxn<'_> {
     fn drop(&mut self) {
         log("drop");
+        if !std::thread::panicking() {
+            let _ = self.sink.at("drop");
+        }
     }
 }
 
@@ -362,6 +365,10 @@ fn a_panic_is_an_error_of_its_call() {
         assert_eq!(causes[0], format!("`{call}` panicked"));
         assert!(causes[1].contains("no luck"), "{causes:?}");
     }
+    // Nobody is told of this one, and nothing else happens.
+    let sink = open(json!({"panics_at": "drop"})).unwrap();
+    drop(sink.begin(&context()).unwrap());
+    drop(sink);
     log("abort");
     let error = go(json!({"panics_at": "abort"})).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panic);
