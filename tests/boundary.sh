@@ -46,7 +46,7 @@ started=$(date +%s)
     # The versions that this tree was tested with.
     cp "$root/Cargo.lock" .
     cargo test -q
-    cargo build -q --release
+    cargo build -q
     "$mixflow" run pipeline.toml
     [ "$(wc -l < events.csv)" -eq 1001 ]
 )

@@ -54,7 +54,7 @@ pub(crate) fn new_sink(app: &App, args: &NewSinkArgs) -> Result<()> {
     for (n, step) in [
         format!("cd {shown}"),
         "cargo test                  (runs the conformance kit)".to_owned(),
-        "cargo build --release".to_owned(),
+        "cargo build".to_owned(),
         "mixflow run pipeline.toml   (made-up events, no credentials)".to_owned(),
     ]
     .iter()
