@@ -8,10 +8,15 @@ use serde_json::{Map, Value};
 
 use crate::{ExecFormat, ExecOptions, ExecSink};
 
-/// Writes lines beside the target, and swaps it if the run commits.
-const SCRIPT: &str = r#"cat > "$0.part" && [ -e "$MIXFLOW_COMMIT" ] && mv "$0.part" "$0""#;
+/// Writes lines to a file in `$1`, and swaps the target `$0` for it if the run
+/// commits.
+const SCRIPT: &str = r#"cat > "$1/part" && [ -e "$MIXFLOW_COMMIT" ] && mv "$1/part" "$0""#;
 
-struct Script;
+struct Script {
+    /// Where a script that is killed in the middle may leave its file; the
+    /// next one begins it anew.
+    scratch: tempfile::TempDir,
+}
 
 impl SinkUnderTest for Script {
     /// What becomes of what is there is up to the program: this one swaps it,
@@ -20,7 +25,8 @@ impl SinkUnderTest for Script {
         if mode != WriteMode::Replace || !place.parent()?.is_dir() {
             return None;
         }
-        let command = ["sh", "-c", SCRIPT, place.to_str()?];
+        let scratch = self.scratch.path().to_str()?;
+        let command = ["sh", "-c", SCRIPT, place.to_str()?, scratch];
         let options = ExecOptions {
             command: command.map(str::to_owned).into(),
             format: Some(ExecFormat::Jsonl),
@@ -48,7 +54,8 @@ impl SinkUnderTest for Script {
 
 #[test]
 fn a_program_keeps_the_contract() {
-    let report = sink_conformance(&Script);
+    let scratch = tempfile::tempdir().expect("a temp folder");
+    let report = sink_conformance(&Script { scratch });
     let skipped = [
         "create on something that is there",
         "append adds",
