@@ -212,6 +212,16 @@ impl Error {
         }
         causes
     }
+
+    /// Returns the message with all causes behind it, as one line.
+    pub fn in_a_line(&self) -> String {
+        let mut line = self.message().to_owned();
+        for cause in self.causes() {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+        line
+    }
 }
 
 impl fmt::Display for Error {

@@ -398,12 +398,7 @@ fn join_stages(
         .last()
         .map_or_else(|| source.schema(), |last| last.transform.schema());
     if let Err(error) = sink.check_schema(&Arc::clone(&schema)) {
-        let mut message = error.to_string();
-        for cause in error.causes() {
-            message.push_str(": ");
-            message.push_str(&cause);
-        }
-        document.invalid("sink", message);
+        document.invalid("sink", error.in_a_line());
     }
     if sink.capabilities().replaces_days && !source.info().partitions_are_days {
         document.invalid(

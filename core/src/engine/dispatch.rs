@@ -313,7 +313,7 @@ impl Dispatcher<'_, '_> {
             Err(_) => PartitionStatus::Failed,
         };
         let error = result.err();
-        slot.error = error.as_ref().map(in_a_line);
+        slot.error = error.as_ref().map(Error::in_a_line);
         let (label, rows) = (slot.info.label.clone(), slot.rows);
         let progress = self.progress();
         self.observer.on_event(&RunEvent::PartitionDone {
@@ -338,7 +338,7 @@ impl Dispatcher<'_, '_> {
                 "{label} broke off after {rows} of its rows were written, so nothing can be kept"
             )));
         }
-        log::warn!("{label} is missing: {}", in_a_line(&error));
+        log::warn!("{label} is missing: {}", error.in_a_line());
         Ok(())
     }
 
@@ -467,7 +467,7 @@ impl Dispatcher<'_, '_> {
                 }
             }
             Some(txn) => contained("the sink", || txn.abort()).unwrap_or_else(|failed| {
-                self.warn(format!("the sink could not abort: {}", in_a_line(&failed)));
+                self.warn(format!("the sink could not abort: {}", failed.in_a_line()));
                 Residue::Unknown
             }),
         };
@@ -567,14 +567,4 @@ fn work(n: usize, partition: Box<dyn Partition>) -> Work {
         id: PartitionId(n),
         partition,
     }
-}
-
-/// Returns an error with its causes as one line.
-pub(super) fn in_a_line(error: &Error) -> String {
-    let mut line = error.message().to_owned();
-    for cause in error.causes() {
-        line.push_str(": ");
-        line.push_str(&cause);
-    }
-    line
 }

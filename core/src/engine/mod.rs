@@ -29,7 +29,7 @@ use crate::report::{PartitionReport, PartitionStatus, RunReport, Status};
 use crate::sink::{Preview, Residue, Sink, TxnContext};
 use crate::source::{Plan, Source};
 use crate::transform::NamedTransform;
-use dispatch::{Dispatcher, Ending, SinkState, Told, in_a_line};
+use dispatch::{Dispatcher, Ending, SinkState, Told};
 
 /// A source, transforms and a sink that fit each other.
 pub struct Pipeline {
@@ -195,7 +195,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
                 error,
                 residue: Residue::None,
             } if error.is_plan_void() && !started_over => {
-                dispatcher.warn(format!("{}; the run starts over", in_a_line(error)));
+                dispatcher.warn(format!("{}; the run starts over", error.in_a_line()));
                 true
             }
             _ => false,
@@ -220,7 +220,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     let reject_file = reject_file.unwrap_or_else(|error| {
         warnings.push(format!(
             "the reject file may be incomplete: {}",
-            in_a_line(&error)
+            error.in_a_line()
         ));
         None
     });
@@ -294,7 +294,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             Ok(())
         });
         if let Err(error) = released {
-            report.warnings.push(in_a_line(&error));
+            report.warnings.push(error.in_a_line());
         }
     }
     report.duration_seconds = started.elapsed().as_secs_f64();

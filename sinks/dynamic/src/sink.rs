@@ -223,16 +223,10 @@ fn refused(failure: &mut Failure) -> Vec<Invalid> {
 
 /// Returns an error as one line, its hint included.
 fn with_hint(error: &Error) -> String {
-    let mut line = error.message().to_owned();
-    for cause in error.causes() {
-        line.push_str(": ");
-        line.push_str(&cause);
+    match error.hint_text() {
+        Some(hint) => format!("{}; {hint}", error.in_a_line()),
+        None => error.in_a_line(),
     }
-    if let Some(hint) = error.hint_text() {
-        line.push_str("; ");
-        line.push_str(hint);
-    }
-    line
 }
 
 fn nothing_given(what: &str) -> Error {
