@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use arrow_schema::extension::Json;
 
@@ -42,6 +42,15 @@ pub const MAX_BATCH_ROWS: usize = 2_000;
 /// Returns a text column whose values are JSON (Arrow's `arrow.json`).
 pub fn json_field(name: &str, nullable: bool) -> Field {
     Field::new(name, DataType::Utf8, nullable).with_extension_type(Json::default())
+}
+
+/// Returns the columns of a schema with their types, for messages.
+pub(crate) fn columns_of(schema: &Schema) -> String {
+    let fields = schema.fields().iter();
+    let columns: Vec<String> = fields
+        .map(|field| format!("{} {}", field.name(), field.data_type()))
+        .collect();
+    columns.join(", ")
 }
 
 /// Returns whether a column's values are JSON.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::batch::{Batch, PartitionId};
+use crate::batch::{Batch, PartitionId, columns_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
 
@@ -17,16 +17,11 @@ use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnCo
 /// error from any call a commit is refused, and `txn` dropped. A commit that
 /// speaks of another number of rows than were written gets a warning.
 pub fn guarded<'s>(cx: &TxnContext, txn: Box<dyn SinkTxn + 's>) -> Box<dyn SinkTxn + 's> {
-    Box::new(Guarded {
-        txn,
-        schema: Arc::clone(&cx.schema),
-        announced: BTreeSet::new(),
-        rows: 0,
-        failed: false,
-    })
+    Box::new(Guarded::new(cx, txn))
 }
 
-struct Guarded<'s> {
+/// What [`guarded`] returns, for a caller that sees failures of its own.
+pub struct Guarded<'s> {
     txn: Box<dyn SinkTxn + 's>,
     schema: SchemaRef,
     announced: BTreeSet<PartitionId>,
@@ -35,6 +30,23 @@ struct Guarded<'s> {
 }
 
 impl<'s> Guarded<'s> {
+    /// Holds `txn` to the contract.
+    pub fn new(cx: &TxnContext, txn: Box<dyn SinkTxn + 's>) -> Guarded<'s> {
+        Guarded {
+            txn,
+            schema: Arc::clone(&cx.schema),
+            announced: BTreeSet::new(),
+            rows: 0,
+            failed: false,
+        }
+    }
+
+    /// Notes that something meant for the transaction did not reach it, so that
+    /// nothing can be committed.
+    pub fn fail(&mut self) {
+        self.failed = true;
+    }
+
     /// Makes a call, after which nothing can be committed unless it is well.
     fn call<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.refuse_after_failure()?;
@@ -65,17 +77,12 @@ impl<'s> Guarded<'s> {
         if Arc::ptr_eq(schema, &self.schema) || schema.fields() == self.schema.fields() {
             return Ok(());
         }
-        let columns = |schema: &SchemaRef| {
-            let columns = schema.fields().iter();
-            let columns = columns.map(|field| format!("{} {}", field.name(), field.data_type()));
-            columns.collect::<Vec<_>>().join(", ")
-        };
         Err(
             breach("a batch is not of the schema that the transaction began with").because(
                 format!(
                     "it has ({}), not ({})",
-                    columns(schema),
-                    columns(&self.schema)
+                    columns_of(schema),
+                    columns_of(&self.schema)
                 ),
             ),
         )

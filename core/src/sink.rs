@@ -10,7 +10,7 @@ use crate::batch::{Batch, PartitionId};
 use crate::error::{Error, Result};
 use crate::source::{Extent, SourceInfo};
 
-pub use crate::guard::guarded;
+pub use crate::guard::{Guarded, guarded};
 
 /// What happens to what is at the destination already: `mode` in TOML.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -27,6 +27,7 @@ pub use select::{Select, SelectOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use crate::batch::columns_of;
 use crate::context::TaskContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::Registry;
@@ -104,13 +105,6 @@ impl NamedTransform {
     }
 
     fn lied(&self, declared: &Schema, returned: &Schema) -> Error {
-        let columns = |schema: &Schema| {
-            let fields = schema.fields().iter();
-            let columns: Vec<String> = fields
-                .map(|field| format!("{} {}", field.name(), field.data_type()))
-                .collect();
-            columns.join(", ")
-        };
         Error::new(
             ErrorKind::Other,
             format!(
@@ -120,8 +114,8 @@ impl NamedTransform {
         )
         .because(format!(
             "it declared ({}) and returned ({})",
-            columns(declared),
-            columns(returned)
+            columns_of(declared),
+            columns_of(returned)
         ))
     }
 }

@@ -15,7 +15,7 @@ use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::config::Invalid;
-use mixflow_core::sink::{Outcome, Sink, SinkTxn, TxnContext, guarded};
+use mixflow_core::sink::{Guarded, Outcome, Sink, SinkTxn, TxnContext};
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
@@ -73,24 +73,10 @@ struct Opened {
 /// A transaction behind a [`TxnPtr`], which is a `Box` of it.
 struct Begun {
     // Before `_opened`, because it is dropped before what it borrows from.
-    txn: Box<dyn SinkTxn>,
+    txn: Box<Guarded<'static>>,
     schema: SchemaRef,
     row: DataType,
-    /// Whether a batch did not arrive; what fails later, `guarded` knows.
-    failed: bool,
     _opened: Rc<Opened>,
-}
-
-impl Begun {
-    fn refuse_after_failure(&self) -> Result<()> {
-        match self.failed {
-            false => Ok(()),
-            true => Err(Error::new(
-                ErrorKind::Other,
-                "an earlier call failed, so nothing can be committed",
-            )),
-        }
-    }
 }
 
 /// Runs `call`; what goes wrong, panics included, goes into `failure`.
@@ -396,10 +382,9 @@ unsafe extern "C" fn begin(
         };
         let begun = Box::new(Begun {
             // Whatever the author's transaction does about it.
-            txn: guarded(&cx, begun),
+            txn: Box::new(Guarded::new(&cx, begun)),
             row: DataType::Struct(cx.schema.fields().clone()),
             schema: cx.schema,
-            failed: false,
             _opened: opened,
         });
         give(txn, Box::into_raw(begun).cast::<c_void>())
@@ -430,11 +415,10 @@ unsafe extern "C" fn write_batch(
         let begun = unsafe { begun(txn)? };
         // SAFETY: the host's array, which is ours from here on.
         let imported = unsafe { import(array, &begun.row, &begun.schema) };
-        begun.refuse_after_failure()?;
         // A batch that did not arrive is one that is missing.
-        begun.failed = imported.is_err();
+        let records = imported.inspect_err(|_| begun.txn.fail())?;
         begun.txn.write(&Batch {
-            records: imported?,
+            records,
             partition: PartitionId(partition),
         })
     };
@@ -484,7 +468,6 @@ unsafe extern "C" fn commit(
     let call = || {
         // SAFETY: the host's transaction, which it gives up.
         let begun = unsafe { ended(txn)? };
-        begun.refuse_after_failure()?;
         // SAFETY: lent for this call.
         let outcome = unsafe { borrowed("the outcome", outcome)? };
         let outcome = read::<OutcomeDoc>("the outcome", outcome)?;
