@@ -9,7 +9,7 @@ use serde_json::json;
 use super::auth::{Authorization, Caller};
 use super::export::{self, Body};
 use super::export_query::ExportQuery;
-use super::fault::{Action, CleanCut};
+use super::fault::{Action, CleanCut, Unframed};
 use super::http::{Answer, Connection, Framing, Request};
 use super::injector::{Plan, Target};
 use super::limits::Gate;
@@ -81,6 +81,9 @@ struct Reply {
     status: u16,
     body: Body,
     retry_after: Option<String>,
+    location: Option<String>,
+    /// The wait after each byte of the body.
+    drip: Option<Duration>,
     content_type: &'static str,
 }
 
@@ -94,6 +97,8 @@ impl Reply {
         Self {
             status,
             retry_after,
+            location: None,
+            drip: None,
             content_type: if is_json {
                 "application/json"
             } else {
@@ -108,6 +113,8 @@ impl Reply {
             status: 200,
             body,
             retry_after: None,
+            location: None,
+            drip: None,
             content_type,
         }
     }
@@ -183,9 +190,27 @@ fn reply(
             let body = body.unwrap_or_else(default);
             return (Some(Reply::status(code, body, retry_after)), plan);
         }
+        Some(Action::Redirect { code, location }) => {
+            let reply = Reply {
+                location: Some(location),
+                ..Reply::status(code, String::new(), None)
+            };
+            return (Some(reply), plan);
+        }
+        Some(Action::Drip { code, pause }) => {
+            let reply = Reply {
+                drip: Some(pause),
+                ..Reply::status(code, "a drop of an error ".repeat(1_000), None)
+            };
+            return (Some(reply), plan);
+        }
         Some(_) => return (None, plan),
         None => {}
     }
+    let accepts_gzip = match plan.wire {
+        Some(Action::Unframed(end)) => accepts_gzip && end == Unframed::Gzip,
+        _ => accepts_gzip,
+    };
     let gzip = accepts_gzip.then_some(shared.config.gzip_level);
     let fault = plan.text.as_ref();
     let made = match (endpoint, request.method.as_str()) {
@@ -262,6 +287,8 @@ fn on_wire(shared: &Shared, reply: Reply, fault: Option<&Action>, keep_alive: bo
         status,
         body,
         retry_after,
+        location,
+        drip,
         content_type,
     } = reply;
     let mut headers = vec![("Content-Type", content_type.to_owned())];
@@ -269,6 +296,7 @@ fn on_wire(shared: &Shared, reply: Reply, fault: Option<&Action>, keep_alive: bo
         headers.push(("Content-Encoding", "gzip".to_owned()));
     }
     headers.extend(retry_after.map(|text| ("Retry-After", text)));
+    headers.extend(location.map(|text| ("Location", text)));
     if !keep_alive {
         headers.push(("Connection", "close".to_owned()));
     }
@@ -283,8 +311,9 @@ fn on_wire(shared: &Shared, reply: Reply, fault: Option<&Action>, keep_alive: bo
         headers,
         body: body.bytes,
         chunked,
-        pace: None,
+        pace: drip.map(|pause| (1, pause)),
         cut: None,
+        unframed: None,
     };
     match fault {
         Some(Action::SlowBody {
@@ -292,6 +321,11 @@ fn on_wire(shared: &Shared, reply: Reply, fault: Option<&Action>, keep_alive: bo
             pause,
         }) => answer.pace = Some((*bytes_per_chunk, *pause)),
         Some(Action::CutBody(cut)) => answer.cut = Some(cut.position(answer.body.len())),
+        Some(Action::Unframed(end)) => {
+            answer.unframed = Some(*end);
+            answer.cut = end.position(&answer.body);
+            answer.chunked = false;
+        }
         Some(fault) if body.is_gzip => spoil(Arc::make_mut(&mut answer.body), fault),
         _ => {}
     }

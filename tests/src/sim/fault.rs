@@ -126,10 +126,26 @@ pub enum Action {
         /// The wait.
         pause: Duration,
     },
+    /// Answers with a status and a place to ask instead.
+    Redirect {
+        /// The status: 301, 302, 303, 307 or 308.
+        code: u16,
+        /// The text of `Location`.
+        location: String,
+    },
+    /// Answers with a status and a body that comes byte by byte.
+    Drip {
+        /// The status.
+        code: u16,
+        /// The wait after each byte.
+        pause: Duration,
+    },
     /// Closes the connection without an answer.
     Drop,
     /// Closes the connection within the body: HTTP says that it is incomplete.
     CutBody(Cut),
+    /// Sends the body as HTTP/1.0 does: it ends where the connection ends.
+    Unframed(Unframed),
     /// Sends a complete HTTP message whose content lacks its tail.
     CutClean(CleanCut),
     /// Flips a bit in the checksum of a gzip body.
@@ -207,6 +223,34 @@ pub enum CleanCut {
     Line,
 }
 
+/// How a body ends that only the end of its connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unframed {
+    /// Whole and plain.
+    Whole,
+    /// Whole and gzipped, where the client wants that.
+    Gzip,
+    /// Plain, with a proper end after half of the lines.
+    Half,
+    /// Plain, with a reset after half of the lines.
+    Reset,
+    /// Plain, with a wait of a minute after half of the lines.
+    Stall,
+}
+
+impl Unframed {
+    /// Returns how much of a body is sent.
+    pub(super) fn position(self, body: &[u8]) -> Option<usize> {
+        match self {
+            Self::Whole | Self::Gzip => None,
+            Self::Half | Self::Reset | Self::Stall => {
+                let half = &body[..body.len() / 2];
+                Some(memchr::memrchr(b'\n', half).map_or(0, |newline| newline + 1))
+            }
+        }
+    }
+}
+
 /// When an action takes effect. For each layer the first fault that matches
 /// a request is the one that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,7 +270,9 @@ impl Action {
     pub fn layer(&self) -> Layer {
         match self {
             Self::SlowFirstByte(_) => Layer::Delay,
-            Self::Status { .. } | Self::Drop => Layer::Refusal,
+            Self::Status { .. } | Self::Redirect { .. } | Self::Drip { .. } | Self::Drop => {
+                Layer::Refusal
+            }
             Self::CutClean(CleanCut::Line)
             | Self::TerminatedEarly { .. }
             | Self::ErrorLine { .. }
@@ -240,9 +286,11 @@ impl Action {
             | Self::NullResults
             | Self::EmptyPage
             | Self::DifferentOnRetry => Layer::Text,
-            Self::CutClean(_) | Self::SlowBody { .. } | Self::CutBody(_) | Self::CorruptGzip => {
-                Layer::Wire
-            }
+            Self::CutClean(_)
+            | Self::SlowBody { .. }
+            | Self::CutBody(_)
+            | Self::Unframed(_)
+            | Self::CorruptGzip => Layer::Wire,
         }
     }
 
@@ -276,5 +324,8 @@ mod tests {
         assert_eq!(Cut::Bytes(3).position(10), 3);
         assert_eq!(Cut::Bytes(300).position(10), 9);
         assert_eq!(Cut::Bytes(3).position(0), 0);
+        assert_eq!(Unframed::Half.position(b"a\nb\nc\nd\n"), Some(4));
+        assert_eq!(Unframed::Reset.position(b"abcd\n"), Some(0));
+        assert_eq!(Unframed::Whole.position(b"a\n"), None);
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::fault::{Action, CleanCut, Cut, Fault, Matcher};
+use super::fault::{Action, CleanCut, Cut, Fault, Matcher, Unframed};
 use super::log::Endpoint;
 
 /// The reason why a rule cannot be read.
@@ -41,7 +41,10 @@ impl Fault {
     /// | `status=503` with `retry_after=1`, `body="…"` | a status instead of rows |
     /// | `slow_first_byte=200ms` | a wait before the answer |
     /// | `slow_body=1000/50ms` | a wait after each 1,000 bytes |
+    /// | `redirect=302` with `location="…"` | another address instead of rows |
+    /// | `drip=500/50ms` | a status whose body comes byte by byte |
     /// | `drop` | no answer |
+    /// | `unframed=whole`, `=gzip`, `=half`, `=reset`, `=stall` | a body that only the connection's end ends |
     /// | `cut=0.5`, `cut=1000b` | the connection closes within the body |
     /// | `cut_clean=trailer`, `=middle`, `=line` | content without its tail |
     /// | `corrupt_gzip` | a wrong checksum |
@@ -104,7 +107,9 @@ fn parse(rule: &str) -> Result<Fault, String> {
             "skip" => when.skip = part.parsed("a number")?,
             "times" => times = Some(part.parsed("a number")?),
             "always" => times = None,
-            "retry_after" | "body" | "text" | "bytes" | "message" => details.push(part),
+            "retry_after" | "body" | "text" | "bytes" | "message" | "location" => {
+                details.push(part);
+            }
             _ if action.is_some() => return Err(format!("`{}` is a second action", part.key)),
             _ => action = Some((part.action()?, part.key)),
         }
@@ -152,7 +157,31 @@ impl Part {
                     pause: duration(pause)?,
                 }
             }
+            "redirect" => Action::Redirect {
+                code: self.parsed("a status")?,
+                location: String::new(),
+            },
+            "drip" => {
+                let form = "`drip` needs a status and a pause such as `500/50ms`";
+                let (code, pause) = self.value()?.split_once('/').ok_or(form)?;
+                Action::Drip {
+                    code: code.parse().map_err(|_| form)?,
+                    pause: duration(pause)?,
+                }
+            }
             "drop" => Action::Drop,
+            "unframed" => Action::Unframed(match self.value()? {
+                "whole" => Unframed::Whole,
+                "gzip" => Unframed::Gzip,
+                "half" => Unframed::Half,
+                "reset" => Unframed::Reset,
+                "stall" => Unframed::Stall,
+                _ => {
+                    return Err(
+                        "`unframed` is `whole`, `gzip`, `half`, `reset` or `stall`".to_owned()
+                    );
+                }
+            }),
             "cut" => Action::CutBody(cut(self.value()?)?),
             "cut_clean" => Action::CutClean(match self.value()? {
                 "trailer" => CleanCut::GzipTrailer,
@@ -193,6 +222,7 @@ impl Part {
         match (self.key.as_str(), action) {
             ("retry_after", Action::Status { retry_after, .. }) => *retry_after = Some(value),
             ("body", Action::Status { body, .. }) => *body = Some(value),
+            ("location", Action::Redirect { location, .. }) => *location = value,
             ("text", Action::TerminatedEarly { text, .. }) => *text = value,
             ("message", Action::ErrorIn200 { message }) => *message = value,
             ("bytes", Action::BadLine { bytes, .. }) => *bytes = unescaped_bytes(&value)?,
@@ -309,7 +339,16 @@ impl fmt::Display for Action {
                 bytes_per_chunk,
                 pause,
             } => write!(f, "slow_body={bytes_per_chunk}/{}us", pause.as_micros()),
+            Self::Redirect { code, location } => {
+                write!(f, "redirect={code} location={}", quoted(location))
+            }
+            Self::Drip { code, pause } => write!(f, "drip={code}/{}us", pause.as_micros()),
             Self::Drop => f.write_str("drop"),
+            Self::Unframed(Unframed::Whole) => f.write_str("unframed=whole"),
+            Self::Unframed(Unframed::Gzip) => f.write_str("unframed=gzip"),
+            Self::Unframed(Unframed::Half) => f.write_str("unframed=half"),
+            Self::Unframed(Unframed::Reset) => f.write_str("unframed=reset"),
+            Self::Unframed(Unframed::Stall) => f.write_str("unframed=stall"),
             Self::CutBody(Cut::Fraction(part)) => write!(f, "cut={part}"),
             Self::CutBody(Cut::Bytes(bytes)) => write!(f, "cut={bytes}b"),
             Self::CutClean(CleanCut::GzipTrailer) => f.write_str("cut_clean=trailer"),
@@ -380,6 +419,13 @@ mod tests {
             "export slow_body=1000/50ms",
             "any always drop",
             "engage page=3 cut=1000b",
+            "any redirect=302 location=\"http://127.0.0.1/login\"",
+            "export drip=500/50ms",
+            "export unframed=whole",
+            "export unframed=gzip",
+            "export unframed=half",
+            "export unframed=reset",
+            "export always unframed=stall",
             "export cut_clean=trailer",
             "export cut_clean=middle",
             "export cut_clean=line",

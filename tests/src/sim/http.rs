@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fault::Unframed;
 use super::stop::Stop;
 
 const MAX_HEAD: usize = 256 * 1024;
@@ -54,6 +55,8 @@ pub(super) struct Answer {
     pub(super) pace: Option<(usize, Duration)>,
     /// Where the connection is closed within the body.
     pub(super) cut: Option<usize>,
+    /// Whether nothing but the end of the connection ends the body, and how.
+    pub(super) unframed: Option<Unframed>,
 }
 
 /// A connection that keeps what it has read beyond a request.
@@ -212,7 +215,8 @@ impl Connection {
             self.stream.write_all(&wire)?;
             wire.clear();
             if is_last {
-                return Ok(answer.cut.is_none());
+                self.end(answer.unframed, stop)?;
+                return Ok(answer.cut.is_none() && answer.unframed.is_none());
             }
             if !pause.is_zero() && stop.wait(pause) {
                 return Ok(false);
@@ -221,15 +225,35 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Makes what follows a body that has no length.
+    fn end(&mut self, unframed: Option<Unframed>, stop: &Stop) -> io::Result<()> {
+        match unframed {
+            // A copy of the socket is kept elsewhere, so closing would not do.
+            Some(Unframed::Reset) => rustix::net::connect_unspec(&self.stream)?,
+            Some(Unframed::Stall) => {
+                stop.wait(Duration::from_secs(60));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 fn head_of(answer: &Answer) -> Vec<u8> {
     let status = answer.status;
-    let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
+    let version = match answer.unframed {
+        Some(_) => "1.0",
+        None => "1.1",
+    };
+    let mut head = format!("HTTP/{version} {status} {}\r\n", reason(status));
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    head += &match answer.chunked {
-        true => "Transfer-Encoding: chunked\r\n\r\n".to_owned(),
-        false => format!("Content-Length: {}\r\n\r\n", answer.body.len()),
+    head += &match (answer.unframed, answer.chunked) {
+        (Some(_), _) => "Connection: close\r\n\r\n".to_owned(),
+        (None, true) => "Transfer-Encoding: chunked\r\n\r\n".to_owned(),
+        (None, false) => format!("Content-Length: {}\r\n\r\n", answer.body.len()),
     };
     head.into_bytes()
 }
@@ -304,6 +328,11 @@ fn decode(text: &str) -> String {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         402 => "Payment Required",

@@ -50,7 +50,7 @@ pub use data::{Data, DataError};
 pub use engage::TotalOn;
 pub use engage_query::EngageQuery;
 pub use export_query::ExportQuery;
-pub use fault::{Action, CleanCut, Cut, Fault, Layer, Matcher};
+pub use fault::{Action, CleanCut, Cut, Fault, Layer, Matcher, Unframed};
 pub use fault_text::FaultError;
 pub use http::Framing;
 pub use limits::Limits;

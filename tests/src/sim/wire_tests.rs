@@ -454,3 +454,38 @@ fn a_chunked_request_body_is_read() {
     assert_eq!(receive(&mut stream).unwrap().status, 400);
     assert_eq!(sim.requests()[0].param("page"), Some("x"));
 }
+
+/// Asks with gzip wanted and reads until the connection ends.
+fn until_the_end(rule: &str) -> (String, std::io::Result<usize>) {
+    let sim = builder()
+        .fault(Fault::parse(rule).unwrap())
+        .start()
+        .unwrap();
+    let mut stream = connect(&sim);
+    let head = format!("{BASIC}Accept-Encoding: gzip\r\nConnection: close\r\n");
+    let request = format!("GET /api/2.0/export?{DAY} HTTP/1.1\r\nHost: x\r\n{head}\r\n");
+    send(&mut stream, &request);
+    let mut bytes = Vec::new();
+    let ended = stream.read_to_end(&mut bytes);
+    (String::from_utf8_lossy(&bytes).into_owned(), ended)
+}
+
+#[test]
+fn an_unframed_body_ends_with_its_connection() {
+    let (whole, ended) = until_the_end("export unframed=whole");
+    assert!(ended.is_ok() && whole.ends_with("}\n"));
+    assert!(whole.starts_with("HTTP/1.0 200 OK\r\n") && !whole.contains("Content-Length"));
+    let (half, ended) = until_the_end("export unframed=half");
+    assert!(ended.is_ok() && half.ends_with("}\n") && half.len() < whole.len());
+    let (reset, ended) = until_the_end("export unframed=reset");
+    assert!(ended.is_err() && reset.len() < whole.len());
+    let (gzip, _) = until_the_end("export unframed=gzip");
+    assert!(gzip.contains("Content-Encoding: gzip"));
+}
+
+#[test]
+fn a_redirect_names_a_place() {
+    let (answer, _) = until_the_end("export redirect=302 location=\"http://x/\"");
+    assert!(answer.contains("HTTP/1.1 302 Found\r\n"), "{answer}");
+    assert!(answer.contains("\r\nLocation: http://x/\r\n"), "{answer}");
+}
