@@ -20,6 +20,7 @@ mod kills;
 mod matrix;
 mod messages;
 mod normalising;
+mod official;
 mod page;
 mod pages;
 mod pipelines;

@@ -16,7 +16,7 @@ pub fn python() -> Option<PathBuf> {
     lock.lock().unwrap();
     let python = folder.join("bin/python");
     let works = || {
-        let imports = "import duckdb, pandas, polars, pyarrow";
+        let imports = "import duckdb, mixpanel_utils, pandas, polars, pyarrow";
         let ran = Command::new(&python).args(["-c", imports]).output();
         ran.is_ok_and(|output| output.status.success())
     };
@@ -37,6 +37,7 @@ pub fn python() -> Option<PathBuf> {
                 "-q",
                 "install",
                 "duckdb==2.0.0",
+                "mixpanel-utils",
                 "pandas",
                 "polars",
                 "pyarrow",

@@ -143,21 +143,19 @@ fn refusal(
         });
         return Some(Reply::error(401, body));
     };
-    let mut query = request.query.iter();
-    let project = query.find(|(key, value)| key == "project_id" && !value.is_empty());
-    match (project, &shared.config.project_id) {
+    let params = params(request);
+    match (params.get("project_id"), &shared.config.project_id) {
         (None, _) if caller == Caller::Service => {
             let message = "project_id is a required parameter for service accounts";
             return Some(Reply::error(400, json!({"error": message})));
         }
-        (Some((_, given)), Some(wanted)) if given != wanted => {
+        (Some(given), Some(wanted)) if given != wanted => {
             let message = format!("you do not have permission to read project {given}");
             let body = json!({"error": message, "request": request.target, "status": "error"});
             return Some(Reply::error(403, body));
         }
         _ => {}
     }
-    let params = params(request);
     let is_further_page = params.get("session_id").is_some();
     let message = gate.admit(!is_further_page).err()?;
     let body = json!({"error": message, "request": request.path, "status": "error"});
@@ -214,8 +212,11 @@ fn reply(
     let gzip = accepts_gzip.then_some(shared.config.gzip_level);
     let fault = plan.text.as_ref();
     let made = match (endpoint, request.method.as_str()) {
+        (Endpoint::Engage, "POST") if request.bad_body.is_some() => {
+            Err(request.bad_body.clone().unwrap_or_default())
+        }
         (Endpoint::Export, "GET") => export_rows(shared, request, fault, gzip),
-        (Endpoint::Engage, "POST") => engage_page(shared, request, fault, gzip),
+        (Endpoint::Engage, "GET" | "POST") => engage_page(shared, request, fault, gzip),
         (Endpoint::Other, _) => {
             let body = json!({"error": "not found", "request": request.path});
             Ok(Reply::error(404, body))

@@ -35,7 +35,8 @@ impl Authorization {
             return None;
         }
         let text = String::from_utf8(decode_base64(value)?).ok()?;
-        let (user, password) = text.split_once(':')?;
+        // Some clients encode a project secret alone.
+        let (user, password) = text.split_once(':').unwrap_or((&text, ""));
         Some(Self::Basic {
             user: user.to_owned(),
             password: password.to_owned(),
@@ -132,13 +133,21 @@ mod tests {
             Some(Caller::Service)
         );
         assert_eq!(caller(&accounts, "basic cHJvamVjdDo="), Some(Caller::Other));
+        assert_eq!(caller(&accounts, "Basic cHJvamVjdA=="), Some(Caller::Other));
         assert_eq!(caller(&accounts, "Bearer token"), Some(Caller::Other));
     }
 
     #[test]
     fn wrong_credentials_are_refused() {
         let accounts = accounts();
-        for header in ["", "Basic", "Basic c2ltOm5v", "Bearer x", "Digest token"] {
+        for header in [
+            "",
+            "Basic",
+            "Basic c2ltOm5v",
+            "Basic c2lt",
+            "Bearer x",
+            "Digest token",
+        ] {
             assert_eq!(caller(&accounts, header), None, "{header}");
         }
     }

@@ -44,6 +44,7 @@ struct Session {
     id: String,
     filters: Vec<(String, String)>,
     needs_timestamp: bool,
+    page_size: usize,
     profiles: Vec<Arc<[u8]>>,
 }
 
@@ -91,7 +92,7 @@ impl Sessions {
             None if number > 0 => return Err("page > 0 requires a session_id".to_owned()),
             None => {
                 let profiles = query.select(data, paging.without_profile)?;
-                self.begin(params, &query, profiles)
+                self.begin(params, &query, profiles, page_size(params, paging)?)
             }
         };
         if number > 0 && session.needs_timestamp {
@@ -105,6 +106,7 @@ impl Sessions {
         params: &Params<'_>,
         query: &EngageQuery,
         profiles: Vec<Arc<[u8]>>,
+        page_size: usize,
     ) -> Arc<Session> {
         let mut state = self.lock();
         state.made += 1;
@@ -112,6 +114,7 @@ impl Sessions {
             id: format!("{}-SIMULA", 1_700_000_000 + state.made),
             filters: filters(params),
             needs_timestamp: query.behaviors.is_some() && query.as_of_timestamp.is_none(),
+            page_size,
             profiles,
         });
         state.open.push_back(Arc::clone(&session));
@@ -141,6 +144,18 @@ fn page_number(params: &Params<'_>) -> Result<usize, String> {
     number.map_err(|_| "page must be a number from 0".to_owned())
 }
 
+/// Returns how many profiles a session's pages have: as many as were asked
+/// for, but never more than the server's own number.
+fn page_size(params: &Params<'_>, paging: &Paging) -> Result<usize, String> {
+    let Some(asked) = params.get("page_size") else {
+        return Ok(paging.page_size);
+    };
+    match asked.parse::<usize>() {
+        Ok(asked @ 1..) => Ok(asked.min(paging.page_size)),
+        _ => Err("page_size must be a number from 1".to_owned()),
+    }
+}
+
 /// Returns what has to be the same on every page of a session, sorted.
 fn filters(params: &Params<'_>) -> Vec<(String, String)> {
     const FREE: [&str; 5] = [
@@ -166,8 +181,8 @@ fn render(session: &Session, number: usize, paging: &Paging, fault: Option<&Acti
         };
     }
     let all = &session.profiles;
-    let start = number.saturating_mul(paging.page_size).min(all.len());
-    let end = start.saturating_add(paging.page_size).min(all.len());
+    let start = number.saturating_mul(session.page_size).min(all.len());
+    let end = start.saturating_add(session.page_size).min(all.len());
     let mut profiles: Vec<&[u8]> = all[start..end].iter().map(|profile| &**profile).collect();
     match fault {
         Some(Action::EmptyPage | Action::NullResults) => profiles.clear(),
@@ -180,7 +195,7 @@ fn render(session: &Session, number: usize, paging: &Paging, fault: Option<&Acti
     };
     let mut members = vec![
         ("page", number.to_string().into_bytes()),
-        ("page_size", paging.page_size.to_string().into_bytes()),
+        ("page_size", session.page_size.to_string().into_bytes()),
         ("session_id", json!(session.id).to_string().into_bytes()),
         ("status", b"\"ok\"".to_vec()),
     ];
@@ -272,6 +287,27 @@ mod tests {
             page["results"].as_array().unwrap().len()
         });
         assert_eq!(counts, [2, 1, 0]);
+    }
+
+    #[test]
+    fn pages_are_as_short_as_asked_for_and_never_longer_than_the_servers_own() {
+        let sessions = Sessions::default();
+        let paging = Paging {
+            page_size: 4,
+            ..PAGING
+        };
+        for (asked, given) in [("3", 3), ("4", 4), ("1000", 4)] {
+            let first = ask(&sessions, &[("page_size", asked)], &paging, None).unwrap();
+            assert_eq!(first["page_size"], given);
+            // The session remembers it.
+            let id = ("session_id", first["session_id"].as_str().unwrap());
+            let second = ask(&sessions, &[("page", "1"), id], &paging, None).unwrap();
+            assert_eq!(second["page_size"], given);
+            assert_eq!(second["results"].as_array().unwrap().len(), 5 - given);
+        }
+        for asked in ["0", "-1", "many"] {
+            assert!(ask(&sessions, &[("page_size", asked)], &PAGING, None).is_err());
+        }
     }
 
     #[test]

@@ -6,17 +6,19 @@
 //! one     = "not" one | "(" any ")" | "defined" "(" property ")"
 //!         | operand ("==" | "!=" | "<" | "<=" | ">" | ">=" | "in") operand
 //! operand = property | literal | "[" literal ("," literal)* "]"
+//!         | ("boolean" | "number" | "string" | "datetime") "(" operand ")"
 //! property = ("properties" | "user") "[" string "]"
 //! ```
 //!
 //! A literal is a string in single or double quotes, a number, `true` or
-//! `false`. A missing property is equal to nothing and ordered nowhere.
-
-use std::cmp::Ordering;
+//! `false`. A missing property is equal to nothing and ordered nowhere. What
+//! stands beside a `datetime` is read as one.
 
 use serde_json::Value;
 
-use super::json;
+use super::filter_value::{Cast, Comparison, Found};
+
+pub(super) use super::filter_value::value;
 
 /// A parsed `where` expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,17 +34,17 @@ pub(super) enum Filter {
 pub(super) enum Operand {
     Property(String),
     Literal(Value),
+    Cast(Cast, Box<Operand>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Comparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    In,
+impl Operand {
+    fn value(&self, property: &dyn Fn(&str) -> Option<Value>) -> Option<Found> {
+        match self {
+            Self::Property(name) => property(name).map(Found::Json),
+            Self::Literal(value) => Some(Found::Json(value.clone())),
+            Self::Cast(cast, operand) => cast.apply(operand.value(property)),
+        }
+    }
 }
 
 impl Filter {
@@ -68,56 +70,10 @@ impl Filter {
             Self::Not(part) => !part.matches(property),
             Self::Defined(name) => property(name).is_some(),
             Self::Compare(left, comparison, right) => {
-                let value = |operand: &Operand| match operand {
-                    Operand::Property(name) => property(name),
-                    Operand::Literal(value) => Some(value.clone()),
-                };
-                match (value(left), value(right)) {
-                    (Some(left), Some(right)) => compare(&left, *comparison, &right),
-                    _ => *comparison == Comparison::NotEqual,
-                }
+                comparison.holds(left.value(property), right.value(property))
             }
         }
     }
-}
-
-fn compare(left: &Value, comparison: Comparison, right: &Value) -> bool {
-    let order = order(left, right);
-    match comparison {
-        Comparison::Equal => equal(left, right),
-        Comparison::NotEqual => !equal(left, right),
-        Comparison::Less => order == Some(Ordering::Less),
-        Comparison::LessOrEqual => order.is_some_and(Ordering::is_le),
-        Comparison::Greater => order == Some(Ordering::Greater),
-        Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
-        Comparison::In => match (left, right) {
-            (Value::String(part), Value::String(whole)) => whole.contains(part.as_str()),
-            (_, Value::Array(items)) => items.iter().any(|item| equal(left, item)),
-            _ => false,
-        },
-    }
-}
-
-fn equal(left: &Value, right: &Value) -> bool {
-    left == right || order(left, right) == Some(Ordering::Equal)
-}
-
-fn order(left: &Value, right: &Value) -> Option<Ordering> {
-    match (left, right) {
-        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
-        (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
-            (Some(left), Some(right)) => Some(left.cmp(&right)),
-            _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-        },
-        _ => None,
-    }
-}
-
-/// Reads a value for comparison. What `serde_json` cannot hold is compared as
-/// a string with replacement characters, or is equal to nothing.
-pub(super) fn value(raw: &str) -> Value {
-    let lossy = || json::string(raw).map_or(Value::Null, Value::String);
-    serde_json::from_str(raw).unwrap_or_else(|_| lossy())
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -228,12 +184,18 @@ impl Parser {
         Ok(Filter::All(parts))
     }
 
-    fn one(&mut self) -> Result<Filter, String> {
-        // The parser recurses; a client must not be able to end the process.
+    /// Counts a step down. The parser recurses, and a client must not be able
+    /// to end the process.
+    fn deeper(&mut self) -> Result<(), String> {
         self.depth += 1;
-        if self.depth > 100 {
-            return Err("the expression is nested too deeply".to_owned());
+        match self.depth {
+            0..=100 => Ok(()),
+            _ => Err("the expression is nested too deeply".to_owned()),
         }
+    }
+
+    fn one(&mut self) -> Result<Filter, String> {
+        self.deeper()?;
         let filter = if self.accept_word("not") {
             Filter::Not(Box::new(self.one()?))
         } else if self.accept(&Token::Sign("(")) {
@@ -254,6 +216,21 @@ impl Parser {
         Ok(filter)
     }
 
+    fn cast(&mut self, cast: Cast) -> Result<Operand, String> {
+        self.deeper()?;
+        self.expect("(")?;
+        let operand = self.operand()?;
+        self.expect(")")?;
+        self.depth -= 1;
+        if cast == Cast::Datetime
+            && let Operand::Literal(value) = &operand
+            && cast.apply(Some(Found::Json(value.clone()))).is_none()
+        {
+            return Err(format!("{value} in the expression is not a date"));
+        }
+        Ok(Operand::Cast(cast, Box::new(operand)))
+    }
+
     fn comparison(&mut self) -> Result<Comparison, String> {
         let token = self.next();
         match &token {
@@ -270,6 +247,11 @@ impl Parser {
 
     fn operand(&mut self) -> Result<Operand, String> {
         let token = self.next();
+        if let Some(Token::Word(word)) = &token
+            && let Some(cast) = Cast::of(word)
+        {
+            return self.cast(cast);
+        }
         match &token {
             Some(Token::Word(word)) if word == "properties" || word == "user" => {
                 self.expect("[")?;
@@ -323,7 +305,7 @@ mod tests {
     fn holds(expression: &str) -> bool {
         let properties = serde_json::json!({
             "plan": "pro", "age": 41, "score": 1.5, "tags": ["a", 2], "ok": true, "none": null,
-            "it's": "x",
+            "it's": "x", "digits": " 12.5", "seen": "2024-01-03T10:00:00", "at": 1704276000,
         });
         let filter = Filter::parse(expression).unwrap();
         filter.matches(&|name| properties.get(name).cloned())
@@ -365,6 +347,36 @@ mod tests {
     }
 
     #[test]
+    fn values_are_cast() {
+        for expression in [
+            r#"number(properties["digits"]) == 12.5"#,
+            r#"number(properties["age"]) < number("41.5")"#,
+            r#"number(properties["plan"]) != 1"#,
+            r#"number(properties["ok"]) == 1"#,
+            r#"string(properties["age"]) == "41""#,
+            r#"string(datetime(properties["at"])) == "2024-01-03T10:00:00""#,
+            r#"(boolean(properties["plan"]) == true)"#,
+            r#"boolean(properties["missing"]) == false"#,
+            r#"properties["seen"] > datetime("2024-01-03")"#,
+            r#"properties["seen"] == datetime(1704276000)"#,
+            r#"datetime(properties["seen"]) <= datetime("2024-01-03T11:00:00+01:00")"#,
+            r#"datetime(properties["at"]) == datetime(properties["seen"])"#,
+            r#"datetime(properties["plan"]) != datetime("2024-01-03")"#,
+        ] {
+            assert!(holds(expression), "{expression}");
+        }
+        for expression in [
+            r#"number(properties["plan"]) == 0"#,
+            r#"number(properties["missing"]) < 1"#,
+            r#"properties["seen"] < datetime("2024-01-03")"#,
+            r#"properties["plan"] < datetime("2024-01-03")"#,
+            r#"datetime(properties["missing"]) > datetime("2024-01-03")"#,
+        ] {
+            assert!(!holds(expression), "{expression}");
+        }
+    }
+
+    #[test]
     fn and_binds_tighter_than_or() {
         assert!(holds(
             r#"properties["ok"] == true or properties["ok"] == true and 1 == 2"#
@@ -380,7 +392,11 @@ mod tests {
             "properties[\"a\"] = 1",
             "properties[\"a\"] == \"x",
             "properties[\"a\"] == 1 1",
-            "number(properties[\"a\"]) == 1",
+            "number(properties[\"a\"])",
+            "number(properties[\"a\"] == 1",
+            "number() == 1",
+            "list(properties[\"a\"]) == 1",
+            "properties[\"a\"] > datetime(\"yesterday\")",
             "(1 == 1",
             "1 == 1 and",
             "defined(1)",
@@ -389,5 +405,6 @@ mod tests {
             assert!(Filter::parse(expression).is_err(), "{expression}");
         }
         assert!(Filter::parse(&"(".repeat(10_000)).is_err());
+        assert!(Filter::parse(&"number(".repeat(10_000)).is_err());
     }
 }

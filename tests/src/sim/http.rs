@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::Unframed;
+use super::params;
 use super::stop::Stop;
 
 const MAX_HEAD: usize = 256 * 1024;
@@ -34,6 +35,8 @@ pub(super) struct Request {
     pub(super) path: String,
     pub(super) query: Vec<(String, String)>,
     pub(super) form: Vec<(String, String)>,
+    /// Why the body's parameters cannot be read, if that is so.
+    pub(super) bad_body: Option<String>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) keep_alive: bool,
 }
@@ -104,22 +107,24 @@ impl Connection {
         }
         let body = self.read_body(&headers)?;
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let is_form = header(&headers, "content-type").is_some_and(|kind| {
-            kind.to_ascii_lowercase()
-                .starts_with("application/x-www-form-urlencoded")
-        });
         let connection = header(&headers, "connection").unwrap_or_default();
         let closes = connection.to_ascii_lowercase().contains("close");
-        let form = if is_form {
-            decode_pairs(&String::from_utf8_lossy(&body))
-        } else {
-            Vec::new()
+        let kind = header(&headers, "content-type").unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let form = match kind.to_ascii_lowercase().as_str() {
+            "application/x-www-form-urlencoded" => {
+                Ok(decode_pairs(&String::from_utf8_lossy(&body)))
+            }
+            "application/json" => params::of_json(&body),
+            _ => Ok(Vec::new()),
         };
+        let bad_body = form.as_ref().err().cloned();
         Ok(Some(Request {
             method,
             path: path.to_owned(),
             query: decode_pairs(query),
-            form,
+            form: form.unwrap_or_default(),
+            bad_body,
             keep_alive: version == 1 && !closes,
             headers,
             target,

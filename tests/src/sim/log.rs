@@ -13,7 +13,7 @@ use serde_json::json;
 pub enum Endpoint {
     /// `/api/2.0/export`: events.
     Export,
-    /// `/api/query/engage`: profiles.
+    /// `/api/query/engage` or `/api/2.0/engage`: profiles.
     Engage,
     /// Any other path; answered with 404.
     Other,
@@ -21,9 +21,9 @@ pub enum Endpoint {
 
 impl Endpoint {
     pub(super) fn of(path: &str) -> Self {
-        match path {
+        match path.trim_end_matches('/') {
             "/api/2.0/export" => Self::Export,
-            "/api/query/engage" => Self::Engage,
+            "/api/query/engage" | "/api/2.0/engage" => Self::Engage,
             _ => Self::Other,
         }
     }
@@ -53,7 +53,7 @@ pub struct LoggedRequest {
     pub path: String,
     /// The decoded query string.
     pub query: Vec<(String, String)>,
-    /// The decoded body, if it is a form.
+    /// The decoded body, if it is a form or a JSON object.
     pub form: Vec<(String, String)>,
     /// The headers as sent, credentials included.
     pub headers: Vec<(String, String)>,

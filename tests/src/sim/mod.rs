@@ -22,6 +22,8 @@ mod amplify;
 mod answer;
 mod auth;
 mod builder;
+#[cfg(test)]
+mod client_tests;
 mod data;
 mod days;
 mod engage;
@@ -31,6 +33,7 @@ mod export_query;
 mod fault;
 mod fault_text;
 mod filter;
+mod filter_value;
 mod generate;
 mod http;
 mod injector;

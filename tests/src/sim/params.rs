@@ -32,6 +32,23 @@ impl<'a> Params<'a> {
     }
 }
 
+/// Reads a JSON body: an object of parameters. A text is taken as it is, any
+/// other value as its JSON, and `null` is a parameter that is missing.
+pub(super) fn of_json(body: &[u8]) -> Result<Vec<(String, String)>, String> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Vec::new());
+    }
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(body)
+        .map_err(|error| format!("the body is not a JSON object: {error}"))?;
+    let given = object.into_iter().filter(|(_, value)| !value.is_null());
+    Ok(given
+        .map(|(key, value)| match value {
+            Value::String(text) => (key, text),
+            value => (key, value.to_string()),
+        })
+        .collect())
+}
+
 /// Parses a JSON array of strings; numbers are taken as text.
 pub(super) fn names(parameter: &str, text: &str) -> Result<Vec<String>, String> {
     let error = || format!("{parameter} must be a JSON array of strings");
@@ -58,6 +75,27 @@ mod tests {
         assert_eq!(params.get("where"), None);
         assert_eq!(params.get("page"), Some("1"));
         assert!(params.required("where").is_err());
+    }
+
+    #[test]
+    fn a_json_body_is_an_object_of_parameters() {
+        let body = br#"{"page": 2, "where": "1 == 1", "distinct_ids": ["a", 1],
+            "filter_by_cohort": {"id": 7}, "include_all_users": false, "session_id": null}"#;
+        let mut found = of_json(body).unwrap();
+        found.sort();
+        let expected = [
+            ("distinct_ids", r#"["a",1]"#),
+            ("filter_by_cohort", r#"{"id":7}"#),
+            ("include_all_users", "false"),
+            ("page", "2"),
+            ("where", "1 == 1"),
+        ];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(found, expected);
+        assert_eq!(of_json(b" \n"), Ok(Vec::new()));
+        for body in ["[1]", "{", "page=1"] {
+            assert!(of_json(body.as_bytes()).is_err(), "{body}");
+        }
     }
 
     #[test]

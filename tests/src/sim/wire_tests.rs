@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::{Builder, Data, Endpoint, EngageQuery, ExportQuery, Fault, Framing, Limits, Simulator};
 
-const BASIC: &str = "Authorization: Basic c2ltOnNpbS1zZWNyZXQ=\r\n";
+pub(super) const BASIC: &str = "Authorization: Basic c2ltOnNpbS1zZWNyZXQ=\r\n";
 const DAY: &str = "project_id=1&from_date=2024-01-03&to_date=2024-01-03";
 
 /// An answer as it came over the wire.
 #[derive(Debug)]
-struct Received {
-    status: u16,
+pub(super) struct Received {
+    pub(super) status: u16,
     head: String,
     body: Vec<u8>,
     /// Whether HTTP says that the body is whole.
@@ -28,7 +28,7 @@ impl Received {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
@@ -43,11 +43,11 @@ impl Received {
     }
 }
 
-fn connect(sim: &Simulator) -> TcpStream {
+pub(super) fn connect(sim: &Simulator) -> TcpStream {
     TcpStream::connect(sim.address()).unwrap()
 }
 
-fn send(stream: &mut TcpStream, request: &str) {
+pub(super) fn send(stream: &mut TcpStream, request: &str) {
     stream.write_all(request.as_bytes()).unwrap();
 }
 
@@ -64,7 +64,7 @@ fn line(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// Reads one answer; `None` if the connection was closed instead.
-fn receive(stream: &mut TcpStream) -> Option<Received> {
+pub(super) fn receive(stream: &mut TcpStream) -> Option<Received> {
     let mut head = line(stream)?;
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let mut length = None;
@@ -118,7 +118,7 @@ fn export_gzip(sim: &Simulator, query: &str) -> Received {
     export_with(sim, query, &format!("{BASIC}Accept-Encoding: gzip\r\n")).unwrap()
 }
 
-fn engage(sim: &Simulator, form: &str) -> Received {
+pub(super) fn engage(sim: &Simulator, form: &str) -> Received {
     let mut stream = connect(sim);
     let request = format!(
         "POST /api/query/engage?project_id=1 HTTP/1.1\r\n{BASIC}\
@@ -133,13 +133,13 @@ fn data() -> Data {
     Data::generated(3_000, 2_000, 1)
 }
 
-fn builder() -> Builder {
+pub(super) fn builder() -> Builder {
     Simulator::builder()
         .data(data())
         .credentials("sim", "sim-secret")
 }
 
-fn start() -> Simulator {
+pub(super) fn start() -> Simulator {
     builder().start().unwrap()
 }
 
