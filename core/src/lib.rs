@@ -17,6 +17,7 @@ pub mod config;
 pub mod context;
 pub mod engine;
 pub mod error;
+pub mod fit;
 mod guard;
 pub mod observer;
 pub mod registry;

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 
 use crate::context::TaskContext;
 use crate::error::Result;
+use crate::fit::Provenance;
 
 /// Splits work into partitions and reads them.
 ///
@@ -60,6 +61,9 @@ pub struct SourceInfo {
     pub partitions_are_days: bool,
     /// Things a person should know before the run.
     pub warnings: Vec<String>,
+    /// How the rows are made. Left to the engine, which asks the transforms;
+    /// `None` while it is not known, as for a preview without secrets.
+    pub provenance: Option<Provenance>,
 }
 
 /// The work of a run, split.

@@ -54,7 +54,7 @@ impl Slot {
 
 pub(super) struct Dispatcher<'r, 'o> {
     pub(super) pipeline: &'r Pipeline,
-    pub(super) txn_cx: &'r TxnContext,
+    pub(super) txn_cx: TxnContext,
     pub(super) task: &'r TaskContext,
     pub(super) observer: &'o mut dyn Observer,
     pub(super) notices: Receiver<Notice>,
@@ -358,8 +358,7 @@ impl Dispatcher<'_, '_> {
     fn begin(&mut self) -> Result<()> {
         if self.txn.is_none() {
             let pipeline = self.pipeline;
-            let cx = self.txn_cx;
-            let begun = contained("the sink", || pipeline.sink.begin(cx));
+            let begun = contained("the sink", || pipeline.sink.begin(&self.txn_cx));
             self.txn = Some(self.judged(begun)?);
         }
         Ok(())

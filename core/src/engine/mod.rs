@@ -23,6 +23,7 @@ use serde::Deserialize;
 use crate::cancel::CancelToken;
 use crate::context::{Counters, Delivery, Tally, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fit::Provenance;
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
 use crate::report::{PartitionReport, PartitionStatus, RunReport, Status};
@@ -165,7 +166,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
         };
         let mut dispatcher = Dispatcher {
             pipeline,
-            txn_cx: &txn_cx,
+            txn_cx: txn_cx.clone(),
             task: &task,
             observer: &mut *cx.observer,
             notices: notices_out.clone(),
@@ -413,7 +414,12 @@ fn prepare(dispatcher: &mut Dispatcher<'_, '_>, prepared: bool) -> Result<Plan> 
             contained(&what, || named.transform.prepare(dispatcher.task))?;
         }
     }
-    let preview = || pipeline.sink.preview(dispatcher.txn_cx);
+    let mut provenance = Provenance::default();
+    for named in pipeline.transforms.iter() {
+        named.transform.provenance(&mut provenance);
+    }
+    dispatcher.txn_cx.source.provenance = Some(provenance);
+    let preview = || pipeline.sink.preview(&dispatcher.txn_cx);
     contained("the sink", preview)?;
     let plan = contained("the source", || pipeline.source.plan(dispatcher.task))?;
     dispatcher.task.cancel.check()?;

@@ -15,6 +15,7 @@ use super::scrub::Scrub;
 use crate::config::{Env, Invalid, SecretSource};
 use crate::context::{Notice, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fit::Provenance;
 use crate::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
 
 const DOC: ComponentDoc = ComponentDoc {
@@ -126,6 +127,12 @@ impl Transform for Hash {
         self.scrub.apply(&records, |text| hashed(key, text))
     }
 
+    fn provenance(&self, provenance: &mut Provenance) {
+        if let Some(key) = self.key.get() {
+            provenance.add("key of `hash`", &fingerprint(key));
+        }
+    }
+
     fn warnings(&self) -> Vec<String> {
         let warning = "the key of `hash` stands in the pipeline file as plain text; `{ env = \"…\" }` or `{ file = \"…\" }` keeps it out of backups and version control";
         match self.in_the_file {
@@ -138,8 +145,33 @@ impl Transform for Hash {
 fn hashed(key: &Hmac<Sha256>, text: &str) -> String {
     let mut mac = key.clone();
     mac.update(text.as_bytes());
-    let mut hex = String::with_capacity(64);
-    for byte in mac.finalize().into_bytes() {
+    hex(&mac.finalize().into_bytes())
+}
+
+/// Returns what tells a key apart from others: PBKDF2-HMAC-SHA256 of it.
+///
+/// Whoever has it may try keys, as whoever has a hash and its text may. The
+/// rounds make each try cost thousands of what one with a hash costs, so that
+/// it is never the shorter way to a key, however short that is.
+fn fingerprint(key: &Hmac<Sha256>) -> String {
+    const ROUNDS: u32 = 10_000;
+    let round = |bytes: &[u8]| key.clone().chain_update(bytes).finalize().into_bytes();
+    // The salt, and the number of the block.
+    let mut last = round(b"mixflow: the key of a hash\0\0\0\x01");
+    let mut sum = last;
+    for _ in 1..ROUNDS {
+        last = round(&last);
+        sum.iter_mut()
+            .zip(&last)
+            .for_each(|(sum, byte)| *sum ^= byte);
+    }
+    // Half of it tells keys apart; the other half is nobody's business.
+    hex(&sum[..16])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         let _ = write!(hex, "{byte:02x}");
     }
     hex
@@ -177,6 +209,24 @@ mod tests {
             hashed(&key, "what do ya want for nothing?"),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
+    }
+
+    #[test]
+    fn the_fingerprint_tells_keys_apart_and_is_what_pbkdf2_says() {
+        let of = |key: &str| {
+            let mut provenance = Provenance::default();
+            prepared(built(&["distinct_id"], &[], key).expect("it fits"))
+                .provenance(&mut provenance);
+            serde_json::to_value(provenance).expect("it is JSON")
+        };
+        // hashlib.pbkdf2_hmac("sha256", b"sixteen bytes...", b"mixflow: the key of a hash", 10000)[:16]
+        let expected = serde_json::json!({"key of `hash`": "6f0757f56a5d65ba30070794fd30c584"});
+        assert_eq!(of("sixteen bytes..."), expected);
+        assert_ne!(of("sixteen bytes,,,"), expected);
+        let mut provenance = Provenance::default();
+        let unprepared = built(&["distinct_id"], &[], "x").expect("it fits");
+        unprepared.provenance(&mut provenance);
+        assert!(provenance.is_empty());
     }
 
     #[test]

@@ -30,6 +30,7 @@ use arrow::record_batch::RecordBatch;
 use crate::batch::columns_of;
 use crate::context::TaskContext;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fit::Provenance;
 use crate::registry::Registry;
 use crate::source::BatchIter;
 
@@ -62,6 +63,10 @@ pub trait Transform: Send + Sync {
     fn stream<'a>(&'a self, batches: BatchIter<'a>, _cx: &'a TaskContext) -> BatchIter<'a> {
         Box::new(batches.map(|records| self.apply(records?)))
     }
+
+    /// Adds what rows must share with those that are at the destination
+    /// already, such as a key. Called once the transform is prepared.
+    fn provenance(&self, _provenance: &mut Provenance) {}
 
     /// Returns things a person should know before the run.
     fn warnings(&self) -> Vec<String> {

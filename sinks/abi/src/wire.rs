@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::batch::PartitionId;
+use mixflow_core::fit::Provenance;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     TxnContext,
@@ -105,6 +106,9 @@ pub struct ContextDoc {
     /// Whether each partition is a range of whole days.
     #[serde(default)]
     pub partitions_are_days: bool,
+    /// How the rows are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 impl ContextDoc {
@@ -119,6 +123,7 @@ impl ContextDoc {
             to_date: cx.source.to_date.map(|date| date.to_string()),
             filters: cx.source.filters.clone(),
             partitions_are_days: cx.source.partitions_are_days,
+            provenance: cx.source.provenance.clone(),
         }
     }
 
@@ -136,6 +141,7 @@ impl ContextDoc {
                 filters: self.filters,
                 partitions_are_days: self.partitions_are_days,
                 warnings: Vec::new(),
+                provenance: self.provenance,
             },
             started_at: parsed::<Timestamp>(&self.started_at)?,
         })

@@ -167,6 +167,7 @@ impl Source for EventsSource {
             filters: self.filters.clone(),
             partitions_are_days: true,
             warnings: self.warnings.clone(),
+            provenance: None,
         }
     }
 
