@@ -337,8 +337,8 @@ fn exit_6_says_what_is_in_the_way() {
 
     # a table of another shape
     error: the table `events` has other columns than the rows
-      caused by: it has event_name VARCHAR, event_time TIMESTAMP, distinct_id VARCHAR, insert_id VARCHAR, properties JSON; the rows have distinct_id VARCHAR, last_seen TIMESTAMP, properties JSON
-    hint: choose another table, or set `mode = "replace"`
+      caused by: from there to the rows: - event_name VARCHAR, - event_time TIMESTAMP, - insert_id VARCHAR, + last_seen TIMESTAMP
+    hint: choose another destination, or set `mode = "replace"`
     note: nothing was written; table events in out.db is as it was before
 
     # a folder that is not there

@@ -3,6 +3,7 @@
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use duckdb::{Connection, params};
 use mixflow_core::batch::is_json;
+use mixflow_core::fit::check_columns;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::open::failed;
@@ -147,17 +148,5 @@ pub(crate) fn check_fits(connection: &Connection, table: &str, schema: &Schema) 
             ))
         })
         .collect::<Result<Vec<String>>>()?;
-    if has == needs {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Destination,
-        format!("the table `{table}` has other columns than the rows"),
-    )
-    .because(format!(
-        "it has {}; the rows have {}",
-        has.join(", "),
-        needs.join(", ")
-    ))
-    .hint("choose another table, or set `mode = \"replace\"`"))
+    check_columns(&format!("the table `{table}`"), &has, &needs)
 }

@@ -7,6 +7,7 @@ use duckdb::{Connection, OptionalExt, params};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::Result;
+use mixflow_core::fit::Provenance;
 use mixflow_core::sink::{Outcome, PartitionInfo, TxnContext};
 use mixflow_core::source::Extent;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,12 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
         false => read(connection, table)?,
     };
     let source = &fetch.cx.source;
+    let mut filters = source.filters.clone();
+    let known = source.provenance.clone();
+    let known = known.or_else(|| before.as_ref().and_then(provenance));
+    if let Some(known) = known.filter(|known| !known.is_empty()) {
+        filters.insert(PROVENANCE.to_owned(), serde_json::json!(known));
+    }
     let (mut from, mut to) = (source.from_date, source.to_date);
     let mut missing = Vec::new();
     if let Some(before) = before {
@@ -94,7 +101,7 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
                 date(from),
                 date(to),
                 rows,
-                serde_json::Value::Object(source.filters.clone()).to_string(),
+                serde_json::Value::Object(filters).to_string(),
                 fetch.cx.run_id,
                 env!("CARGO_PKG_VERSION"),
                 status,
@@ -121,7 +128,7 @@ pub struct TableMetadata {
     pub to_date: Option<Date>,
     /// Its rows after that run.
     pub row_count: u64,
-    /// The filters of that run.
+    /// The filters of that run; under `provenance` what stands for its keys.
     pub filters: serde_json::Value,
     /// That run; empty for a table that no run made.
     pub run_id: String,
@@ -131,6 +138,29 @@ pub struct TableMetadata {
     pub status: String,
     /// What is missing.
     pub missing: Vec<Missing>,
+}
+
+/// Where the provenance of a table's rows stands among the filters.
+const PROVENANCE: &str = "provenance";
+
+/// Checks that a run's rows are made as those of the table.
+pub(crate) fn check_provenance(
+    connection: &Connection,
+    table: &str,
+    cx: &TxnContext,
+) -> Result<()> {
+    let Some(rows) = &cx.source.provenance else {
+        return Ok(());
+    };
+    let before = read(connection, table)?.and_then(|before| provenance(&before));
+    before.map_or(Ok(()), |before| {
+        before.check(rows, &format!("the table `{table}`"))
+    })
+}
+
+fn provenance(table: &TableMetadata) -> Option<Provenance> {
+    let known = table.filters.get(PROVENANCE)?;
+    Provenance::deserialize(known).ok()
 }
 
 /// Returns the row of a table, if mixflow wrote it.

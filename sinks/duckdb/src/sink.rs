@@ -16,6 +16,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::columns::{Found, check_fits, find, sql_type};
+use crate::metadata;
 use crate::open::{Access, failed, open};
 use crate::txn::DuckdbTxn;
 
@@ -156,17 +157,23 @@ impl DuckdbSink {
                 return Err(already_exists(&place, &ways_out));
             }
             WriteMode::Append if exists => {
-                check_fits(connection, table, &cx.schema)?;
+                fits(connection, table, cx)?;
                 format!("adds to {place}")
             }
             WriteMode::ReplaceWindow if exists => {
-                check_fits(connection, table, &cx.schema)?;
+                fits(connection, table, cx)?;
                 format!("replaces the fetched days of {place}")
             }
             WriteMode::Replace if exists => format!("replaces {place}"),
             _ => format!("creates {place}"),
         })
     }
+}
+
+/// Checks that a run's rows belong into a table that is there.
+fn fits(connection: &Connection, table: &str, cx: &TxnContext) -> Result<()> {
+    check_fits(connection, table, &cx.schema)?;
+    metadata::check_provenance(connection, table, cx)
 }
 
 /// Returns where a project's database is unless said otherwise.
