@@ -14,6 +14,7 @@ mod destinations;
 mod duckdb;
 mod exec;
 mod failures;
+mod fits;
 mod hostile;
 mod interrupts;
 mod kills;

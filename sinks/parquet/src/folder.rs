@@ -18,9 +18,9 @@ use mixflow_core::sink::{
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, folder_of, sync_folder};
 use mixflow_core::{Error, ErrorKind, Result};
-use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::properties::WriterProperties;
 
+use crate::fits;
 use crate::sink::DAY_COLUMN;
 use crate::swap::swap;
 use crate::tree;
@@ -194,9 +194,9 @@ impl FolderTxn {
         }
         let mut before: BTreeMap<String, u64> = BTreeMap::new();
         for found in old {
-            let is_table = found.path.extension().is_some_and(|e| e == "parquet");
-            if let (Some(day), true, false) = (&found.day, is_table, self.stays(found)) {
-                *before.entry(day.clone()).or_default() += rows_of(&self.path.join(&found.path))?;
+            if let (Some(day), true, false) = (&found.day, found.is_table(), self.stays(found)) {
+                let rows = fits::footer(&self.path.join(&found.path))?.num_rows();
+                *before.entry(day.clone()).or_default() += u64::try_from(rows).unwrap_or(0);
             }
         }
         let days: Vec<ReplacedDay> = before
@@ -326,20 +326,6 @@ impl SinkTxn for FolderTxn {
         self.staged.remove().map_err(cannot(what))?;
         Ok(Residue::None)
     }
-}
-
-/// Returns the rows of a Parquet file, as its footer says.
-fn rows_of(path: &Path) -> Result<u64> {
-    let what = format!("read `{}`", path.display());
-    let file = File::open(path).map_err(cannot(&what))?;
-    let read = ParquetMetaDataReader::new().parse_and_finish(&file);
-    let rows = read
-        .map_err(|error| {
-            Error::new(ErrorKind::Destination, format!("cannot {what}")).with_source(error)
-        })?
-        .file_metadata()
-        .num_rows();
-    Ok(u64::try_from(rows).unwrap_or(0))
 }
 
 /// Splits rows by their UTC day, counted from 1970; rows keep their order.

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod conformance;
 mod file;
+mod fits;
 mod folder;
 mod sink;
 mod swap;

@@ -13,6 +13,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::file::FileTxn;
+use crate::fits;
 use crate::folder::{FolderTxn, Replacing};
 use crate::tree;
 
@@ -119,15 +120,18 @@ impl ParquetSink {
     }
 
     /// Says what a run does to the folder, or why it cannot.
-    fn preview_folder(&self, mode: WriteMode) -> Result<String> {
+    fn preview_folder(&self, mode: WriteMode, by_day: bool, cx: &TxnContext) -> Result<String> {
         let shown = self.path.display();
         if !self.path.exists() {
             check_folder(&self.path)?;
             return Ok(format!("creates the folder `{shown}`"));
         }
-        let files = tree::list(&self.path)?.len();
+        let files = tree::list(&self.path)?;
+        if matches!(mode, WriteMode::Append | WriteMode::ReplaceWindow) {
+            fits::check(&self.path, &files, mode, by_day, cx)?;
+        }
         match mode {
-            WriteMode::Create if files > 0 => Err(already_exists(
+            WriteMode::Create if !files.is_empty() => Err(already_exists(
                 &format!("the folder `{shown}`"),
                 "move it away, choose another path, or set `mode` to `append`, `replace` or `replace_window`",
             )),
@@ -190,10 +194,13 @@ impl Sink for ParquetSink {
         crate::writer::check_schema(schema)
     }
 
-    fn preview(&self, _cx: &TxnContext) -> Result<Preview> {
+    fn preview(&self, cx: &TxnContext) -> Result<Preview> {
         let action = match self.layout {
             Layout::File(mode) => mode.preview(&self.path)?,
-            Layout::Folder { mode, .. } => self.preview_folder(mode)?,
+            Layout::Folder { mode, by_day } => {
+                let by_day = by_day.unwrap_or_else(|| has_day(&cx.schema));
+                self.preview_folder(mode, by_day, cx)?
+            }
         };
         Ok(Preview {
             actions: vec![action],
@@ -205,8 +212,8 @@ impl Sink for ParquetSink {
         let txn: Box<dyn SinkTxn + '_> = match self.layout {
             Layout::File(mode) => Box::new(FileTxn::begin(&self.path, mode, cx, properties)?),
             Layout::Folder { mode, by_day } => {
-                self.preview_folder(mode)?;
                 let by_day = by_day.unwrap_or_else(|| has_day(&cx.schema));
+                self.preview_folder(mode, by_day, cx)?;
                 let replacing = Replacing {
                     mode,
                     allow_shrink: self.allow_shrink,

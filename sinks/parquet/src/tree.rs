@@ -15,6 +15,14 @@ pub(crate) struct Found {
     pub(crate) day: Option<String>,
 }
 
+impl Found {
+    /// Whether readers take it for a part of the table.
+    pub(crate) fn is_table(&self) -> bool {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.ends_with(".parquet") && !name.starts_with(['.', '_']))
+    }
+}
+
 /// Lists the files of a folder, sorted.
 ///
 /// Fails with [`ErrorKind::Destination`] if there is anything that cannot be

@@ -16,6 +16,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::fits;
 use crate::sink::Compression;
 
 /// Rows of a row group: what DuckDB writes and reads in one go per thread. A
@@ -32,15 +33,11 @@ pub(crate) fn properties(cx: &TxnContext, compression: Compression) -> WriterPro
         Compression::Snappy => Codec::SNAPPY,
         Compression::None => Codec::UNCOMPRESSED,
     };
-    let note = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
     let mut builder = WriterProperties::builder()
         .set_compression(codec)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by(concat!("mixflow version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_key_value_metadata(Some(vec![
-            note("mixflow.run_id", &cx.run_id),
-            note("mixflow.source", &cx.source.title),
-        ]));
+        .set_key_value_metadata(Some(notes(cx)));
     for field in cx.schema.fields() {
         let column = ColumnPath::from(field.name().as_str());
         // Every value is different: a dictionary would be built and thrown
@@ -56,14 +53,26 @@ pub(crate) fn properties(cx: &TxnContext, compression: Compression) -> WriterPro
     builder.build()
 }
 
+/// Returns what each file says of its run.
+fn notes(cx: &TxnContext) -> Vec<KeyValue> {
+    let note = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
+    let mut notes = vec![
+        note("mixflow.run_id", &cx.run_id),
+        note("mixflow.source", &cx.source.title),
+    ];
+    let provenance = cx.source.provenance.as_ref();
+    if let Some(known) = provenance.filter(|known| !known.is_empty()) {
+        notes.push(note(
+            fits::PROVENANCE,
+            &serde_json::json!(known).to_string(),
+        ));
+    }
+    notes
+}
+
 /// Checks that every column has a form in Parquet. Makes no I/O.
 pub(crate) fn check_schema(schema: &Schema) -> Result<()> {
-    parquet::arrow::ArrowSchemaConverter::new()
-        .convert(schema)
-        .map(drop)
-        .map_err(|error| {
-            Error::new(ErrorKind::Config, "a column has no form in Parquet").with_source(error)
-        })
+    fits::converted(schema).map(drop)
 }
 
 /// A Parquet file that is being written.

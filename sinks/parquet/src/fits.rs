@@ -1,0 +1,147 @@
+//! Whether a run's rows belong beside the files of a folder.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::datatypes::Schema;
+use mixflow_core::fit::{Provenance, check_columns};
+use mixflow_core::sink::{TxnContext, WriteMode};
+use mixflow_core::staged::cannot;
+use mixflow_core::{Error, ErrorKind, Result};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
+use parquet::file::metadata::{FileMetaData, ParquetMetaDataReader};
+use parquet::schema::types::{SchemaDescriptor, Type};
+
+use crate::tree::Found;
+
+/// Where a file keeps how its rows were made.
+pub(crate) const PROVENANCE: &str = "mixflow.provenance";
+
+/// Checks that files of a run can stand beside those of the folder: that days
+/// have folders or have not, that columns are the same, and that the rows were
+/// made in the same way. Reads the end of each file.
+pub(crate) fn check(
+    root: &Path,
+    files: &[Found],
+    mode: WriteMode,
+    by_day: bool,
+    cx: &TxnContext,
+) -> Result<()> {
+    let columns = columns(&converted(&cx.schema)?);
+    for found in files.iter().filter(|found| found.is_table()) {
+        if found.day.is_some() != by_day {
+            return Err(other_layout(root, found, mode));
+        }
+        let path = root.join(&found.path);
+        let footer = footer(&path)?;
+        let shown = format!("`{}`", path.display());
+        check_columns(&shown, &self::columns(footer.schema_descr()), &columns)?;
+        if let (Some(before), Some(rows)) = (provenance(&footer), &cx.source.provenance) {
+            before.check(rows, &shown)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns what a Parquet file says of itself at its end.
+pub(crate) fn footer(path: &Path) -> Result<FileMetaData> {
+    let what = format!("read `{}`", path.display());
+    let file = File::open(path).map_err(cannot(&what))?;
+    let read = ParquetMetaDataReader::new().parse_and_finish(&file);
+    let metadata = read.map_err(|error| {
+        Error::new(ErrorKind::Destination, format!("cannot {what}")).with_source(error)
+    })?;
+    Ok(metadata.file_metadata().clone())
+}
+
+/// Returns what columns become in a file, or says that one has no form.
+pub(crate) fn converted(schema: &Schema) -> Result<SchemaDescriptor> {
+    ArrowSchemaConverter::new()
+        .convert(schema)
+        .map_err(|error| {
+            Error::new(ErrorKind::Config, "a column has no form in Parquet").with_source(error)
+        })
+}
+
+fn provenance(footer: &FileMetaData) -> Option<Provenance> {
+    let notes = footer.key_value_metadata()?;
+    let note = notes.iter().find(|note| note.key == PROVENANCE)?;
+    serde_json::from_str(note.value.as_deref()?).ok()
+}
+
+fn other_layout(root: &Path, found: &Found, mode: WriteMode) -> Error {
+    let shown = found.path.display();
+    let (reason, way_out) = match (&found.day, mode) {
+        (Some(_), _) => (
+            format!("`{shown}` in it stands in the folder of a day, and these rows would not"),
+            "set `partition_by = \"date\"`",
+        ),
+        (None, WriteMode::ReplaceWindow) => (
+            format!(
+                "`{shown}` in it stands in no folder of a day, so its days would stay beside the new ones"
+            ),
+            "set `mode = \"replace\"`",
+        ),
+        (None, _) => (
+            format!("`{shown}` in it stands in no folder of a day, and these rows would"),
+            "set `partition_by = \"none\"`",
+        ),
+    };
+    Error::new(
+        ErrorKind::Destination,
+        format!("cannot write the folder `{}`", root.display()),
+    )
+    .because(reason)
+    .hint(format!("{way_out}, or choose another folder"))
+}
+
+/// Returns the columns as `name TYPE`, with the types that SQL has for them.
+fn columns(schema: &SchemaDescriptor) -> Vec<String> {
+    let fields = schema.root_schema().get_fields().iter();
+    fields
+        .map(|field| format!("{} {}", field.name(), sql_type(field)))
+        .collect()
+}
+
+fn sql_type(field: &Type) -> String {
+    if !field.is_primitive() {
+        return "STRUCT".to_owned();
+    }
+    let info = field.get_basic_info();
+    if let Some(LogicalType::Timestamp(time)) = info.logical_type_ref() {
+        let zone = match time.is_adjusted_to_u_t_c {
+            true => " WITH TIME ZONE",
+            false => "",
+        };
+        return match time.unit {
+            TimeUnit::MICROS => format!("TIMESTAMP{zone}"),
+            TimeUnit::MILLIS => format!("TIMESTAMP_MS{zone}"),
+            TimeUnit::NANOS => format!("TIMESTAMP_NS{zone}"),
+        };
+    }
+    let name = match (info.converted_type(), field.get_physical_type()) {
+        (ConvertedType::UTF8 | ConvertedType::ENUM, _) => "VARCHAR",
+        (ConvertedType::JSON, _) => "JSON",
+        (ConvertedType::DATE, _) => "DATE",
+        (ConvertedType::INT_8, _) => "TINYINT",
+        (ConvertedType::INT_16, _) => "SMALLINT",
+        (ConvertedType::INT_32, _) | (ConvertedType::NONE, Physical::INT32) => "INTEGER",
+        (ConvertedType::INT_64, _) | (ConvertedType::NONE, Physical::INT64) => "BIGINT",
+        (ConvertedType::UINT_8, _) => "UTINYINT",
+        (ConvertedType::UINT_16, _) => "USMALLINT",
+        (ConvertedType::UINT_32, _) => "UINTEGER",
+        (ConvertedType::UINT_64, _) => "UBIGINT",
+        (ConvertedType::NONE, Physical::BOOLEAN) => "BOOLEAN",
+        (ConvertedType::NONE, Physical::FLOAT) => "FLOAT",
+        (ConvertedType::NONE, Physical::DOUBLE) => "DOUBLE",
+        (ConvertedType::NONE, Physical::BYTE_ARRAY) => "BLOB",
+        (ConvertedType::NONE, physical) => return physical.to_string(),
+        (converted, _) => return converted.to_string(),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+#[path = "fits_tests.rs"]
+mod tests;
