@@ -38,6 +38,12 @@ pub trait Source: Send + Sync {
     /// a source can give the next run what this one has.
     fn release(&self) {}
 
+    /// Returns whether a run in which fewer rows come than
+    /// [`expected_rows`](Plan::expected_rows) says is whole all the same.
+    fn accepts_short(&self) -> bool {
+        false
+    }
+
     /// Returns how many records may be rejected before the run fails.
     fn max_rejects(&self) -> u64 {
         u64::MAX
@@ -78,7 +84,8 @@ pub struct Plan {
     /// Rows of later partitions wait in memory meanwhile, so this is for
     /// partitions that are small.
     pub ordered: bool,
-    /// The number of rows, if the source was told.
+    /// The number of rows, if the source was told. Fewer make a new plan, once;
+    /// then they are a failure, unless the source accepts it.
     pub expected_rows: Option<u64>,
     /// Requests that the partitions will make, without retries.
     pub requests: u64,

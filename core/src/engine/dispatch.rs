@@ -11,12 +11,12 @@ use crossbeam::channel::{Receiver, Select, TryRecvError};
 use super::worker::{Crew, Message, Work, timed};
 use super::{OnFailure, Pipeline, contained, is_closed, nothing_succeeded};
 use crate::batch::{Batch, PartitionId};
-use crate::context::{Notice, Tally, TaskContext};
+use crate::context::{Notice, Tally, TaskContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::{Observer, Progress, RunEvent};
 use crate::report::{PartitionStatus, Timing, WaitKind, WaitReport};
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
-use crate::source::{Partition, Plan};
+use crate::source::{Extent, Partition, Plan};
 
 /// How often an observer hears when nothing arrives.
 const TICK: Duration = Duration::from_millis(200);
@@ -42,6 +42,20 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    fn new(info: PartitionInfo) -> Slot {
+        Slot {
+            info,
+            status: PartitionStatus::Skipped,
+            rows: 0,
+            attempts: 0,
+            error: None,
+            rows_by_event: BTreeMap::new(),
+            timing: None,
+            announced: false,
+            write: Duration::ZERO,
+        }
+    }
+
     /// Returns where its time went, the sink's included.
     pub(super) fn timing(&self) -> Option<Timing> {
         let write_seconds = self.write.as_secs_f64();
@@ -70,6 +84,8 @@ pub(super) struct Dispatcher<'r, 'o> {
     /// Partitions that workers are through with; some may wait for their turn.
     pub(super) read: usize,
     pub(super) expected_rows: Option<u64>,
+    /// Whether this plan is the run's first one.
+    pub(super) may_start_over: bool,
     /// Begun when the first rows are there, so that a run whose credentials
     /// are wrong has not so much as created a file.
     pub(super) txn: Option<Box<dyn SinkTxn + 'r>>,
@@ -115,21 +131,11 @@ impl Dispatcher<'_, '_> {
         }
         for (n, partition) in plan.partitions.iter().enumerate() {
             let n = u32::try_from(n).expect("a plan has fewer than 2^32 partitions");
-            self.slots.push(Slot {
-                info: PartitionInfo {
-                    id: PartitionId(n),
-                    label: partition.label().to_owned(),
-                    extent: partition.extent(),
-                },
-                status: PartitionStatus::Skipped,
-                rows: 0,
-                attempts: 0,
-                error: None,
-                rows_by_event: BTreeMap::new(),
-                timing: None,
-                announced: false,
-                write: Duration::ZERO,
-            });
+            self.slots.push(Slot::new(PartitionInfo {
+                id: PartitionId(n),
+                label: partition.label().to_owned(),
+                extent: partition.extent(),
+            }));
         }
         self.observer.on_event(&RunEvent::Planned {
             partitions: plan.partitions.len(),
@@ -384,6 +390,7 @@ impl Dispatcher<'_, '_> {
     }
 
     fn commit(&mut self) -> Result<Ending> {
+        self.compare_with_announced()?;
         let missing: Vec<(PartitionInfo, String)> = self
             .slots
             .iter()
@@ -393,7 +400,6 @@ impl Dispatcher<'_, '_> {
         if !missing.is_empty() && missing.len() == self.slots.len() {
             return Err(nothing_succeeded(None));
         }
-        self.compare_with_announced(missing.is_empty());
         let min_rows = self.pipeline.options.min_rows;
         if self.rows < min_rows {
             return Err(Error::new(
@@ -427,17 +433,44 @@ impl Dispatcher<'_, '_> {
         })
     }
 
-    /// Warns when the source gave another number of rows than it had said.
-    fn compare_with_announced(&mut self, complete: bool) {
+    /// Compares the rows of the source with what it had said.
+    ///
+    /// More are a warning. Fewer make the plan void once; after that they are
+    /// a failure: what is missing takes a slot of its own, or fails the run.
+    fn compare_with_announced(&mut self) -> Result<()> {
         let arrived = self.given + self.task.rejects.count();
-        if let Some(expected) = self.expected_rows
-            && complete
-            && expected != arrived
-        {
-            self.warn(format!(
-                "the source announced {expected} rows and gave {arrived}"
-            ));
+        let complete = |slot: &Slot| slot.status == PartitionStatus::Done;
+        let Some(expected) = self.expected_rows.filter(|rows| *rows != arrived) else {
+            return Ok(());
+        };
+        if !self.slots.iter().all(complete) {
+            return Ok(());
         }
+        let said = format!("the source announced {expected} rows and gave {arrived}");
+        if arrived > expected || self.pipeline.source.accepts_short() {
+            self.warn(said);
+            return Ok(());
+        }
+        let error = incomplete(said.clone()).hint(
+            "run it again later; `accept_short = true` takes what there is, for a source whose totals are known to be wrong",
+        );
+        let transactional = self.pipeline.sink.capabilities().transactional;
+        if self.may_start_over && (transactional || self.rows == 0) {
+            return Err(error.voids_plan());
+        }
+        if self.pipeline.options.on_failure == OnFailure::Abort || self.given == 0 {
+            return Err(error);
+        }
+        let id = u32::try_from(self.slots.len()).expect("a plan has fewer than 2^32 partitions");
+        let mut slot = Slot::new(PartitionInfo {
+            id: PartitionId(id),
+            label: format!("{} of {expected} announced rows", expected - arrived),
+            extent: Extent::Unaddressable,
+        });
+        slot.status = PartitionStatus::Failed;
+        slot.error = Some(said);
+        self.slots.push(slot);
+        Ok(())
     }
 
     /// Aborts what was begun.

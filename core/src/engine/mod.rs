@@ -180,6 +180,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             done: 0,
             read: 0,
             expected_rows: None,
+            may_start_over: !started_over,
             txn: None,
             sink_state: SinkState::default(),
             commit_tried: false,

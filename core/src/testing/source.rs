@@ -181,6 +181,7 @@ pub struct TestSource {
     days: bool,
     max_workers: Option<NonZeroUsize>,
     max_rejects: Option<u64>,
+    accepts_short: bool,
     released: Arc<AtomicU32>,
     plan: Planning,
     warnings: Vec<String>,
@@ -230,6 +231,12 @@ impl TestSource {
     /// Allows at most `rejects` records that cannot be read.
     pub fn max_rejects(mut self, rejects: u64) -> TestSource {
         self.max_rejects = Some(rejects);
+        self
+    }
+
+    /// Takes fewer rows than were said.
+    pub fn accepting_short(mut self) -> TestSource {
+        self.accepts_short = true;
         self
     }
 
@@ -343,6 +350,10 @@ impl Source for TestSource {
             partitions: (0..self.partitions.len()).map(label).collect(),
             ..Outline::default()
         }
+    }
+
+    fn accepts_short(&self) -> bool {
+        self.accepts_short
     }
 
     fn release(&self) {

@@ -132,8 +132,48 @@ fn warnings_of_the_plan_are_in_the_report() {
 }
 
 #[test]
-fn a_source_that_gives_fewer_rows_than_it_said_is_warned_about() {
+fn fewer_rows_than_were_said_make_a_new_plan_and_then_fail_the_run() {
     let (report, _) = observed(TestSource::new([short(3, 5)]), RunOptions::default());
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(report.residue, Residue::None);
+    assert_eq!(
+        report.warnings,
+        ["the source announced 5 rows and gave 3; the run starts over"]
+    );
+    let error = report.error.expect("the reason");
+    assert_eq!(error.kind(), ErrorKind::Incomplete);
+    assert_eq!(error.message(), "the source announced 5 rows and gave 3");
+}
+
+#[test]
+fn under_keep_the_rows_that_came_are_kept_and_the_others_named() {
+    let source = TestSource::new([good(2), short(3, 5)]);
+    let (report, log) = run_options(source, TestSink::recording(), options(1, OnFailure::Keep));
+    assert_eq!(report.status, Status::Partial);
+    assert_eq!(report.row_count, 5);
+    assert_eq!(report.failed_partitions, ["2 of 7 announced rows"]);
+    assert_eq!(log.missing, ["2 of 7 announced rows"]);
+    // Nothing came, so there is nothing to keep.
+    let (report, _) = observed(TestSource::new([short(0, 5)]), options(1, OnFailure::Keep));
+    assert_eq!(report.status, Status::Aborted);
+}
+
+#[test]
+fn a_sink_that_cannot_take_rows_back_is_given_them_once() {
+    let sink = TestSink::recording().transactional(false);
+    let source = TestSource::new([short(3, 5)]);
+    let (report, log) = run_options(source, sink, options(1, OnFailure::Keep));
+    assert_eq!(report.status, Status::Partial);
+    assert_eq!(log.visible.len(), 3);
+}
+
+#[test]
+fn more_rows_than_were_said_are_a_warning_and_fewer_where_the_source_accepts_it() {
+    let (report, _) = observed(TestSource::new([short(3, 2)]), RunOptions::default());
+    assert_eq!(report.status, Status::Committed);
+    assert_eq!(report.warnings, ["the source announced 2 rows and gave 3"]);
+    let source = TestSource::new([short(3, 5)]).accepting_short();
+    let (report, _) = observed(source, RunOptions::default());
     assert_eq!(report.status, Status::Committed);
     assert_eq!(report.warnings, ["the source announced 5 rows and gave 3"]);
 }
