@@ -12,7 +12,7 @@ use super::export_query::ExportQuery;
 use super::fault::{Action, CleanCut, Unframed};
 use super::http::{Answer, Connection, Framing, Request};
 use super::injector::{Plan, Target};
-use super::limits::Gate;
+use super::limits::{Gate, rate_limit, too_many};
 use super::log::{Endpoint, LoggedRequest};
 use super::params::Params;
 use super::server::Shared;
@@ -43,7 +43,10 @@ fn answer(shared: &Shared, connection: &mut Connection, request: Request) -> boo
         Some(reply) => (Some(reply), Plan::default()),
         None => reply(shared, &request, endpoint, accepts_gzip),
     };
-    let wire = reply.map(|reply| {
+    let wire = reply.map(|mut reply| {
+        if reply.limits.is_empty() {
+            reply.limits = gate.headers();
+        }
         let rows = reply.body.rows;
         (
             on_wire(shared, reply, plan.wire.as_ref(), request.keep_alive),
@@ -82,6 +85,8 @@ struct Reply {
     body: Body,
     retry_after: Option<String>,
     location: Option<String>,
+    /// Headers that tell of the limits; empty for those of the endpoint.
+    limits: Vec<(&'static str, String)>,
     /// The wait after each byte of the body.
     drip: Option<Duration>,
     content_type: &'static str,
@@ -98,6 +103,7 @@ impl Reply {
             status,
             retry_after,
             location: None,
+            limits: Vec::new(),
             drip: None,
             content_type: if is_json {
                 "application/json"
@@ -114,6 +120,7 @@ impl Reply {
             body,
             retry_after: None,
             location: None,
+            limits: Vec::new(),
             drip: None,
             content_type,
         }
@@ -187,6 +194,21 @@ fn reply(
             let default = || json!({"error": "injected fault", "status": "error"}).to_string();
             let body = body.unwrap_or_else(default);
             return (Some(Reply::status(code, body, retry_after)), plan);
+        }
+        Some(Action::RateLimited {
+            per_hour,
+            resets_in,
+        }) => {
+            let counters = format!(
+                "{}/{per_hour} queries running in the last hour",
+                per_hour + 1
+            );
+            let body = json!({"error": too_many(&counters), "status": "error"});
+            let reply = Reply {
+                limits: rate_limit(per_hour as usize, 0, resets_in.into(), 3_600, Some(5)),
+                ..Reply::status(429, body.to_string(), None)
+            };
+            return (Some(reply), plan);
         }
         Some(Action::Redirect { code, location }) => {
             let reply = Reply {
@@ -289,6 +311,7 @@ fn on_wire(shared: &Shared, reply: Reply, fault: Option<&Action>, keep_alive: bo
         body,
         retry_after,
         location,
+        limits,
         drip,
         content_type,
     } = reply;
@@ -296,6 +319,7 @@ fn on_wire(shared: &Shared, reply: Reply, fault: Option<&Action>, keep_alive: bo
     if body.is_gzip {
         headers.push(("Content-Encoding", "gzip".to_owned()));
     }
+    headers.extend(limits);
     headers.extend(retry_after.map(|text| ("Retry-After", text)));
     headers.extend(location.map(|text| ("Location", text)));
     if !keep_alive {

@@ -180,8 +180,16 @@ fn render(session: &Session, number: usize, paging: &Paging, fault: Option<&Acti
             rows: 0,
         };
     }
+    // Which page comes, and which it passes for.
+    let (content, number) = match fault {
+        Some(Action::OtherPage { content, admitted }) => {
+            let content = usize::try_from(*content).unwrap_or(usize::MAX);
+            (content, if *admitted { content } else { number })
+        }
+        _ => (number, number),
+    };
     let all = &session.profiles;
-    let start = number.saturating_mul(session.page_size).min(all.len());
+    let start = content.saturating_mul(session.page_size).min(all.len());
     let end = start.saturating_add(session.page_size).min(all.len());
     let mut profiles: Vec<&[u8]> = all[start..end].iter().map(|profile| &**profile).collect();
     match fault {
@@ -199,6 +207,9 @@ fn render(session: &Session, number: usize, paging: &Paging, fault: Option<&Acti
         ("session_id", json!(session.id).to_string().into_bytes()),
         ("status", b"\"ok\"".to_vec()),
     ];
+    if fault == Some(&Action::NoPageSize) {
+        members.retain(|(key, _)| *key != "page_size");
+    }
     let has_total = match paging.total_on {
         TotalOn::EveryPage => true,
         TotalOn::FirstPage => number == 0,
@@ -389,6 +400,16 @@ mod tests {
         assert_eq!(with(Action::ErrorIn200 { message }), expected);
         assert_eq!(with(Action::NullResults)["results"], Value::Null);
         assert_eq!(with(Action::EmptyPage)["results"], json!([]));
+        assert_eq!(with(Action::NoPageSize).get("page_size"), None);
+        let other = |admitted| Action::OtherPage {
+            content: 1,
+            admitted,
+        };
+        for (admitted, number) in [(true, 1), (false, 0)] {
+            let page = with(other(admitted));
+            assert_eq!(page["page"], number);
+            assert_eq!(page["results"][0]["$distinct_id"], 2);
+        }
         assert_eq!(
             with(Action::DifferentOnRetry)["results"][0]["$distinct_id"],
             1

@@ -188,6 +188,23 @@ pub enum Action {
     NullResults,
     /// Answers an engage request with a page without profiles.
     EmptyPage,
+    /// Answers an engage request with another page of the session.
+    OtherPage {
+        /// Whose profiles are sent.
+        content: u64,
+        /// Whether the answer says so; otherwise it passes for the page that
+        /// was asked for.
+        admitted: bool,
+    },
+    /// Leaves `page_size` out of an engage answer.
+    NoPageSize,
+    /// Answers 429 as Mixpanel does when the hour is used up.
+    RateLimited {
+        /// The requests that the project has in an hour.
+        per_hour: u32,
+        /// How many seconds the answer says that it takes until there is one.
+        resets_in: u32,
+    },
     /// Reverses the rows from the second answer to the same window or page on.
     DifferentOnRetry,
 }
@@ -270,9 +287,11 @@ impl Action {
     pub fn layer(&self) -> Layer {
         match self {
             Self::SlowFirstByte(_) => Layer::Delay,
-            Self::Status { .. } | Self::Redirect { .. } | Self::Drip { .. } | Self::Drop => {
-                Layer::Refusal
-            }
+            Self::Status { .. }
+            | Self::RateLimited { .. }
+            | Self::Redirect { .. }
+            | Self::Drip { .. }
+            | Self::Drop => Layer::Refusal,
             Self::CutClean(CleanCut::Line)
             | Self::TerminatedEarly { .. }
             | Self::ErrorLine { .. }
@@ -285,6 +304,8 @@ impl Action {
             | Self::ErrorIn200 { .. }
             | Self::NullResults
             | Self::EmptyPage
+            | Self::OtherPage { .. }
+            | Self::NoPageSize
             | Self::DifferentOnRetry => Layer::Text,
             Self::CutClean(_)
             | Self::SlowBody { .. }
@@ -305,9 +326,12 @@ impl Action {
             | Self::Crlf
             | Self::Bom
             | Self::BlankLines => endpoint == Endpoint::Export,
-            Self::ExpireSession | Self::ErrorIn200 { .. } | Self::NullResults | Self::EmptyPage => {
-                endpoint == Endpoint::Engage
-            }
+            Self::ExpireSession
+            | Self::ErrorIn200 { .. }
+            | Self::NullResults
+            | Self::EmptyPage
+            | Self::OtherPage { .. }
+            | Self::NoPageSize => endpoint == Endpoint::Engage,
             _ => true,
         }
     }

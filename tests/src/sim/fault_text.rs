@@ -53,6 +53,9 @@ impl Fault {
     /// | `bad_line=3` with `bytes="…"` | one more line |
     /// | `no_final_newline`, `crlf`, `bom`, `blank_lines` | other line ends |
     /// | `expire_session`, `null_results`, `empty_page` | engage only |
+    /// | `other_page=1`, `repeated_page=1` | page 1 instead of the page that was asked for, saying so or not |
+    /// | `no_page_size` | engage only |
+    /// | `rate_limited=60/3600` | 429: 60 requests an hour, and the next one in 3,600 seconds |
     /// | `error_in_200` with `message="…"` | engage only |
     /// | `different_on_retry` | another order of rows the second time |
     pub fn parse(rule: &str) -> Result<Self, FaultError> {
@@ -211,6 +214,19 @@ impl Part {
             },
             "null_results" => Action::NullResults,
             "empty_page" => Action::EmptyPage,
+            "other_page" | "repeated_page" => Action::OtherPage {
+                content: self.parsed("a page")?,
+                admitted: self.key == "other_page",
+            },
+            "no_page_size" => Action::NoPageSize,
+            "rate_limited" => {
+                let form = "`rate_limited` needs requests and seconds such as `60/3600`";
+                let (per_hour, resets_in) = self.value()?.split_once('/').ok_or(form)?;
+                Action::RateLimited {
+                    per_hour: per_hour.parse().map_err(|_| form)?,
+                    resets_in: resets_in.parse().map_err(|_| form)?,
+                }
+            }
             "different_on_retry" => Action::DifferentOnRetry,
             other => return Err(format!("`{other}` is neither a condition nor an action")),
         })
@@ -378,6 +394,19 @@ impl fmt::Display for Action {
             Self::ErrorIn200 { message } => write!(f, "error_in_200 message={}", quoted(message)),
             Self::NullResults => f.write_str("null_results"),
             Self::EmptyPage => f.write_str("empty_page"),
+            Self::OtherPage { content, admitted } => {
+                let name = if *admitted {
+                    "other_page"
+                } else {
+                    "repeated_page"
+                };
+                write!(f, "{name}={content}")
+            }
+            Self::NoPageSize => f.write_str("no_page_size"),
+            Self::RateLimited {
+                per_hour,
+                resets_in,
+            } => write!(f, "rate_limited={per_hour}/{resets_in}"),
             Self::DifferentOnRetry => f.write_str("different_on_retry"),
         }
     }
@@ -442,6 +471,10 @@ mod tests {
             "engage error_in_200 message=\"no such cohort\"",
             "engage null_results",
             "engage empty_page",
+            "engage page=2 always other_page=1",
+            "engage page=2 repeated_page=1",
+            "engage always no_page_size",
+            "any rate_limited=60/3600",
             "export times=3 different_on_retry",
         ] {
             let fault = Fault::parse(rule).unwrap();

@@ -17,6 +17,19 @@ pub struct Limits {
     pub retry_after: Option<String>,
     /// How long an hour takes; a test can shorten it.
     pub hour: Duration,
+    /// How the answers speak of the limits.
+    pub dialect: Dialect,
+}
+
+/// How answers speak of limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// As in 2026: `RateLimit` headers on each answer, and a body that names
+    /// what is exceeded in brackets.
+    #[default]
+    Today,
+    /// As before: no header, and a body that names all counters.
+    Counters,
 }
 
 impl Default for Limits {
@@ -27,6 +40,7 @@ impl Default for Limits {
             concurrent: None,
             retry_after: None,
             hour: Duration::from_secs(3_600),
+            dialect: Dialect::default(),
         }
     }
 }
@@ -113,19 +127,42 @@ impl Gate {
         let this_second = state.accepted.iter().rev().take_while(within).count() + 1;
         let this_hour = state.accepted.len() + 1;
         let over = |count, limit: Option<usize>| limit.is_some_and(|limit| count > limit);
-        let refused = over(state.running, concurrent)
-            || is_query && (over(this_hour, per_hour) || over(this_second, per_second));
-        if refused {
-            let of = |limit: Option<usize>| limit.map_or("unlimited".to_owned(), |n| n.to_string());
-            return Err(format!(
-                "Query rate limit exceeded: this project has {}/{} queries running concurrently \
-                 and {this_hour}/{} queries running in the last hour, \
-                 {this_second}/{} in the last second.",
+        let exceeded = [
+            (
+                over(state.running, concurrent),
                 state.running,
-                of(concurrent),
-                of(per_hour),
-                of(per_second),
-            ));
+                concurrent,
+                "queries running concurrently",
+            ),
+            (
+                is_query && over(this_hour, per_hour),
+                this_hour,
+                per_hour,
+                "queries running in the last hour",
+            ),
+            (
+                is_query && over(this_second, per_second),
+                this_second,
+                per_second,
+                "queries in the last second",
+            ),
+        ];
+        if exceeded.iter().any(|(exceeded, ..)| *exceeded) {
+            let counter = |(_, count, limit, what): &(bool, usize, Option<usize>, &str)| {
+                let limit = limit.map_or("unlimited".to_owned(), |n| n.to_string());
+                format!("{count}/{limit} {what}")
+            };
+            let named = |all| {
+                let named = exceeded.iter().filter(|(exceeded, ..)| all || *exceeded);
+                named.map(counter).collect::<Vec<_>>().join(" and ")
+            };
+            return Err(match self.limits.dialect {
+                Dialect::Today => too_many(&named(false)),
+                Dialect::Counters => format!(
+                    "Query rate limit exceeded: this project has {}.",
+                    named(true)
+                ),
+            });
         }
         if is_query {
             state.accepted.push_back(now);
@@ -133,9 +170,57 @@ impl Gate {
         Ok(())
     }
 
+    /// Returns the headers that tell of the limits, as they are now.
+    pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
+        let Limits {
+            per_hour: Some(limit),
+            concurrent,
+            hour,
+            dialect: Dialect::Today,
+            ..
+        } = self.limits
+        else {
+            return Vec::new();
+        };
+        let state = self.lock();
+        let left = limit.saturating_sub(state.accepted.len());
+        let oldest = state
+            .accepted
+            .front()
+            .map_or(Duration::ZERO, Instant::elapsed);
+        // Rounded up: who comes at the second is not too early.
+        let resets_in = hour.saturating_sub(oldest).as_secs_f64().ceil();
+        rate_limit(limit, left, resets_in as u64, hour.as_secs(), concurrent)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the text of a 429 of today.
+pub(super) fn too_many(counters: &str) -> String {
+    format!("Too many requests: the project's rate limit is exceeded ({counters}).")
+}
+
+/// Returns the headers of today: what is left, and what the limits are.
+pub(super) fn rate_limit(
+    limit: usize,
+    left: usize,
+    resets_in: u64,
+    window: u64,
+    concurrent: Option<usize>,
+) -> Vec<(&'static str, String)> {
+    let mut policy = format!("\"project\";q={limit};w={window}");
+    if let Some(most) = concurrent {
+        policy.push_str(&format!(
+            ", \"project-concurrency\";q={most};qu=\"concurrent-requests\""
+        ));
+    }
+    vec![
+        ("RateLimit", format!("\"project\";r={left};t={resets_in}")),
+        ("RateLimit-Policy", policy),
+    ]
 }
 
 /// A running request. Dropping it ends the request.
@@ -152,22 +237,50 @@ impl Drop for Pass {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_message_names_the_counters() {
+    fn exhausted(dialect: Dialect) -> Arc<Gate> {
         let gate = Arc::new(Gate::new(Limits {
             per_hour: Some(2),
             concurrent: Some(5),
+            dialect,
             ..Limits::default()
         }));
         for _ in 0..2 {
             let _pass = gate.enter();
             gate.admit(true).unwrap();
         }
+        gate
+    }
+
+    #[test]
+    fn todays_message_names_what_is_exceeded_and_headers_tell_the_rest() {
+        let gate = exhausted(Dialect::Today);
+        let _pass = gate.enter();
+        let message = gate.admit(true).unwrap_err();
+        assert!(
+            message.contains("(3/2 queries running in the last hour)"),
+            "{message}"
+        );
+        gate.admit(false).unwrap();
+        let [left, policy] = &gate.headers()[..] else {
+            panic!("two headers");
+        };
+        assert!(left.1.starts_with("\"project\";r=0;t=3"), "{left:?}");
+        assert!(
+            policy
+                .1
+                .starts_with("\"project\";q=2;w=3600, \"project-concurrency\";q=5;"),
+            "{policy:?}"
+        );
+    }
+
+    #[test]
+    fn the_message_of_before_names_all_counters_and_there_are_no_headers() {
+        let gate = exhausted(Dialect::Counters);
         let _pass = gate.enter();
         let message = gate.admit(true).unwrap_err();
         let counters = "1/5 queries running concurrently and 3/2 queries running in the last hour";
         assert!(message.contains(counters), "{message}");
-        gate.admit(false).unwrap();
+        assert_eq!(gate.headers(), []);
     }
 
     #[test]

@@ -56,6 +56,6 @@ pub use export_query::ExportQuery;
 pub use fault::{Action, CleanCut, Cut, Fault, Layer, Matcher, Unframed};
 pub use fault_text::FaultError;
 pub use http::Framing;
-pub use limits::Limits;
+pub use limits::{Dialect, Limits};
 pub use log::{Endpoint, LoggedRequest};
 pub use server::Simulator;

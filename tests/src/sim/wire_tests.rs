@@ -323,7 +323,10 @@ fn limits_answer_429() {
     let answer = export(&sim, DAY);
     assert_eq!(answer.status, 429);
     assert!(answer.has("Retry-After: 7"));
-    let counters = "1/5 queries running concurrently and 2/1 queries running in the last hour";
+    assert!(answer.has("RateLimit: \"project\";r=0;t=3600"));
+    let policy = "\"project\";q=1;w=3600, \"project-concurrency\";q=5;qu=\"concurrent-requests\"";
+    assert!(answer.has(&format!("RateLimit-Policy: {policy}")));
+    let counters = "(2/1 queries running in the last hour)";
     assert!(answer.text().contains(counters));
     assert_eq!(engage(&sim, "").status, 200);
 }
