@@ -121,7 +121,7 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
         ),
         OptionDoc::new(
             "include_all_users",
-            "true | false",
+            "true | false, default false",
             "also members of the cohort without a profile",
         ),
         OptionDoc::new(
@@ -131,8 +131,13 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
         ),
         OptionDoc::new(
             "as_of_timestamp",
-            "Unix seconds",
+            "Unix seconds, default now",
             "when behaviors are evaluated",
+        ),
+        OptionDoc::new(
+            "accept_short",
+            "true | false, default false",
+            "fewer profiles than the server announces are a warning, not a failure",
         ),
         BASE_URL,
         MAX_REJECTS,

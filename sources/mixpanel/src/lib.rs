@@ -15,6 +15,7 @@ pub mod decode;
 mod direct;
 mod docs;
 pub mod events;
+mod filters;
 mod json;
 mod lines;
 pub mod options;
@@ -23,6 +24,7 @@ pub mod profiles;
 pub mod quota;
 pub mod retry;
 pub mod schema;
+mod snapshot;
 pub mod time;
 
 use mixflow_core::registry::Registry;

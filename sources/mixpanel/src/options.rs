@@ -359,12 +359,16 @@ pub struct ProfilesOptions {
     pub output_properties: Option<Vec<String>>,
     /// The members of a cohort.
     pub cohort_id: Option<TextOrNumber>,
-    /// Whether members of the cohort without a profile are wanted.
+    /// Whether members of the cohort without a profile are wanted; not unless
+    /// told.
     pub include_all_users: Option<bool>,
     /// An event selector; a text is passed on, anything else as JSON.
     pub behaviors: Option<toml::Value>,
-    /// The time, in Unix seconds, at which `behaviors` are evaluated.
+    /// The time, in Unix seconds, at which `behaviors` are evaluated; now if
+    /// not given.
     pub as_of_timestamp: Option<i64>,
+    /// Whether fewer profiles than the server announces are no failure.
+    pub accept_short: Option<bool>,
     /// Replaces scheme and host of the endpoint.
     pub base_url: Option<String>,
     /// Records that may be rejected before the run fails.

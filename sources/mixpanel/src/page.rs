@@ -7,6 +7,8 @@ use crate::json::{Fault, Kind, Scanner, Value, unescape};
 /// What stands around the profiles of a page, and where these stand.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
+    /// Which page this is.
+    pub(crate) number: Option<u64>,
     pub(crate) page_size: Option<u64>,
     pub(crate) total: Option<u64>,
     pub(crate) session_id: Option<String>,
@@ -43,7 +45,10 @@ impl Page {
             let value = scanner.value()?;
             match () {
                 () if key.is(text, "results") => page.results = None,
-                () if key.is(text, "page_size") => page.page_size = number(text, &value),
+                () if key.is(text, "page") => page.number = number(text, &value),
+                () if key.is(text, "page_size") => {
+                    page.page_size = number(text, &value).filter(|size| *size > 0);
+                }
                 () if key.is(text, "total") => page.total = number(text, &value),
                 () if key.is(text, "session_id") => page.session_id = word(text, &value),
                 () if key.is(text, "status") => status = word(text, &value),
@@ -60,6 +65,30 @@ impl Page {
         }
         Ok(page)
     }
+}
+
+impl Page {
+    /// Returns the people of the page: hashes of their ids as they stand in
+    /// `text`, from which the page was read. Profiles without one are left out.
+    pub(crate) fn people(&self, text: &str) -> Vec<u64> {
+        let spans = self.results.iter().flatten();
+        spans
+            .filter_map(|span| person(&text[span.clone()]))
+            .collect()
+    }
+}
+
+fn person(profile: &str) -> Option<u64> {
+    let mut scanner = Scanner::new(profile);
+    scanner.enter_object().ok()?;
+    let mut first = true;
+    while let Some(key) = scanner.next_key(&mut first).ok()? {
+        let value = scanner.value().ok()?;
+        if key.is(profile, "$distinct_id") {
+            return Some(xxhash_rust::xxh3::xxh3_64(profile[value.span].as_bytes()));
+        }
+    }
+    None
 }
 
 fn elements(scanner: &mut Scanner<'_>) -> Result<Vec<Range<usize>>, Fault> {
@@ -100,7 +129,7 @@ mod tests {
         let text = r#"{"page":0,"page_size":1000,"session_id":"s\u002d1","status":"ok","total":2,
             "results":[{"$distinct_id":4}, {"$distinct_id":"b","$properties":{"results":[1]}}]}"#;
         let page = Page::parse(text).expect("it is a page");
-        assert_eq!(page.page_size, Some(1000));
+        assert_eq!((page.number, page.page_size), (Some(0), Some(1000)));
         assert_eq!(page.total, Some(2));
         assert_eq!(page.session_id.as_deref(), Some("s-1"));
         assert_eq!(page.error, None);
@@ -117,6 +146,18 @@ mod tests {
                 r#"{"$distinct_id":"b","$properties":{"results":[1]}}"#
             ]
         );
+    }
+
+    #[test]
+    fn people_are_told_apart_by_their_ids() {
+        let text = r#"{"page_size":0,"results":[{"$distinct_id":4},{"$distinct_id":"4"},
+            {"$properties":{"$distinct_id":"x"},"$distinct_id":4},17,{"$properties":{}}]}"#;
+        let page = Page::parse(text).expect("it is a page");
+        assert_eq!(page.page_size, None);
+        let people = page.people(text);
+        assert_eq!(people.len(), 3);
+        assert_eq!(people[0], people[2]);
+        assert_ne!(people[0], people[1]);
     }
 
     #[test]

@@ -1,0 +1,191 @@
+//! The filters of profiles, as form fields.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use mixflow_core::config::{Invalid, TextOrNumber};
+use serde_json::{Value, json};
+
+use crate::options::ProfilesOptions;
+
+/// Turns the filters into form fields and into what the metadata shows.
+///
+/// `now` is when `behaviors` are evaluated unless the options say otherwise.
+pub(crate) fn filters(
+    options: &ProfilesOptions,
+    now: Timestamp,
+    invalid: &mut Vec<Invalid>,
+) -> (Vec<(&'static str, String)>, serde_json::Map<String, Value>) {
+    let mut fields = Vec::new();
+    let mut filters = serde_json::Map::new();
+    let mut add = |key: &str, name: &'static str, sent: String, shown: Value| {
+        fields.push((name, sent));
+        filters.insert(key.to_owned(), shown);
+    };
+    if let Some(expression) = &options.where_ {
+        if expression.trim().is_empty() {
+            invalid.push(Invalid::new("where", "this is empty; leave it out instead"));
+        }
+        add("where", "where", expression.clone(), json!(expression));
+    }
+    if let Some(TextOrNumber(id)) = &options.distinct_id {
+        add("distinct_id", "distinct_id", id.clone(), json!(id));
+    }
+    if let Some(ids) = &options.distinct_ids {
+        if options.distinct_id.is_some() {
+            invalid.push(Invalid::new(
+                "distinct_ids",
+                "this and `distinct_id` exclude each other",
+            ));
+        }
+        if ids.is_empty() {
+            invalid.push(Invalid::new("distinct_ids", "this names no profile"));
+        }
+        let mut known = HashSet::new();
+        let ids: Vec<&str> = ids
+            .iter()
+            .map(|TextOrNumber(id)| id.as_str())
+            .filter(|id| known.insert(*id))
+            .collect();
+        add(
+            "distinct_ids",
+            "distinct_ids",
+            json!(ids).to_string(),
+            json!(ids),
+        );
+    }
+    if let Some(TextOrNumber(id)) = &options.group_id {
+        // The API's ids are signed 64-bit numbers, as text.
+        if id.parse::<i64>().is_err() {
+            invalid.push(Invalid::new("group_id", "a group's id is a whole number"));
+        }
+        add("group_id", "data_group_id", id.clone(), json!(id));
+    }
+    if let Some(names) = &options.output_properties {
+        if names.is_empty() {
+            invalid.push(Invalid::new(
+                "output_properties",
+                "this names no property; leave it out to get all of them",
+            ));
+        }
+        add(
+            "output_properties",
+            "output_properties",
+            json!(names).to_string(),
+            json!(names),
+        );
+    }
+    if let Some(TextOrNumber(id)) = &options.cohort_id {
+        match id.parse::<u64>() {
+            Ok(number) => add(
+                "cohort_id",
+                "filter_by_cohort",
+                json!({ "id": number }).to_string(),
+                json!(number),
+            ),
+            Err(_) => invalid.push(Invalid::new("cohort_id", "a cohort's id is a whole number")),
+        }
+    }
+    if options.include_all_users.is_some() && options.cohort_id.is_none() {
+        invalid.push(Invalid::new(
+            "include_all_users",
+            "this needs `cohort_id`; it is about a cohort's members",
+        ));
+    }
+    if options.cohort_id.is_some() {
+        // Mixpanel's default is to send them, so leaving it out is no answer.
+        let include = options.include_all_users.unwrap_or(false);
+        add(
+            "include_all_users",
+            "include_all_users",
+            include.to_string(),
+            json!(include),
+        );
+    }
+    if let Some(behaviors) = &options.behaviors {
+        if options.cohort_id.is_some() {
+            invalid.push(Invalid::new(
+                "behaviors",
+                "this and `cohort_id` exclude each other",
+            ));
+        }
+        match behaviors {
+            toml::Value::String(text) => add("behaviors", "behaviors", text.clone(), json!(text)),
+            other => {
+                let value = json!(other);
+                add("behaviors", "behaviors", value.to_string(), value);
+            }
+        }
+    }
+    if options.as_of_timestamp.is_some() && options.behaviors.is_none() {
+        invalid.push(Invalid::new(
+            "as_of_timestamp",
+            "this needs `behaviors`; it is the time at which they are evaluated",
+        ));
+    }
+    if options.behaviors.is_some() {
+        // Without it every page but the first is refused.
+        let seconds = options.as_of_timestamp.unwrap_or(now.as_second());
+        add(
+            "as_of_timestamp",
+            "as_of_timestamp",
+            seconds.to_string(),
+            json!(seconds),
+        );
+    }
+    (fields, filters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(options: &ProfilesOptions) -> Vec<(&'static str, String)> {
+        let mut invalid = Vec::new();
+        let now = Timestamp::from_second(1_700_000_000).expect("a time");
+        let (fields, _) = filters(options, now, &mut invalid);
+        assert!(invalid.is_empty(), "{invalid:?}");
+        fields
+    }
+
+    fn ids(texts: &[&str]) -> Vec<TextOrNumber> {
+        let id = |text: &&str| TextOrNumber((*text).to_owned());
+        texts.iter().map(id).collect()
+    }
+
+    #[test]
+    fn ids_are_sent_once_each_in_their_order() {
+        let options = ProfilesOptions {
+            distinct_ids: Some(ids(&["b", "a", "b", "1", "a"])),
+            ..ProfilesOptions::default()
+        };
+        let expected = r#"["b","a","1"]"#.to_owned();
+        assert_eq!(fields(&options), [("distinct_ids", expected)]);
+    }
+
+    #[test]
+    fn a_cohort_says_whether_members_without_a_profile_are_wanted() {
+        let mut options = ProfilesOptions {
+            cohort_id: Some(TextOrNumber("4".to_owned())),
+            ..ProfilesOptions::default()
+        };
+        let sent = |options: &ProfilesOptions| fields(options)[1].1.clone();
+        assert_eq!(fields(&options)[1].0, "include_all_users");
+        assert_eq!(sent(&options), "false");
+        options.include_all_users = Some(true);
+        assert_eq!(sent(&options), "true");
+    }
+
+    #[test]
+    fn behaviors_have_a_time() {
+        let mut options = ProfilesOptions {
+            behaviors: Some(toml::Value::String("[]".to_owned())),
+            ..ProfilesOptions::default()
+        };
+        let sent = |options: &ProfilesOptions| fields(options)[1].1.clone();
+        assert_eq!(fields(&options)[1].0, "as_of_timestamp");
+        assert_eq!(sent(&options), "1700000000");
+        options.as_of_timestamp = Some(7);
+        assert_eq!(sent(&options), "7");
+    }
+}
