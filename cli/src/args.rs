@@ -420,6 +420,9 @@ pub(crate) struct FetchCommon {
     /// Replace the fetched days of the table
     #[arg(long, group = "mode", conflicts_with = "stdout")]
     pub(crate) replace_window: bool,
+    /// Let replacing leave less than half of the table, or of a day
+    #[arg(long, conflicts_with = "stdout")]
+    pub(crate) allow_shrink: bool,
     /// Write JSON lines to stdout instead of a table
     #[arg(long)]
     pub(crate) stdout: bool,

@@ -23,6 +23,7 @@ pub mod observer;
 pub mod registry;
 pub mod reject;
 pub mod report;
+mod shrink;
 pub mod sink;
 pub mod source;
 pub mod staged;

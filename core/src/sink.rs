@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::batch::{Batch, PartitionId};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Extent, SourceInfo};
 
 pub use crate::guard::{Guarded, guarded};
+pub use crate::shrink::{ReplacedDay, check_replace, check_shrink};
 
 /// What happens to what is at the destination already: `mode` in TOML.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -78,7 +79,8 @@ pub trait SinkTxn {
     /// Writes a batch.
     fn write(&mut self, batch: &Batch) -> Result<()>;
 
-    /// Makes everything visible at once. On an error nothing is.
+    /// Makes everything visible at once. On an error nothing is, unless the
+    /// error is [in doubt](Error::in_doubt).
     fn commit(self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary>;
 
     /// Gives everything up and says what remains all the same.
@@ -186,78 +188,9 @@ impl std::fmt::Debug for dyn SinkTxn + '_ {
     }
 }
 
-/// A day that is to be replaced, with its rows before and after.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplacedDay {
-    /// The day: `2024-01-31`.
-    pub day: String,
-    /// Its rows until now.
-    pub before: u64,
-    /// Its rows from now on.
-    pub after: u64,
-}
-
-/// Days with fewer rows than this may shrink as they like.
-const SMALL_DAY: u64 = 10;
-
-/// Refuses to replace days by less than half of what they were.
-///
-/// An export that is whole by all signs may still lack rows; a day that was
-/// there is not given up for one. Every sink with `replace_window` asks this
-/// before it commits, unless it was told `allow_shrink = true`.
-pub fn check_shrink(days: &[ReplacedDay]) -> Result<()> {
-    let shrunk: Vec<String> = days
-        .iter()
-        .filter(|day| day.before >= SMALL_DAY && day.after < day.before.div_ceil(2))
-        .map(|day| format!("{} from {} to {} rows", day.day, day.before, day.after))
-        .collect();
-    if shrunk.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(
-        crate::error::ErrorKind::Data,
-        "cannot replace days by less than half of what they are",
-    )
-    .because(format!("this would shrink {}", shrunk.join(", ")))
-    .hint(
-        "look at why rows are gone; if that is right, run it with `--set sink.allow_shrink=true`",
-    ))
-}
-
 /// Returns the error of a sink that finds its target already there.
 ///
 /// One place for the words, because every sink with `create` needs them.
 pub fn already_exists(target: &str, ways_out: &str) -> Error {
-    Error::new(
-        crate::error::ErrorKind::Destination,
-        format!("{target} already exists"),
-    )
-    .hint(ways_out.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_day_may_not_shrink_below_half() {
-        let check = |before, after| {
-            check_shrink(&[ReplacedDay {
-                day: "2024-01-31".to_owned(),
-                before,
-                after,
-            }])
-        };
-        for (before, after) in [(0, 0), (9, 0), (10, 5), (11, 6), (1_000, 500), (10, 90)] {
-            assert!(check(before, after).is_ok(), "{before} to {after}");
-        }
-        for (before, after) in [(10, 4), (11, 5), (1_000, 0)] {
-            assert!(check(before, after).is_err(), "{before} to {after}");
-        }
-        let error = check(1_000, 7).expect_err("refused");
-        assert_eq!(
-            error.causes(),
-            ["this would shrink 2024-01-31 from 1000 to 7 rows"]
-        );
-    }
+    Error::new(ErrorKind::Destination, format!("{target} already exists")).hint(ways_out.to_owned())
 }

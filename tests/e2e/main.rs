@@ -34,5 +34,6 @@ mod retries;
 mod rows;
 mod sample;
 mod seeds;
+mod shrink;
 mod support;
 mod transforms;

@@ -144,6 +144,8 @@ fn common(flags: &mut Flags, args: &FetchCommon, table: &str, parallel: usize) {
                 flags.fixed("sink.mode", mode);
             }
         }
+        let allow_shrink = args.allow_shrink.then(|| "true".to_owned());
+        flags.guess("sink.allow_shrink", "--allow-shrink", allow_shrink.as_ref());
     }
     let workers = match (args.workers, args.parallel) {
         (Some(workers), _) => Some(workers.get()),

@@ -78,6 +78,13 @@ macro_rules! common {
                 self
             }
 
+            /// Lets replacing leave less than half of the table, or of a day.
+            #[must_use]
+            pub fn allow_shrink(mut self) -> $request {
+                self.sink.allow_shrink = Some(true);
+                self
+            }
+
             pub(super) fn overrides(&self) -> Vec<Override> {
                 self.keys.0.clone()
             }

@@ -30,7 +30,8 @@ pub struct DuckdbOptions {
     pub table: Option<String>,
     /// What happens to a table that is there.
     pub mode: Option<WriteMode>,
-    /// Whether `replace_window` may replace a day by less than half of it.
+    /// Whether `replace` and `replace_window` may leave less than half of a
+    /// table or day.
     pub allow_shrink: Option<bool>,
 }
 

@@ -12,13 +12,13 @@ use duckdb::{Connection, params_from_iter};
 use mixflow_core::batch::{Batch, is_json};
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
-    already_exists, check_shrink,
+    already_exists, check_replace, check_shrink,
 };
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, publish_new};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{Codecs, definition, quoted};
+use crate::columns::{Codecs, Found, definition, find, quoted};
 use crate::memory::{Allowance, RUN_MB, STORE_MB};
 use crate::metadata;
 use crate::open::{Access, failed, limit_memory, open};
@@ -37,6 +37,8 @@ pub(crate) struct DuckdbTxn {
     cx: TxnContext,
     /// The last row that was there before, for `replace_window`.
     last_old_row: Option<i64>,
+    /// The rows of the table that is replaced, if there is one and they matter.
+    replaced: Option<u64>,
     /// The rows of the days that were deleted; `None` if they do not matter.
     deleted: Option<BTreeMap<String, u64>>,
     announced: Vec<PartitionInfo>,
@@ -75,6 +77,7 @@ impl DuckdbTxn {
             mode: sink.mode,
             cx: cx.clone(),
             last_old_row: None,
+            replaced: None,
             deleted: (!sink.allow_shrink).then(BTreeMap::new),
             announced: Vec::new(),
             rows: 0,
@@ -119,12 +122,15 @@ impl DuckdbTxn {
     }
 
     /// Begins the transaction and makes the table in it, if that is the mode.
-    fn create_table(&self, sink: &DuckdbSink, codecs: Codecs, what: &str) -> Result<()> {
+    fn create_table(&mut self, sink: &DuckdbSink, codecs: Codecs, what: &str) -> Result<()> {
         self.connection()
             .execute_batch("BEGIN TRANSACTION")
             .map_err(failed(what))?;
         // What `preview` saw may have changed; inside the transaction it can't.
         sink.check(self.connection(), &self.cx)?;
+        if self.mode == WriteMode::Replace && !sink.allow_shrink {
+            self.replaced = self.count_table(what)?;
+        }
         let create = match self.mode {
             WriteMode::Create => "CREATE TABLE",
             WriteMode::Replace => "CREATE OR REPLACE TABLE",
@@ -133,6 +139,18 @@ impl DuckdbTxn {
         let columns = definition(&self.cx.schema, codecs)?;
         self.connection()
             .execute_batch(&format!("{create} {} {columns}", quoted(&self.table)))
+            .map_err(failed(what))
+    }
+
+    /// Counts the rows of the table, if there is one.
+    fn count_table(&self, what: &str) -> Result<Option<u64>> {
+        if find(self.connection(), &self.table)? != Found::Table {
+            return Ok(None);
+        }
+        let sql = format!("SELECT count(*) FROM {}", quoted(&self.table));
+        self.connection()
+            .query_row(&sql, [], |row| row.get(0))
+            .map(Some)
             .map_err(failed(what))
     }
 
@@ -193,8 +211,11 @@ impl DuckdbTxn {
         days.collect::<Result<_, _>>().map_err(failed(what))
     }
 
-    /// Refuses to commit when a day would lose most of its rows.
+    /// Refuses to commit when the table or a day would lose most of its rows.
     fn check_shrink(&self, what: &str) -> Result<()> {
+        if let Some(before) = self.replaced {
+            return check_replace(&format!("the table `{}`", self.table), before, self.rows);
+        }
         let (Some(deleted), Some(last_old_row)) = (&self.deleted, self.last_old_row) else {
             return Ok(());
         };

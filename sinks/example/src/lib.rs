@@ -21,7 +21,7 @@ use mixflow_sink_abi::core::config::Invalid;
 use mixflow_sink_abi::core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_sink_abi::core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
-    SinkTxn, TxnContext, WriteMode, guarded,
+    SinkTxn, TxnContext, WriteMode, check_replace, guarded,
 };
 use mixflow_sink_abi::core::staged::{FileMode, StagedFile, cannot};
 use serde::Deserialize;
@@ -41,6 +41,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "mode",
             "create | append | replace, default create",
             "what happens to a file that is there",
+        ),
+        OptionDoc::new(
+            "allow_shrink",
+            "true | false, default false",
+            "whether replace may leave less than half of the rows, or none",
         ),
         OptionDoc::new(
             "delimiter",
@@ -73,6 +78,9 @@ pub struct CsvOptions {
     /// What happens to a file that is there.
     #[serde(default)]
     pub mode: WriteMode,
+    /// Whether `replace` may leave less than half of the rows, or none.
+    #[serde(default)]
+    pub allow_shrink: bool,
     /// What stands between values.
     #[serde(default = "comma")]
     pub delimiter: char,
@@ -90,6 +98,7 @@ fn comma() -> char {
 pub struct CsvSink {
     path: PathBuf,
     mode: FileMode,
+    allow_shrink: bool,
     format: Format,
 }
 
@@ -123,11 +132,21 @@ impl CsvSink {
         Ok(CsvSink {
             path: options.path,
             mode,
+            allow_shrink: options.allow_shrink,
             format: Format {
                 delimiter: delimiter.unwrap_or(b','),
                 null: options.null,
             },
         })
+    }
+
+    /// Refuses to replace what is there by next to nothing.
+    fn check_replace(&self, rows: u64) -> Result<()> {
+        if self.mode != FileMode::Replace || self.allow_shrink || !self.path.exists() {
+            return Ok(());
+        }
+        let before = self.format.count(&self.path)?;
+        check_replace(&self.destination(), before, rows)
     }
 
     /// Whether there is a file that rows are added to.
@@ -212,6 +231,7 @@ impl SinkTxn for CsvTxn<'_> {
 
     fn commit(mut self: Box<Self>, _outcome: &Outcome<'_>) -> Result<CommitSummary> {
         // Explicitly: dropping a writer hides that its last bytes did not fit.
+        self.sink.check_replace(self.rows)?;
         let what = format!("write `{}`", self.sink.path.display());
         self.out.flush().map_err(cannot(what))?;
         self.file.commit()?;

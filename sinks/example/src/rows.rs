@@ -73,6 +73,22 @@ impl Format {
         )))
     }
 
+    /// Counts the rows of the file at `path`, below their names.
+    pub(crate) fn count(&self, path: &Path) -> Result<u64> {
+        let what = format!("read `{}`", path.display());
+        let file = File::open(path).map_err(cannot(&what))?;
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(self.delimiter)
+            .flexible(true)
+            .from_reader(file);
+        let mut row = csv::ByteRecord::new();
+        let mut rows = 0;
+        while reader.read_byte_record(&mut row).map_err(failed)? {
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
     /// Returns a writer that starts where `file` stands.
     pub(crate) fn writer(&self, file: File) -> csv::Writer<File> {
         csv::WriterBuilder::new()

@@ -34,6 +34,7 @@ impl SinkUnderTest for Compiled {
         let options = CsvOptions {
             path: place.to_owned(),
             mode,
+            allow_shrink: false,
             delimiter: ',',
             null: NULL.to_owned(),
         };

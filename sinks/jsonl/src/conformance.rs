@@ -38,6 +38,7 @@ impl SinkUnderTest for Files {
             path: Some(place.to_owned()),
             format: None,
             mode: Some(mode),
+            allow_shrink: None,
         };
         Some(Box::new(JsonlSink::new(options).ok()?))
     }
@@ -123,6 +124,7 @@ fn a_stream_keeps_the_contract_and_tells_its_residue() {
         "create on something that is there",
         "replace swaps everything",
         "replace, then abort",
+        "replace by nothing",
         "replace_window replaces days only",
         "a place that cannot be written",
     ];

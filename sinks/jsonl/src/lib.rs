@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod count;
 mod encode;
 mod sink;
 mod txn;
@@ -33,6 +34,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "mode",
             "create | append | replace, default create",
             "what happens to a file that is there",
+        ),
+        OptionDoc::new(
+            "allow_shrink",
+            "true | false, default false",
+            "whether replace may leave less than half of the lines, or none",
         ),
     ],
 };

@@ -24,6 +24,8 @@ pub struct JsonlOptions {
     pub format: Option<JsonlFormat>,
     /// What happens to a file that is there.
     pub mode: Option<WriteMode>,
+    /// Whether `replace` may leave less than half of the lines, or none.
+    pub allow_shrink: Option<bool>,
 }
 
 /// The form of the records.
@@ -42,6 +44,7 @@ pub enum JsonlFormat {
 pub struct JsonlSink {
     file: Option<(PathBuf, FileMode)>,
     records: RecordFormat,
+    allow_shrink: bool,
 }
 
 impl JsonlSink {
@@ -77,6 +80,7 @@ impl JsonlSink {
                 JsonlFormat::Normalized => RecordFormat::Normalized,
                 JsonlFormat::Raw => RecordFormat::Raw,
             },
+            allow_shrink: options.allow_shrink.unwrap_or(false),
         })
     }
 }
@@ -122,6 +126,7 @@ impl Sink for JsonlSink {
                 StagedFile::begin(path, *mode)?,
                 encoder,
                 self.destination(),
+                (*mode == FileMode::Replace && !self.allow_shrink).then(|| path.clone()),
             )),
             None => Box::new(StreamTxn::new(
                 std::io::stdout(),

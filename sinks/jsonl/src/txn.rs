@@ -1,12 +1,15 @@
 //! One run's lines.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::PathBuf;
 
 use mixflow_core::batch::Batch;
-use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn};
+use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, check_replace};
 use mixflow_core::staged::{StagedFile, cannot};
 use mixflow_core::{Error, Result};
 
+use crate::count::lines_in;
 use crate::encode::Encoder;
 
 /// Encodes batches into one buffer, which is reused.
@@ -100,14 +103,33 @@ impl<W: Write> SinkTxn for StreamTxn<W> {
 pub(crate) struct FileTxn {
     file: StagedFile,
     lines: Lines,
+    /// The file whose lines may not be given up for next to none.
+    guarded: Option<PathBuf>,
 }
 
 impl FileTxn {
-    pub(crate) fn new(file: StagedFile, encoder: Encoder, destination: String) -> FileTxn {
+    pub(crate) fn new(
+        file: StagedFile,
+        encoder: Encoder,
+        destination: String,
+        guarded: Option<PathBuf>,
+    ) -> FileTxn {
         FileTxn {
             file,
             lines: Lines::new(encoder, destination),
+            guarded,
         }
+    }
+
+    fn check_replace(&self) -> Result<()> {
+        let Some(path) = self.guarded.as_ref().filter(|path| path.exists()) else {
+            return Ok(());
+        };
+        let before = File::open(path)
+            .and_then(|file| lines_in(BufReader::with_capacity(1 << 20, file)))
+            .map_err(cannot(format_args!("read `{}`", path.display())))?;
+        let shown = format!("`{}`", self.lines.destination);
+        check_replace(&shown, before, self.lines.rows)
     }
 }
 
@@ -126,6 +148,7 @@ impl SinkTxn for FileTxn {
     }
 
     fn commit(self: Box<Self>, _outcome: &Outcome<'_>) -> Result<CommitSummary> {
+        self.check_replace()?;
         self.file.commit()?;
         Ok(self.lines.summary())
     }
@@ -215,7 +238,7 @@ mod tests {
         let path = folder.path().join("a.jsonl");
         let begin = || {
             let staged = StagedFile::begin(&path, FileMode::Append).expect("begins");
-            Box::new(FileTxn::new(staged, encoder(), "a.jsonl".to_owned()))
+            Box::new(FileTxn::new(staged, encoder(), "a.jsonl".to_owned(), None))
         };
         let mut txn = begin();
         txn.write(&batch(0..1)).expect("writes");

@@ -1,19 +1,24 @@
 //! One run's rows in one file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mixflow_core::Result;
 use mixflow_core::batch::Batch;
-use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+use mixflow_core::sink::{
+    CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, check_replace,
+};
 use mixflow_core::staged::{FileMode, StagedFile};
 use parquet::file::properties::WriterProperties;
 
+use crate::count::rows_replaced;
 use crate::writer::Writer;
 
 /// A file that appears at commit.
 pub(crate) struct FileTxn {
     writer: Writer,
     staged: StagedFile,
+    /// The file whose rows may not be given up for next to none.
+    guarded: Option<PathBuf>,
     destination: String,
     rows: u64,
 }
@@ -22,6 +27,7 @@ impl FileTxn {
     pub(crate) fn begin(
         path: &Path,
         mode: FileMode,
+        allow_shrink: bool,
         cx: &TxnContext,
         properties: WriterProperties,
     ) -> Result<FileTxn> {
@@ -36,9 +42,20 @@ impl FileTxn {
         Ok(FileTxn {
             writer,
             staged,
+            guarded: (mode == FileMode::Replace && !allow_shrink).then(|| path.to_owned()),
             destination,
             rows: 0,
         })
+    }
+
+    fn check_replace(&self) -> Result<()> {
+        match &self.guarded {
+            Some(path) if path.exists() => {
+                let shown = format!("`{}`", self.destination);
+                check_replace(&shown, rows_replaced(path)?, self.rows)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -54,6 +71,7 @@ impl SinkTxn for FileTxn {
     }
 
     fn commit(self: Box<Self>, _outcome: &Outcome<'_>) -> Result<CommitSummary> {
+        self.check_replace()?;
         self.writer.finish()?;
         self.staged.commit()?;
         Ok(CommitSummary {

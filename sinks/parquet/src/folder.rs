@@ -13,14 +13,14 @@ use jiff::{Span, Timestamp};
 use mixflow_core::batch::Batch;
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
-    check_shrink,
+    check_replace, check_shrink,
 };
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, folder_of, sync_folder};
 use mixflow_core::{Error, ErrorKind, Result};
 use parquet::file::properties::WriterProperties;
 
-use crate::fits;
+use crate::count::{rows_of, rows_replaced};
 use crate::sink::DAY_COLUMN;
 use crate::swap::swap;
 use crate::tree;
@@ -187,16 +187,30 @@ impl FolderTxn {
         }
     }
 
-    /// Refuses to commit when a day would lose most of its rows.
+    /// Refuses to commit when the folder or a day would lose most of its rows.
     fn check_shrink(&self, old: &[tree::Found]) -> Result<()> {
-        if self.allow_shrink || self.mode != WriteMode::ReplaceWindow {
-            return Ok(());
+        match self.mode {
+            _ if self.allow_shrink => Ok(()),
+            WriteMode::Create | WriteMode::Append => Ok(()),
+            WriteMode::Replace => self.check_whole(old),
+            WriteMode::ReplaceWindow => self.check_days(old),
         }
+    }
+
+    fn check_whole(&self, old: &[tree::Found]) -> Result<()> {
+        let mut before = 0;
+        for found in old.iter().filter(|found| found.is_table()) {
+            before += rows_replaced(&self.path.join(&found.path))?;
+        }
+        let shown = format!("the folder `{}`", self.path.display());
+        check_replace(&shown, before, self.rows)
+    }
+
+    fn check_days(&self, old: &[tree::Found]) -> Result<()> {
         let mut before: BTreeMap<String, u64> = BTreeMap::new();
         for found in old {
             if let (Some(day), true, false) = (&found.day, found.is_table(), self.stays(found)) {
-                let rows = fits::footer(&self.path.join(&found.path))?.num_rows();
-                *before.entry(day.clone()).or_default() += u64::try_from(rows).unwrap_or(0);
+                *before.entry(day.clone()).or_default() += rows_of(&self.path.join(&found.path))?;
             }
         }
         let days: Vec<ReplacedDay> = before

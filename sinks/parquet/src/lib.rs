@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod count;
 mod file;
 mod fits;
 mod folder;
@@ -48,8 +49,8 @@ pub const DOC: ComponentDoc = ComponentDoc {
         ),
         OptionDoc::new(
             "allow_shrink",
-            "true | false",
-            "whether replace_window may replace a day by less than half of it",
+            "true | false, default false",
+            "whether replace and replace_window may leave less than half of what is there",
         ),
     ],
 };

@@ -32,7 +32,8 @@ pub struct ParquetOptions {
     pub compression: Option<Compression>,
     /// Whether each day has a folder.
     pub partition_by: Option<PartitionBy>,
-    /// Whether `replace_window` may replace a day by less than half of it.
+    /// Whether `replace` and `replace_window` may leave less than half of what
+    /// is there, or of a day.
     pub allow_shrink: Option<bool>,
 }
 
@@ -210,7 +211,10 @@ impl Sink for ParquetSink {
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let properties = crate::writer::properties(cx, self.compression);
         let txn: Box<dyn SinkTxn + '_> = match self.layout {
-            Layout::File(mode) => Box::new(FileTxn::begin(&self.path, mode, cx, properties)?),
+            Layout::File(mode) => {
+                let shrinks = self.allow_shrink;
+                Box::new(FileTxn::begin(&self.path, mode, shrinks, cx, properties)?)
+            }
             Layout::Folder { mode, by_day } => {
                 let by_day = by_day.unwrap_or_else(|| has_day(&cx.schema));
                 self.preview_folder(mode, by_day, cx)?;

@@ -16,7 +16,7 @@ use crate::sink::{Outcome, Residue, Sink, WriteMode};
 
 type Check = fn(&Case<'_>, &mut Conformance) -> Result<Checked, String>;
 
-pub(super) const ALL: [(&str, Check); 22] = [
+pub(super) const ALL: [(&str, Check); 23] = [
     (
         "building and checking touch nothing",
         building_touches_nothing,
@@ -41,6 +41,7 @@ pub(super) const ALL: [(&str, Check); 22] = [
     ("a schema that differs from what is there", other_schema),
     ("replace swaps everything", replace_swaps),
     ("replace, then abort", replace_then_abort),
+    ("replace by nothing", replace_by_nothing),
     ("replace_window replaces days only", replace_window),
     ("a place that cannot be written", unwritable_place),
     ("names and texts of all sorts", odd_texts),
@@ -440,6 +441,31 @@ fn replace_then_abort(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, S
     well("write", write_day(&mut *txn, 0, 3..5))?;
     drop(txn);
     expect_ids(case, "after the drop", Some(ids(0..3)))?;
+    Ok(Checked::Passed)
+}
+
+fn replace_by_nothing(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, String> {
+    let Some(sink) = case.sink(WriteMode::Replace) else {
+        return Ok(Checked::Skipped);
+    };
+    if !case.under_test.guards_replace() {
+        return Ok(Checked::Skipped);
+    }
+    well("the first", store(&*sink, 0..30))?;
+    for rows in [0, 14] {
+        let mut txn = well("begin", sink.begin(&context(schema())))?;
+        well("write", write_day(&mut *txn, 0, 30..30 + rows))?;
+        let Err(error) = txn.commit(&outcome(rows as u64)) else {
+            return Err(format!("30 rows were replaced by {rows}"));
+        };
+        expect(
+            error.kind() == ErrorKind::Data,
+            format!("to replace 30 rows by {rows} is of the wrong kind: {error:?}"),
+        )?;
+        expect_ids(case, "after the refusal", Some(ids(0..30)))?;
+    }
+    well("by half", store(&*sink, 30..45))?;
+    expect_ids(case, "after the second", Some(ids(30..45)))?;
     Ok(Checked::Passed)
 }
 

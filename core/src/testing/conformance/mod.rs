@@ -56,6 +56,12 @@ pub trait SinkUnderTest {
     fn keeps_nulls(&self) -> bool {
         true
     }
+
+    /// Whether the sink itself refuses to replace rows by next to none, with
+    /// [`check_replace`](crate::sink::check_replace).
+    fn guards_replace(&self) -> bool {
+        true
+    }
 }
 
 /// What [`sink_conformance`] has looked at.
