@@ -33,6 +33,8 @@ pub struct TaskContext {
     pub delivery: Delivery,
     pub(crate) counters: Arc<Counters>,
     pub(crate) attempts: Arc<AtomicU32>,
+    /// Records of the partition that cannot be read.
+    pub(crate) rejected: Arc<AtomicU64>,
     pub(crate) tally: Arc<Mutex<Tally>>,
     pub(crate) notices: Sender<Notice>,
     pub(crate) rejects: Arc<Rejects>,
@@ -119,6 +121,7 @@ impl TaskContext {
     ///
     /// Fails, and with it the run, when more are rejected than the source allows.
     pub fn reject(&self, reject: &Reject<'_>) -> Result<()> {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
         self.rejects.push(reject)
     }
 
@@ -153,6 +156,7 @@ impl TaskContext {
     pub(crate) fn for_partition(&self) -> TaskContext {
         TaskContext {
             attempts: Arc::default(),
+            rejected: Arc::default(),
             tally: Arc::default(),
             ..self.clone()
         }

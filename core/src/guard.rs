@@ -15,7 +15,7 @@ use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnCo
 /// A batch of another schema than the transaction began with, or of a
 /// partition that was not announced, is refused before `txn` sees it. After an
 /// error from any call a commit is refused, and `txn` dropped. A commit that
-/// speaks of another number of rows than were written gets a warning.
+/// speaks of another number of rows than were written is an error in doubt.
 pub fn guarded<'s>(cx: &TxnContext, txn: Box<dyn SinkTxn + 's>) -> Box<dyn SinkTxn + 's> {
     Box::new(Guarded::new(cx, txn))
 }
@@ -111,13 +111,8 @@ impl SinkTxn for Guarded<'_> {
 
     fn commit(self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
         self.refuse_after_failure()?;
-        let mut summary = self.txn.commit(outcome)?;
-        if summary.rows != self.rows {
-            summary.warnings.push(format!(
-                "{} rows were written, but {} speaks of {}",
-                self.rows, summary.destination, summary.rows
-            ));
-        }
+        let summary = self.txn.commit(outcome)?;
+        summary.check_rows(self.rows)?;
         Ok(summary)
     }
 

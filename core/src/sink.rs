@@ -163,12 +163,37 @@ pub struct Preview {
 /// What a commit did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommitSummary {
-    /// Rows that this run made visible.
+    /// Rows that this run made visible: as many as were written, or the run
+    /// has failed.
     pub rows: u64,
     /// Where they are now: ``table `events` in mixpanel.db``.
     pub destination: String,
     /// Things a person should know.
     pub warnings: Vec<String>,
+}
+
+impl CommitSummary {
+    /// Checks that a commit speaks of the `written` rows that it was given.
+    ///
+    /// The commit was made, so an error is one in doubt: rows may be missing
+    /// at the destination, or be there twice.
+    pub fn check_rows(&self, written: u64) -> Result<()> {
+        if self.rows == written {
+            return Ok(());
+        }
+        let CommitSummary {
+            rows, destination, ..
+        } = self;
+        Err(Error::new(
+            ErrorKind::Other,
+            format!("what is in {destination} may be wrong"),
+        )
+        .because(format!(
+            "{written} rows were written, but {destination} speaks of {rows}"
+        ))
+        .hint("look at what is there before anybody relies on it; the sink has a fault")
+        .in_doubt())
+    }
 }
 
 /// What remains visible of a run that was aborted.

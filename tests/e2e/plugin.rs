@@ -350,11 +350,27 @@ fn a_commit_that_cannot_be_understood_is_a_failure() {
 }
 
 #[test]
-fn a_sink_that_speaks_of_fewer_rows_is_warned_about() {
+fn a_sink_that_speaks_of_fewer_rows_is_not_believed() {
     let place = Place::new();
-    hostile_c(&place, "LOSES")
-        .ended(0)
-        .says("500 rows were written, but a hole speaks of 1");
+    let loses = [
+        (hostile_c(&place, "LOSES"), "count", "a hole"),
+        // Its own guard, behind the boundary, has seen it first.
+        (
+            hostile_rust(&place, "commit", "loses"),
+            "hostile",
+            "nowhere",
+        ),
+    ];
+    for (ran, name, hole) in loses {
+        let ran = ran
+            .ended(1)
+            .says(&format!("the sink `{name}` of"))
+            .says(&format!("what is in {hole} may be wrong"))
+            .says("it is not known how much went to");
+        let told = format!("500 rows were written, but {hole} speaks of 1");
+        assert_eq!(ran.stderr.matches(&told).count(), 1, "{}", ran.stderr);
+        assert!(!ran.stderr.contains("committed"), "{}", ran.stderr);
+    }
 }
 
 #[test]

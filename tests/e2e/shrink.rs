@@ -5,7 +5,7 @@ use mixflow_tests::sim::{Data, Simulator};
 
 use super::plugin::csv;
 use super::rows::{assert_same, written_by};
-use super::support::{Place, Ran, SECRET, events, pipeline, profiles, sim, started};
+use super::support::{Place, Ran, SECRET, events, pipeline, profiles, sim, started, workers};
 
 const SINKS: [(&str, &str); 4] = [
     ("duckdb", "out.db"),
@@ -119,4 +119,39 @@ fn a_snapshot_of_profiles_is_not_replaced_by_a_few() {
         .says("`fetch` has `--allow-shrink`");
     Ran::of(fetch.arg("--allow-shrink").output().unwrap()).ended(0);
     assert_eq!(place.sql("out.db", count), [["20"]]);
+}
+
+#[test]
+fn a_day_whose_records_are_all_rejected_has_failed() {
+    let sim = started(sim(data()));
+    let unreadable = || {
+        let mut data = without(&[2]);
+        for n in 0..900 {
+            let line = format!(r#"{{"event":"x","properties":{{"n":{n}}}}}"#);
+            data.add_raw_line(date(2024, 1, 2), line);
+        }
+        data
+    };
+    for (kind, path) in SINKS {
+        for n in [1, 3] {
+            let place = Place::new();
+            sim.set_data(data());
+            let sink = format!("{}allow_shrink = true\n", replace(kind, path));
+            run(&place, &source(&sim), &sink).ended(0);
+            let before = written_by(kind, &place.path(path));
+            sim.set_data(unreadable());
+            let (ran, report) = place.run(&pipeline(&[&source(&sim), &sink, &workers(n)]));
+            let told = "none of the 900 records of 2024-01-02 can be read";
+            let ran = ran.says(told);
+            assert_eq!(report["rejected"], 900);
+            assert_eq!(report["failed_partitions"][0], "2024-01-02");
+            if n == 1 {
+                ran.ended(1).says("nothing was written");
+                assert_same(&written_by(kind, &place.path(path)), &before);
+            } else {
+                // The other days are kept, and the missing one is named.
+                ran.ended(3).says("missing: 2024-01-02");
+            }
+        }
+    }
 }

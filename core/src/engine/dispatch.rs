@@ -423,7 +423,11 @@ impl Dispatcher<'_, '_> {
         };
         self.commit_tried = true;
         let committed = contained("the sink", || txn.commit(&outcome));
-        let CommitSummary { rows, warnings, .. } = self.judged(committed)?;
+        let CommitSummary { rows, warnings, .. } = self.judged(committed.and_then(|summary| {
+            // For a sink that is not guarded.
+            summary.check_rows(self.rows)?;
+            Ok(summary)
+        }))?;
         for warning in warnings {
             self.warn(warning);
         }

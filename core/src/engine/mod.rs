@@ -160,6 +160,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             delivery: delivery(pipeline),
             counters: Arc::clone(&counters),
             attempts: Arc::default(),
+            rejected: Arc::default(),
             tally: Arc::default(),
             notices: notices.clone(),
             rejects: Arc::clone(&rejects),
@@ -309,6 +310,10 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
 /// Not if it is where it should be, nor if it was refused: the next run is to
 /// see whether the server has something better by then.
 fn is_of_use_to_the_next_run(report: &RunReport) -> bool {
+    // Whoever has mended the destination wants to write it again.
+    if report.error.as_ref().is_some_and(Error::is_in_doubt) {
+        return true;
+    }
     match report.error_kind() {
         None => false,
         Some(

@@ -5,6 +5,7 @@ mod failures;
 mod faults;
 mod runs;
 mod transforms;
+mod whole;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -69,4 +70,11 @@ fn statuses(report: &RunReport) -> Vec<PartitionStatus> {
 
 fn error_kind(report: &RunReport) -> ErrorKind {
     report.error_kind().expect("the run has an error")
+}
+
+fn messages(report: &RunReport) -> Vec<String> {
+    let error = report.error.as_ref().expect("the run has an error");
+    let mut messages = vec![error.message().to_owned()];
+    messages.extend(error.causes());
+    messages
 }

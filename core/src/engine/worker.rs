@@ -227,7 +227,22 @@ fn read(
         }
     }
     counts.given = given.get();
-    Ok(())
+    match (counts.given, task.rejected.load(Ordering::Relaxed)) {
+        (0, rejected @ 1..) => Err(nothing_readable(partition.label(), rejected)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the error of a partition that gave nothing but rejects.
+///
+/// One bad record among many is left out. Where there are only bad ones it is
+/// the format that has changed, or the answer is none.
+fn nothing_readable(label: &str, rejected: u64) -> Error {
+    Error::new(
+        ErrorKind::Data,
+        format!("none of the {rejected} records of {label} can be read"),
+    )
+    .hint("look at the reject file: it has each of them, with the reason")
 }
 
 /// Names that are counted one by one.

@@ -74,6 +74,7 @@ enum Fault {
     InDoubt,
     Panics,
     Closed,
+    Loses,
     Blocks(Gate),
 }
 
@@ -165,6 +166,11 @@ impl TestSink {
         self.with(at, Fault::Closed)
     }
 
+    /// Makes the commit speak of one row less than were written.
+    pub fn losing_a_row(self) -> TestSink {
+        self.with(At::Commit, Fault::Loses)
+    }
+
     /// Makes a call block until `gate` is opened, whatever else happens.
     pub fn blocking(self, at: At, gate: &Gate) -> TestSink {
         self.with(at, Fault::Blocks(gate.clone()))
@@ -201,6 +207,7 @@ impl TestSink {
                 }
                 Fault::Panics => panic!("no luck at {at:?}"),
                 Fault::Closed => return Err(Error::new(ErrorKind::Closed, "broken pipe")),
+                Fault::Loses => {}
                 Fault::Blocks(gate) => gate.pass_deaf(),
             }
         }
@@ -299,6 +306,8 @@ impl SinkTxn for TestTxn<'_> {
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
         self.go_wrong(At::Commit)?;
         self.ended = true;
+        let mut faults = self.sink.faults.iter();
+        let lost = u64::from(faults.any(|(_, fault)| matches!(fault, Fault::Loses)));
         let mut log = self.sink.lock();
         log.committed += 1;
         log.missing = outcome
@@ -312,7 +321,7 @@ impl SinkTxn for TestTxn<'_> {
         }
         log.visible = log.written.clone();
         Ok(CommitSummary {
-            rows: log.written.len() as u64,
+            rows: log.written.len() as u64 - lost,
             destination: "test log".to_owned(),
             warnings: Vec::new(),
         })

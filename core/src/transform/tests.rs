@@ -66,6 +66,7 @@ pub(super) fn task() -> (TaskContext, Receiver<Notice>) {
         delivery: Delivery::Verified,
         counters: Arc::default(),
         attempts: Arc::default(),
+        rejected: Arc::default(),
         tally: Arc::default(),
         notices,
         rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),

@@ -35,6 +35,8 @@ enum How {
     Unspeakable,
     /// Fails as the destination being there does.
     Exists,
+    /// Speaks of fewer rows than it was given.
+    Loses,
 }
 
 struct Hostile(Options);
@@ -80,6 +82,7 @@ impl Hostile {
             How::Exists => {
                 Err(Error::new(ErrorKind::Destination, "it is there").because("somebody made it"))
             }
+            How::Loses => Ok(()),
         }
     }
 }
@@ -137,7 +140,10 @@ impl SinkTxn for HostileTxn<'_> {
     fn commit(self: Box<Self>, _: &Outcome<'_>) -> Result<CommitSummary> {
         self.0.at("commit")?;
         Ok(CommitSummary {
-            rows: self.1,
+            rows: match self.0.0.how {
+                How::Loses => 1,
+                _ => self.1,
+            },
             destination: "nowhere".to_owned(),
             warnings: Vec::new(),
         })

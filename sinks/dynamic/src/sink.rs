@@ -292,7 +292,12 @@ impl Sink for PluginSink {
         if txn.is_null() {
             return Err(self.error(cannot, nothing_given("transaction")));
         }
-        Ok(guarded(cx, Box::new(PluginTxn { sink: self, txn })))
+        let txn = PluginTxn {
+            sink: self,
+            txn,
+            rows: 0,
+        };
+        Ok(guarded(cx, Box::new(txn)))
     }
 }
 
@@ -301,6 +306,7 @@ struct PluginTxn<'s> {
     sink: &'s PluginSink,
     /// Null once it has ended.
     txn: TxnPtr,
+    rows: u64,
 }
 
 impl PluginTxn<'_> {
@@ -330,7 +336,9 @@ impl SinkTxn for PluginTxn<'_> {
             // library's from here on; one that it did not move is released
             // when `array` is dropped, as its own `release` tells.
             unsafe { write(self.txn, batch.partition.0, moved, failure) }
-        })
+        })?;
+        self.rows += batch.records.num_rows() as u64;
+        Ok(())
     }
 
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
@@ -342,7 +350,14 @@ impl SinkTxn for PluginTxn<'_> {
             // SAFETY: the transaction has not ended before, and has after this.
             unsafe { commit(txn, Str::of(&json), text, failure) }
         })?;
-        Ok(doc.into())
+        let summary = CommitSummary::from(doc);
+        // Before the guard does, which does not know whose fault it is.
+        let checked = summary.check_rows(self.rows);
+        checked.map_err(|error| {
+            self.sink
+                .error("does not have all rows that it was given", error)
+        })?;
+        Ok(summary)
     }
 
     fn abort(mut self: Box<Self>) -> Result<Residue> {

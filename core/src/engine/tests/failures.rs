@@ -7,13 +7,6 @@ use crate::sink::{Residue, Sink};
 use crate::testing::{At, failing_at, good, panicking_at, run_with};
 use crate::transform::{NamedTransform, Select, SelectOptions, Transform};
 
-fn messages(report: &RunReport) -> Vec<String> {
-    let error = report.error.as_ref().expect("the run has an error");
-    let mut messages = vec![error.message().to_owned()];
-    messages.extend(error.causes());
-    messages
-}
-
 #[test]
 fn one_failed_partition_aborts_the_run() {
     let source = TestSource::new([good(3), failing_at(0), good(3)]);
