@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{Receiver, Select, TryRecvError};
 
+use super::room::Room;
 use super::worker::{Crew, Message, Work, timed};
 use super::{OnFailure, Pipeline, contained, is_closed, nothing_succeeded};
 use crate::batch::{Batch, PartitionId};
@@ -121,6 +123,7 @@ pub(super) enum SinkState {
 struct InOrder {
     head: usize,
     waiting: BTreeMap<usize, Vec<Message>>,
+    room: Arc<Room>,
 }
 
 impl Dispatcher<'_, '_> {
@@ -154,6 +157,7 @@ impl Dispatcher<'_, '_> {
         let mut order = plan.ordered.then(|| InOrder {
             head: 0,
             waiting: BTreeMap::new(),
+            room: Arc::clone(&crew.room),
         });
         // In order, later partitions wait in memory for their turn, so they
         // may be only so far ahead of it.
@@ -259,6 +263,7 @@ impl Dispatcher<'_, '_> {
         self.take(message)?;
         while is_done {
             order.head += 1;
+            order.room.turn_to(order.head);
             is_done = false;
             for message in order.waiting.remove(&order.head).unwrap_or_default() {
                 is_done = matches!(message, Message::Done { .. });
@@ -271,7 +276,12 @@ impl Dispatcher<'_, '_> {
     fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Begin { .. } => Ok(()),
-            Message::Batch { id, records } => self.write(id, records),
+            // The place is given up when the sink has the rows.
+            Message::Batch {
+                id,
+                records,
+                place: _place,
+            } => self.write(id, records),
             Message::Done {
                 id,
                 attempts,

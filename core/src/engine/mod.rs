@@ -6,6 +6,7 @@
 //! Sequential and parallel are the same code with one worker or several.
 
 mod dispatch;
+mod room;
 mod worker;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use arrow::array::AsArray as _;
 use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{self, Receiver, Sender};
 
+use super::room::{Door, Place, Room};
 use super::{OnFailure, Pipeline, contained, workers};
 use crate::batch::PartitionId;
 use crate::context::{Tally, TaskContext};
@@ -39,6 +40,7 @@ pub(super) enum Message {
     Batch {
         id: PartitionId,
         records: RecordBatch,
+        place: Place,
     },
     Done {
         id: PartitionId,
@@ -72,6 +74,7 @@ pub(super) struct Crew {
     pub(super) warning: Option<String>,
     work: Option<Sender<Work>>,
     pub(super) messages: Receiver<Message>,
+    pub(super) room: Arc<Room>,
     /// Disconnected when the last thread has ended.
     ended: Receiver<()>,
 }
@@ -87,13 +90,18 @@ impl Crew {
         let (work, work_out) = channel::unbounded();
         let (messages_in, messages) = channel::bounded(queue.map_or(size + 2, NonZeroUsize::get));
         let (alive, ended) = channel::bounded(0);
-        for n in 0..size {
-            let (work, messages) = (work_out.clone(), messages_in.clone());
+        let (room, doors) = Room::new(size, plan.ordered);
+        for (n, door) in doors.into_iter().enumerate() {
+            let work = work_out.clone();
             let (task, alive) = (task.clone(), alive.clone());
             let transforms = Arc::clone(&pipeline.transforms);
             let on_failure = pipeline.options.on_failure;
+            let out = Out {
+                messages: messages_in.clone(),
+                door,
+            };
             let body = move || {
-                serve(n, &work, &messages, &task, &transforms, on_failure);
+                serve(n, &work, &out, &task, &transforms, on_failure);
                 drop(alive);
             };
             let spawned = std::thread::Builder::new()
@@ -110,6 +118,7 @@ impl Crew {
             warning,
             work: Some(work),
             messages,
+            room,
             ended,
         }
     }
@@ -139,17 +148,32 @@ impl Crew {
     }
 }
 
+/// The way to the dispatcher.
+struct Out {
+    messages: Sender<Message>,
+    door: Door,
+}
+
+impl Out {
+    fn send(&self, id: PartitionId, records: RecordBatch, task: &TaskContext) -> Result<()> {
+        let bytes = records.get_array_memory_size();
+        let place = self.door.take(id, bytes, &task.cancel)?;
+        let batch = Message::Batch { id, records, place };
+        task.cancel.send(&self.messages, batch)
+    }
+}
+
 fn serve(
     worker: usize,
     work: &Receiver<Work>,
-    messages: &Sender<Message>,
+    out: &Out,
     task: &TaskContext,
     transforms: &[NamedTransform],
     on_failure: OnFailure,
 ) {
     while let Some(Work { id, partition }) = task.cancel.recv(work) {
         let begin = Message::Begin { id, worker };
-        if task.cancel.send(messages, begin).is_err() {
+        if task.cancel.send(&out.messages, begin).is_err() {
             return;
         }
         let task = task.for_partition();
@@ -165,7 +189,7 @@ fn serve(
                 &*partition,
                 &task,
                 transforms,
-                messages,
+                out,
                 &mut spent,
                 &mut counts,
             )
@@ -188,7 +212,7 @@ fn serve(
             counts,
             result,
         };
-        if task.cancel.send(messages, done).is_err() || ends_the_run {
+        if task.cancel.send(&out.messages, done).is_err() || ends_the_run {
             return;
         }
     }
@@ -204,7 +228,7 @@ fn read(
     partition: &dyn Partition,
     task: &TaskContext,
     transforms: &[NamedTransform],
-    messages: &Sender<Message>,
+    out: &Out,
     spent: &mut Spent,
     counts: &mut Counts,
 ) -> Result<()> {
@@ -222,8 +246,7 @@ fn read(
         if records.num_rows() > 0 {
             let by_event = &mut counts.rows_by_event;
             timed(&mut spent.decode, || count_events(&records, by_event));
-            let batch = Message::Batch { id, records };
-            timed(&mut spent.queue, || task.cancel.send(messages, batch))?;
+            timed(&mut spent.queue, || out.send(id, records, task))?;
         }
     }
     counts.given = given.get();

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use mixflow_core::batch::{MAX_BATCH_ROWS, json_field};
 
-/// The most bytes of JSON in a batch; a batch ends with the row that reaches it.
+/// The most bytes of text in a batch; a batch ends with the row that reaches it.
 ///
 /// With 2,000 rows a batch of ordinary events is 2 MB; this bounds the
 /// extraordinary ones. Offsets are 32 bits, so one row may still be 1 GB.
@@ -172,6 +172,7 @@ impl Rows {
         event_time.append_value(row.event_time_us);
         distinct_id.append_value(row.distinct_id);
         insert_id.append_value(row.insert_id);
+        self.bytes += row.event_name.len() + row.distinct_id.len() + row.insert_id.len();
         self.bytes += append_object(properties, row.properties);
         self.rows += 1;
     }
@@ -187,6 +188,7 @@ impl Rows {
         };
         distinct_id.append_value(row.distinct_id);
         last_seen.append_option(row.last_seen_us);
+        self.bytes += row.distinct_id.len();
         self.bytes += append_object(properties, row.properties);
         self.rows += 1;
     }
