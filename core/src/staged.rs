@@ -232,8 +232,9 @@ impl Mark {
     }
 }
 
-/// Removes what runs that died have staged beside `target`.
-fn sweep(target: &Path) {
+/// Removes what runs that died have staged beside `target`. Beginning a file
+/// or a folder does it, too.
+pub fn sweep(target: &Path) {
     let prefix = prefix(target);
     let Ok(entries) = std::fs::read_dir(folder_of(target)) else {
         return;

@@ -195,3 +195,19 @@ fn a_file_of_an_older_duckdb_is_written_with_what_it_has() {
         }
     }
 }
+
+/// A kill between the file being in its place and its folder being removed.
+#[test]
+fn what_a_killed_run_left_beside_a_file_goes_with_the_next_run() {
+    let sim = started(sim(Data::sample()));
+    for mode in ["append", "replace", "replace_window"] {
+        let place = Place::new();
+        let sink = format!("{DUCKDB}mode = \"{mode}\"\n");
+        let text = pipeline(&[&events(&sim, ""), &sink]);
+        place.run(&text).0.ended(0);
+        std::fs::create_dir(place.path(".out.db.k1ll3d.tmp")).unwrap();
+        place.write(".out.db.k1ll3d.tmp/out.db.wal", "rest");
+        place.run(&text).0.ended(0);
+        assert_eq!(place.names(), ["out.db"], "{mode}");
+    }
+}

@@ -15,7 +15,7 @@ use mixflow_core::sink::{
     already_exists, check_replace, check_shrink,
 };
 use mixflow_core::source::Extent;
-use mixflow_core::staged::{StagedFolder, cannot, publish_new};
+use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{Codecs, Found, definition, find, quoted};
@@ -60,9 +60,12 @@ impl DuckdbTxn {
             })?;
         }
         let shared = sink.shared_connection()?;
-        let staged = match shared.is_some() || sink.path.exists() {
-            true => None,
-            false => Some(StagedFolder::begin(&sink.path)?),
+        let staged = if shared.is_some() || sink.path.exists() {
+            // One that was killed just after its file was in place.
+            sweep(&sink.path);
+            None
+        } else {
+            Some(StagedFolder::begin(&sink.path)?)
         };
         let connection = match (shared, &staged) {
             (Some(connection), _) => connection,
