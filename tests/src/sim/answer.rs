@@ -348,7 +348,8 @@ fn on_wire(shared: &Shared, reply: Reply, fault: Option<&Action>, keep_alive: bo
         Some(Action::CutBody(cut)) => answer.cut = Some(cut.position(answer.body.len())),
         Some(Action::Unframed(end)) => {
             answer.unframed = Some(*end);
-            answer.cut = end.position(&answer.body);
+            let n = shared.answers.fetch_add(1, Ordering::Relaxed);
+            answer.cut = end.position(&answer.body, n);
             answer.chunked = false;
         }
         Some(fault) if body.is_gzip => spoil(Arc::make_mut(&mut answer.body), fault),

@@ -247,22 +247,24 @@ pub enum Unframed {
     Whole,
     /// Whole and gzipped, where the client wants that.
     Gzip,
-    /// Plain, with a proper end after half of the lines.
-    Half,
-    /// Plain, with a reset after half of the lines.
+    /// Plain, with a proper end after some of the lines, each time after others.
+    Cut,
+    /// Plain, with a reset after some of the lines.
     Reset,
-    /// Plain, with a wait of a minute after half of the lines.
+    /// Plain, with a wait of a minute after some of the lines.
     Stall,
 }
 
 impl Unframed {
-    /// Returns how much of a body is sent.
-    pub(super) fn position(self, body: &[u8]) -> Option<usize> {
+    /// Returns how much of a body is sent by answer number `n`.
+    pub(super) fn position(self, body: &[u8], n: usize) -> Option<usize> {
         match self {
             Self::Whole | Self::Gzip => None,
-            Self::Half | Self::Reset | Self::Stall => {
-                let half = &body[..body.len() / 2];
-                Some(memchr::memrchr(b'\n', half).map_or(0, |newline| newline + 1))
+            Self::Cut | Self::Reset | Self::Stall => {
+                // Multiples of the golden section are never close together.
+                let part = (n as f64 * 0.618_034).fract().mul_add(0.8, 0.1);
+                let some = &body[..(body.len() as f64 * part) as usize];
+                Some(memchr::memrchr(b'\n', some).map_or(0, |newline| newline + 1))
             }
         }
     }
@@ -348,8 +350,13 @@ mod tests {
         assert_eq!(Cut::Bytes(3).position(10), 3);
         assert_eq!(Cut::Bytes(300).position(10), 9);
         assert_eq!(Cut::Bytes(3).position(0), 0);
-        assert_eq!(Unframed::Half.position(b"a\nb\nc\nd\n"), Some(4));
-        assert_eq!(Unframed::Reset.position(b"abcd\n"), Some(0));
-        assert_eq!(Unframed::Whole.position(b"a\n"), None);
+        let body = b"a\n".repeat(100);
+        let cuts: Vec<_> = (0..8).map(|n| Unframed::Cut.position(&body, n)).collect();
+        let mut different = cuts.clone();
+        different.sort();
+        different.dedup();
+        assert_eq!(different.len(), 8, "{cuts:?}");
+        assert_eq!(Unframed::Reset.position(b"abcd\n", 1), Some(0));
+        assert_eq!(Unframed::Whole.position(b"a\n", 1), None);
     }
 }

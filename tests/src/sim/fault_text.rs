@@ -44,7 +44,7 @@ impl Fault {
     /// | `redirect=302` with `location="…"` | another address instead of rows |
     /// | `drip=500/50ms` | a status whose body comes byte by byte |
     /// | `drop` | no answer |
-    /// | `unframed=whole`, `=gzip`, `=half`, `=reset`, `=stall` | a body that only the connection's end ends |
+    /// | `unframed=whole`, `=gzip`, `=cut`, `=reset`, `=stall` | a body that only the connection's end ends |
     /// | `cut=0.5`, `cut=1000b` | the connection closes within the body |
     /// | `cut_clean=trailer`, `=middle`, `=line` | content without its tail |
     /// | `corrupt_gzip` | a wrong checksum |
@@ -176,12 +176,12 @@ impl Part {
             "unframed" => Action::Unframed(match self.value()? {
                 "whole" => Unframed::Whole,
                 "gzip" => Unframed::Gzip,
-                "half" => Unframed::Half,
+                "cut" => Unframed::Cut,
                 "reset" => Unframed::Reset,
                 "stall" => Unframed::Stall,
                 _ => {
                     return Err(
-                        "`unframed` is `whole`, `gzip`, `half`, `reset` or `stall`".to_owned()
+                        "`unframed` is `whole`, `gzip`, `cut`, `reset` or `stall`".to_owned()
                     );
                 }
             }),
@@ -362,7 +362,7 @@ impl fmt::Display for Action {
             Self::Drop => f.write_str("drop"),
             Self::Unframed(Unframed::Whole) => f.write_str("unframed=whole"),
             Self::Unframed(Unframed::Gzip) => f.write_str("unframed=gzip"),
-            Self::Unframed(Unframed::Half) => f.write_str("unframed=half"),
+            Self::Unframed(Unframed::Cut) => f.write_str("unframed=cut"),
             Self::Unframed(Unframed::Reset) => f.write_str("unframed=reset"),
             Self::Unframed(Unframed::Stall) => f.write_str("unframed=stall"),
             Self::CutBody(Cut::Fraction(part)) => write!(f, "cut={part}"),
@@ -452,7 +452,7 @@ mod tests {
             "export drip=500/50ms",
             "export unframed=whole",
             "export unframed=gzip",
-            "export unframed=half",
+            "export unframed=cut",
             "export unframed=reset",
             "export always unframed=stall",
             "export cut_clean=trailer",

@@ -478,8 +478,8 @@ fn an_unframed_body_ends_with_its_connection() {
     let (whole, ended) = until_the_end("export unframed=whole");
     assert!(ended.is_ok() && whole.ends_with("}\n"));
     assert!(whole.starts_with("HTTP/1.0 200 OK\r\n") && !whole.contains("Content-Length"));
-    let (half, ended) = until_the_end("export unframed=half");
-    assert!(ended.is_ok() && half.ends_with("}\n") && half.len() < whole.len());
+    let (cut, ended) = until_the_end("export unframed=cut");
+    assert!(ended.is_ok() && cut.ends_with("}\n") && cut.len() < whole.len());
     let (reset, ended) = until_the_end("export unframed=reset");
     assert!(ended.is_err() && reset.len() < whole.len());
     let (gzip, _) = until_the_end("export unframed=gzip");
