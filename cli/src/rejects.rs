@@ -1,17 +1,39 @@
 //! The reject file: records that cannot be read, with where they were.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use mixflow_core::Result;
+use mixflow_core::private::create_folder;
 use mixflow_core::reject::{Reject, RejectLog};
-use mixflow_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
+/// Bytes of whole lines that are written at once.
+const STEP: usize = 64 << 10;
+
 /// Writes a JSON object a line; makes the file with the first reject.
+///
+/// A disk of state that is full fails no run: what has no room there goes on
+/// in the system's temporary folder, and what has none there either is only
+/// counted, with a warning. Mixpanel still has these records.
 pub(crate) struct RejectFile {
+    /// Where to write next, last first.
+    places: Vec<PathBuf>,
+    open: Option<Open>,
+    /// Files that were written before a disk was full.
+    filled: Vec<PathBuf>,
+    /// Whole lines that are not written yet, and their number.
+    pending: Vec<u8>,
+    lines: u64,
+    lost: u64,
+}
+
+struct Open {
+    file: File,
     path: PathBuf,
-    file: Option<BufWriter<File>>,
+    /// Bytes of whole lines.
+    length: u64,
 }
 
 /// One line. Bytes that are not UTF-8 are given in hex beside a readable form.
@@ -27,40 +49,79 @@ struct Line<'a> {
 
 impl RejectFile {
     pub(crate) fn new(folder: &Path, run_id: &str) -> RejectFile {
+        let elsewhere = std::env::temp_dir().join(format!("mixflow-{run_id}"));
         RejectFile {
-            path: folder.join(format!("{run_id}.jsonl")),
-            file: None,
+            places: vec![
+                elsewhere.join("rejects.jsonl"),
+                folder.join(format!("{run_id}.jsonl")),
+            ],
+            open: None,
+            filled: Vec::new(),
+            pending: Vec::new(),
+            lines: 0,
+            lost: 0,
         }
     }
 
-    fn open(&mut self) -> std::io::Result<&mut BufWriter<File>> {
-        if self.file.is_none() {
-            if let Some(folder) = self.path.parent() {
-                fs::create_dir_all(folder)?;
+    /// Writes what is pending to the first place that takes it.
+    fn flush(&mut self) {
+        while !self.pending.is_empty() {
+            let written = match &mut self.open {
+                Some(open) => open.write(&self.pending),
+                None => match self.places.pop() {
+                    Some(path) => match Open::new(path) {
+                        Ok(open) => {
+                            self.open = Some(open);
+                            continue;
+                        }
+                        Err(error) => Err(error),
+                    },
+                    None => {
+                        self.lost += self.lines;
+                        break;
+                    }
+                },
+            };
+            match written {
+                Ok(()) => break,
+                Err(error) => {
+                    log::warn!("cannot write the reject file: {error}");
+                    let full = self.open.take().filter(|open| open.length > 0);
+                    self.filled.extend(full.map(|open| open.path));
+                }
             }
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
-            // Records are personal data.
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            self.file = Some(BufWriter::new(options.open(&self.path)?));
         }
-        Ok(self.file.as_mut().expect("it was opened above"))
+        self.pending.clear();
+        self.lines = 0;
+    }
+}
+
+impl Open {
+    fn new(path: PathBuf) -> io::Result<Open> {
+        if let Some(folder) = path.parent() {
+            create_folder(folder)?;
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        // Records are personal data.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path)?;
+        Ok(Open {
+            file,
+            path,
+            length: 0,
+        })
     }
 
-    fn append(&mut self, reject: &Reject<'_>) -> std::io::Result<()> {
-        let text = String::from_utf8_lossy(reject.record);
-        let is_lossy = matches!(text, std::borrow::Cow::Owned(_));
-        let line = Line {
-            partition: reject.partition,
-            line: reject.line,
-            reason: reject.reason,
-            record: text,
-            record_hex: is_lossy.then(|| hex(reject.record)),
-        };
-        let file = self.open()?;
-        serde_json::to_writer(&mut *file, &line)?;
-        file.write_all(b"\n")
+    /// Writes whole lines, or leaves none of them.
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(lines);
+        match written {
+            Ok(()) => self.length += lines.len() as u64,
+            Err(_) => self.file.set_len(self.length)?,
+        }
+        written
     }
 }
 
@@ -74,25 +135,98 @@ fn hex(bytes: &[u8]) -> String {
 
 impl RejectLog for RejectFile {
     fn write(&mut self, reject: &Reject<'_>) -> Result<()> {
-        self.append(reject).map_err(|error| self.failed(error))
+        let text = String::from_utf8_lossy(reject.record);
+        let is_lossy = matches!(text, std::borrow::Cow::Owned(_));
+        let line = Line {
+            partition: reject.partition,
+            line: reject.line,
+            reason: reject.reason,
+            record: text,
+            record_hex: is_lossy.then(|| hex(reject.record)),
+        };
+        serde_json::to_writer(&mut self.pending, &line).expect("memory takes texts and numbers");
+        self.pending.push(b'\n');
+        self.lines += 1;
+        if self.pending.len() >= STEP {
+            self.flush();
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<Option<String>> {
-        let Some(file) = &mut self.file else {
-            return Ok(None);
-        };
-        let done = file.flush().and_then(|()| file.get_ref().sync_all());
-        done.map_err(|error| self.failed(error))?;
-        Ok(Some(self.path.display().to_string()))
+        self.flush();
+        if let Some(open) = &self.open
+            && let Err(error) = open.file.sync_all()
+        {
+            log::warn!("the reject file may not outlive a power cut: {error}");
+        }
+        if self.lost > 0 {
+            log::warn!(
+                "{} of the records that cannot be read could not be kept: no disk has room for them",
+                self.lost
+            );
+        }
+        let open = self.open.as_ref().map(|open| &open.path);
+        let paths: Vec<String> = self
+            .filled
+            .iter()
+            .chain(open)
+            .map(|path| path.display().to_string())
+            .collect();
+        Ok((!paths.is_empty()).then(|| paths.join(" and ")))
     }
 }
 
-impl RejectFile {
-    fn failed(&self, error: std::io::Error) -> Error {
-        Error::new(
-            ErrorKind::Io,
-            format!("cannot write the reject file `{}`", self.path.display()),
-        )
-        .with_source(error)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REJECT: Reject<'_> = Reject {
+        partition: "2024-01-01",
+        line: 7,
+        reason: "it is not JSON",
+        record: b"{",
+    };
+
+    fn lines(path: &Path) -> usize {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().count()
+    }
+
+    #[test]
+    fn what_has_no_room_goes_on_elsewhere_and_then_is_counted() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let file = folder.path().join("is a file");
+        std::fs::write(&file, "").expect("it can be written");
+        let mut rejects = RejectFile::new(&file, "run");
+        let elsewhere = folder.path().join("elsewhere/rejects.jsonl");
+        rejects.places[0].clone_from(&elsewhere);
+        rejects.write(&REJECT).expect("it is kept");
+        let told = rejects.finish().expect("nothing fails the run");
+        assert_eq!(told, Some(elsewhere.display().to_string()));
+        assert_eq!((lines(&elsewhere), rejects.lost), (1, 0));
+
+        let mut rejects = RejectFile::new(&file, "run");
+        rejects.places[0] = file.join("neither");
+        rejects.write(&REJECT).expect("it is counted");
+        assert_eq!(rejects.finish().expect("nothing fails the run"), None);
+        assert_eq!(rejects.lost, 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn rejects_are_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let rejects = folder.path().join("rejects");
+        let mut file = RejectFile::new(&rejects, "run");
+        file.write(&REJECT).expect("it is kept");
+        file.finish().expect("it is written");
+        let mode = |path: &Path| {
+            let found = std::fs::metadata(path).expect("it is there");
+            found.permissions().mode() & 0o777
+        };
+        assert_eq!(mode(&rejects), 0o700);
+        assert_eq!(mode(&rejects.join("run.jsonl")), 0o600);
     }
 }

@@ -20,6 +20,7 @@ pub mod error;
 pub mod fit;
 mod guard;
 pub mod observer;
+pub mod private;
 pub mod registry;
 pub mod reject;
 pub mod report;
