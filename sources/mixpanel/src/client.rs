@@ -1,8 +1,8 @@
 //! Requests to Mixpanel: addresses, credentials, and what an answer means.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -25,6 +25,9 @@ use crate::retry::{Failure, RetryOptions, retry_after};
 /// How much of an unexpected answer is read, and how much of it is shown.
 const EXCERPT: u64 = 16 << 10;
 const SHOWN: usize = 200;
+
+/// How long it may take. A body that drips never pauses for long.
+const EXCERPT_WAIT: Duration = Duration::from_secs(5);
 
 /// Makes requests to one endpoint of one project.
 pub(crate) struct Client {
@@ -67,7 +70,7 @@ impl Client {
         quota: Quota,
         cancel: &CancelToken,
     ) -> Client {
-        let agent = agent(&retry);
+        let agent = agent(&retry, cancel);
         let (watched, cancel) = (agent.clone(), cancel.clone());
         let watcher = std::thread::Builder::new()
             .name("mixflow-cancel".to_owned())
@@ -117,6 +120,9 @@ impl Client {
         let status = response.status();
         if status != StatusCode::OK {
             return Err(self.refused(response));
+        }
+        if is_html(&response) {
+            return Err(self.not_an_answer(response));
         }
         let gzip = response
             .headers()
@@ -187,8 +193,12 @@ impl Client {
             .get("retry-after")
             .and_then(|value| value.to_str().ok())
             .and_then(|header| retry_after(header, SystemTime::now()));
+        let location = self.location(&response);
         let text = self.excerpt(response);
         let mut said = format!("the server answered {}", status_line(status));
+        if let Some(location) = location {
+            said.push_str(&format!(", which points to `{location}`"));
+        }
         if !text.is_empty() {
             said.push_str(": ");
             said.push_str(&text);
@@ -217,6 +227,14 @@ impl Client {
                     self.endpoint.path()
                 ))
                 .into(),
+            // 301 and 308 are for ever; the others may be an hour of repairs.
+            300..400 => {
+                let error = error(ErrorKind::Request).hint("check `region` and `base_url`: no redirect is followed, since it would lose the credentials and the filters");
+                match status.as_u16() {
+                    301 | 308 => error.into(),
+                    _ => Failure::again(error),
+                }
+            }
             429 => Failure::Again {
                 error: error(ErrorKind::Quota)
                     .hint("run again later; Mixpanel allows 60 requests an hour for each project"),
@@ -233,6 +251,24 @@ impl Client {
         }
     }
 
+    /// Returns the failure of a page for people, as proxies and captive
+    /// portals send it with status 200.
+    fn not_an_answer(&self, response: Response<Body>) -> Failure {
+        let error = Error::new(ErrorKind::Network, format!("cannot read {}", self.what()))
+            .because(format!(
+                "the server answered 200 with an HTML page: {}",
+                self.excerpt(response)
+            ))
+            .hint("check `base_url`, `region`, and what stands between here and Mixpanel");
+        Failure::again(error)
+    }
+
+    /// Returns where a redirect points to.
+    fn location(&self, response: &Response<Body>) -> Option<String> {
+        let location = response.headers().get("location")?;
+        Some(self.shown(location.as_bytes()))
+    }
+
     /// Returns the beginning of an unexpected answer, on one line.
     fn excerpt(&self, response: Response<Body>) -> String {
         let gzip = response.headers().get("content-encoding").is_some();
@@ -242,8 +278,12 @@ impl Client {
             Encoding::Identity
         };
         let mut bytes = Vec::new();
+        let wire = Until {
+            inner: unlimited(response),
+            deadline: Instant::now() + self.retry.idle_timeout.0.min(EXCERPT_WAIT),
+        };
         // Whatever can be read of it is better than nothing.
-        let _ = crate::body::decoded(Box::new(unlimited(response)), encoding)
+        let _ = crate::body::decoded(Box::new(wire), encoding)
             .take(EXCERPT)
             .read_to_end(&mut bytes);
         self.shown(&bytes)
@@ -295,9 +335,12 @@ impl Request {
     }
 }
 
-fn agent(retry: &RetryOptions) -> Agent {
+fn agent(retry: &RetryOptions, cancel: &CancelToken) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
+        // Another address would get neither the credentials nor, from a POST
+        // that became a GET, the filters.
+        .max_redirects(0)
         .user_agent(concat!("mixflow/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(retry.connect_timeout.0))
         .timeout_recv_response(Some(retry.first_byte_timeout.0))
@@ -306,12 +349,14 @@ fn agent(retry: &RetryOptions) -> Agent {
         // Bodies are read in pieces of 64 KB.
         .input_buffer_size(256 << 10)
         .build();
-    // ureq's default chain, with the idle time-out below TLS.
+    // ureq's default chain, with the idle time-out below TLS and the judge of
+    // ends above it.
     let connector =
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
             .chain(crate::connector::IdleTimeout(retry.idle_timeout.0))
-            .chain(RustlsConnector::default());
+            .chain(RustlsConnector::default())
+            .chain(crate::connector::ProperEnd(cancel.clone()));
     Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
@@ -322,6 +367,29 @@ fn unlimited(response: Response<Body>) -> impl Read + Send + 'static {
         .into_with_config()
         .limit(u64::MAX)
         .reader()
+}
+
+/// Gives out nothing after its deadline.
+struct Until<R> {
+    inner: R,
+    deadline: Instant,
+}
+
+impl<R: Read> Read for Until<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if Instant::now() >= self.deadline {
+            return Ok(0);
+        }
+        self.inner.read(buffer)
+    }
+}
+
+fn is_html(response: &Response<Body>) -> bool {
+    let kind = response.headers().get("content-type");
+    kind.is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.len() >= 9 && kind[..9].eq_ignore_ascii_case(b"text/html")
+    })
 }
 
 fn basic(username: &str, password: &str) -> String {
