@@ -1,23 +1,17 @@
 //! A response's body, kept as it came until it is known to be whole.
 
-use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use flate2::write::MultiGzDecoder as MultiGzWriter;
+use xxhash_rust::xxh3::Xxh3;
 
-use crate::checkpoint::{Checkpoint, Part};
-use crate::decode::LastLine;
-use crate::lines::{MAX_LINE, too_long};
+use crate::checkpoint::Checkpoint;
+use crate::kept::{Kept, Loan, Store};
+use crate::room::Room;
+use crate::tail::Check;
 
-/// Bodies up to this many bytes, as they came, stay in memory.
-///
-/// 8 MB gzipped are about 80,000 events, so a day of most projects. With a
-/// hundred workers it bounds the memory for bodies to 800 MB.
-const IN_MEMORY: usize = 8 << 20;
-
-const STEP: usize = 64 << 10;
+pub(crate) const STEP: usize = 64 << 10;
 
 /// How a body is encoded on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,21 +20,46 @@ pub(crate) enum Encoding {
     Gzip,
 }
 
-/// A whole body, compressed as it came.
+/// The bytes of an answer as they come.
+pub(crate) struct Wire {
+    pub(crate) reader: Box<dyn Read + Send>,
+    pub(crate) encoding: Encoding,
+    /// Whether a length or chunks tell where the body ends.
+    pub(crate) framed: bool,
+}
+
+impl Wire {
+    /// Returns whether a body that was read to its end without an error is
+    /// known to be whole. One that is plain and ends with its connection may
+    /// have been cut by anybody on the way, and looks the same.
+    pub(crate) fn proves_its_end(&self) -> bool {
+        self.framed || self.encoding == Encoding::Gzip
+    }
+}
+
+/// A body without an error in it, compressed as it came.
 #[derive(Debug)]
 pub(crate) struct Body {
     encoding: Encoding,
-    kept: Kept,
+    store: Store,
+    sum: Sum,
+    proven: bool,
 }
 
-#[derive(Debug)]
-enum Kept {
-    Memory(Vec<u8>),
-    /// A file without a name, which the system removes however the process
-    /// ends, or one that a run after a crash finds again.
-    Spooled(File),
-    /// The latter, while it is written.
-    Part(Part),
+/// What tells a body apart from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) length: u64,
+    pub(crate) hash: u128,
+}
+
+/// What a body is made of.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    /// One value, which is whole if it can be parsed.
+    Page,
+    /// Records, a line each; long ones need room.
+    Lines(&'a Room),
 }
 
 /// Where a body is kept.
@@ -62,84 +81,98 @@ pub(crate) enum Broken {
     Spool(io::Error),
 }
 
-/// Reads `wire` to its end, checking that it is whole while it comes in.
+/// Reads `wire` to its end, checking it while it comes in.
 ///
-/// Whole means: the transport ended properly, every gzip member has its right
-/// trailer, and, for `lines`, the last line is a record. `count` hears the
-/// bytes of each read.
+/// The body is whole if the transport ended properly, every gzip member has
+/// its right trailer, and, for lines, the last line is whole; and if it
+/// [is proven](Body::is_proven). `count` hears the bytes of each read.
 pub(crate) fn keep(
-    wire: &mut dyn Read,
-    encoding: Encoding,
-    lines: bool,
+    wire: &mut Wire,
+    content: Content<'_>,
     place: Keep<'_>,
     mut count: impl FnMut(u64),
 ) -> Result<Body, Broken> {
-    let (mut kept, spool) = match place {
-        Keep::ForNow(spool) => (Kept::Memory(Vec::new()), spool),
-        Keep::Until(checkpoint) => match checkpoint.begin() {
-            Ok(part) => (Kept::Part(part), None),
-            Err(error) => {
-                log::warn!("a run after a crash will have to ask again: {error}");
-                (Kept::Memory(Vec::new()), None)
-            }
-        },
-    };
-    let mut check = Check::new(encoding, lines);
+    let mut store = Store::new(place);
+    let mut check = Check::new(wire.encoding, content);
+    let mut sum = Summing::default();
     let mut buffer = vec![0; STEP];
     loop {
-        let read = match wire.read(&mut buffer) {
+        let read = match wire.reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Broken::Cut(format!("the connection broke off: {error}"))),
         };
         count(read as u64);
+        sum.add(&buffer[..read]);
         check.write(&buffer[..read])?;
-        kept.append(&buffer[..read], spool).map_err(Broken::Spool)?;
+        store.append(&buffer[..read]).map_err(Broken::Spool)?;
     }
     check.finish().map_err(Broken::Cut)?;
-    let kept = match kept {
-        Kept::Part(part) => Kept::Spooled(part.finish(encoding).map_err(Broken::Spool)?),
-        kept => kept,
-    };
-    Ok(Body { encoding, kept })
-}
-
-/// Returns the body of lines that `file` holds, or says why it is not whole.
-pub(crate) fn verified(mut file: File, encoding: Encoding) -> Result<Body, String> {
-    let mut check = Check::new(encoding, true);
-    let mut buffer = vec![0; STEP];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => check
-                .write(&buffer[..read])
-                .map_err(|broken| match broken {
-                    Broken::Cut(reason) | Broken::Refused(reason) => reason,
-                    Broken::Spool(error) => error.to_string(),
-                })?,
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-    check.finish()?;
     Ok(Body {
-        encoding,
-        kept: Kept::Spooled(file),
+        encoding: wire.encoding,
+        store,
+        sum: sum.done(),
+        proven: wire.proves_its_end(),
     })
 }
 
 impl Body {
+    /// Returns the body that an earlier run has left in a file, whose sum was
+    /// found to be right.
+    pub(crate) fn left(file: std::fs::File, encoding: Encoding, sum: Sum) -> Body {
+        Body {
+            encoding,
+            store: Store::left(file, sum.length),
+            sum,
+            proven: true,
+        }
+    }
+
+    /// Returns whether its end is known to be its end.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    pub(crate) fn sum(&self) -> Sum {
+        self.sum
+    }
+
+    /// Gives the body its name, if the next run is to find it; until then it
+    /// goes when it is dropped. To be called when it is known to be whole.
+    pub(crate) fn settle(mut self) -> io::Result<Body> {
+        self.store.settle(self.encoding, self.sum)?;
+        Ok(self)
+    }
+
     /// Turns the body into a reader of what it decodes to.
     pub(crate) fn into_reader(self) -> io::Result<Box<dyn Read>> {
-        let raw: Box<dyn Read> = match self.kept {
-            Kept::Memory(bytes) => Box::new(Cursor::new(bytes)),
-            Kept::Spooled(mut file) => {
+        let raw: Box<dyn Read> = match self.store.into_kept() {
+            Kept::Memory(bytes, loan) => Box::new(Lent(Cursor::new(bytes), loan)),
+            Kept::File(mut file) => {
                 file.seek(SeekFrom::Start(0))?;
                 Box::new(file)
             }
-            Kept::Part(_) => unreachable!("`keep` has finished it"),
+            // It has no name yet, and needs none to be read.
+            Kept::Part(part) => {
+                let mut file = part.into_file();
+                file.seek(SeekFrom::Start(0))?;
+                Box::new(file)
+            }
         };
         Ok(decoded(raw, self.encoding))
+    }
+}
+
+/// Memory that is read, and given back with the reader.
+struct Lent(
+    Cursor<Vec<u8>>,
+    #[expect(dead_code, reason = "dropping it counts")] Loan,
+);
+
+impl Read for Lent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
     }
 }
 
@@ -151,164 +184,50 @@ pub(crate) fn decoded<'a>(raw: Box<dyn Read + 'a>, encoding: Encoding) -> Box<dy
     }
 }
 
-impl Kept {
-    fn append(&mut self, bytes: &[u8], spool: Option<&Path>) -> io::Result<()> {
-        match self {
-            Kept::Memory(kept) if kept.len() + bytes.len() <= IN_MEMORY => {
-                kept.extend_from_slice(bytes);
-                Ok(())
-            }
-            Kept::Memory(kept) => {
-                let mut file = match spool {
-                    Some(folder) => tempfile::tempfile_in(folder)?,
-                    None => tempfile::tempfile()?,
-                };
-                file.write_all(kept)?;
-                file.write_all(bytes)?;
-                *self = Kept::Spooled(file);
-                Ok(())
-            }
-            Kept::Spooled(file) => file.write_all(bytes),
-            Kept::Part(part) => part.file.write_all(bytes),
+/// Makes a [`Sum`] of pieces.
+#[derive(Default)]
+struct Summing {
+    hash: Xxh3,
+    length: u64,
+}
+
+impl Summing {
+    fn add(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    fn done(&self) -> Sum {
+        Sum {
+            length: self.length,
+            hash: self.hash.digest128(),
         }
     }
 }
 
-/// Decodes a body as it comes in, and keeps only its last line.
-enum Check {
-    Identity(Tail),
-    Gzip {
-        decoder: Box<MultiGzWriter<Tail>>,
-        empty: bool,
-    },
-}
-
-impl Check {
-    fn new(encoding: Encoding, lines: bool) -> Check {
-        let tail = Tail {
-            lines,
-            line: Vec::new(),
-            last: Vec::new(),
-        };
-        match encoding {
-            Encoding::Identity => Check::Identity(tail),
-            Encoding::Gzip => Check::Gzip {
-                decoder: Box::new(MultiGzWriter::new(tail)),
-                empty: true,
-            },
+/// Reads to the end and returns the sum of it all.
+pub(crate) fn sum_of(reader: &mut impl Read) -> io::Result<Sum> {
+    let mut sum = Summing::default();
+    let mut buffer = vec![0; STEP];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(sum.done()),
+            Ok(read) => sum.add(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        match self {
-            Check::Identity(tail) => tail.write_all(bytes),
-            Check::Gzip { decoder, empty } => {
-                *empty = false;
-                decoder.write_all(bytes)
-            }
-        }
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::FileTooLarge => Broken::Refused(error.to_string()),
-            _ => Broken::Cut(format!("the body cannot be inflated: {error}")),
-        })
-    }
-
-    fn finish(self) -> Result<(), String> {
-        let tail = match self {
-            Check::Identity(tail) => tail,
-            Check::Gzip { empty: true, .. } => {
-                return Err("the gzip body is empty".to_owned());
-            }
-            Check::Gzip { decoder, .. } => decoder
-                .finish()
-                .map_err(|error| format!("the gzip body has no right end: {error}"))?,
-        };
-        tail.judge()
-    }
-}
-
-/// Keeps the last line that is not blank.
-struct Tail {
-    lines: bool,
-    /// The line that is not ended yet.
-    line: Vec<u8>,
-    /// The last line that was ended and not blank.
-    last: Vec<u8>,
-}
-
-impl Tail {
-    fn judge(self) -> Result<(), String> {
-        let last = match is_blank(&self.line) {
-            true => self.last,
-            false => self.line,
-        };
-        let last = last.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&last);
-        if !self.lines || is_blank(last) {
-            return Ok(());
-        }
-        match LastLine::judge(last) {
-            LastLine::Whole => Ok(()),
-            LastLine::Broken(reason) => Err(reason),
-        }
-    }
-}
-
-impl Write for Tail {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.lines {
-            return Ok(bytes.len());
-        }
-        if self.line.len() > MAX_LINE {
-            return Err(too_long());
-        }
-        // From behind: what comes after the last line end begins a new line;
-        // of the lines before it only the last that is not blank matters, so
-        // the middle of a piece is never looked at.
-        let Some(newline) = memchr::memrchr(b'\n', bytes) else {
-            self.line.extend_from_slice(bytes);
-            return Ok(bytes.len());
-        };
-        let mut ended = &bytes[..newline];
-        loop {
-            let (before, line) = match memchr::memrchr(b'\n', ended) {
-                Some(newline) => (Some(&ended[..newline]), &ended[newline + 1..]),
-                None => (None, ended),
-            };
-            if before.is_none() {
-                // The first line of the piece goes on from the piece before.
-                self.line.extend_from_slice(line);
-                if !is_blank(&self.line) {
-                    std::mem::swap(&mut self.last, &mut self.line);
-                }
-                break;
-            }
-            if !is_blank(line) {
-                self.last.clear();
-                self.last.extend_from_slice(line);
-                break;
-            }
-            ended = before.unwrap_or_default();
-        }
-        self.line.clear();
-        self.line.extend_from_slice(&bytes[newline + 1..]);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn is_blank(line: &[u8]) -> bool {
-    line.iter().all(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Write as _;
+
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use proptest::prelude::*;
+    use mixflow_core::cancel::CancelToken;
+
+    use super::*;
 
     const WHOLE: &[u8] = b"{\"event\":\"a\"}\n{\"event\":\"b\"}\n";
 
@@ -319,7 +238,13 @@ mod tests {
     }
 
     fn try_keep(wire: &[u8], encoding: Encoding) -> Result<Vec<u8>, String> {
-        match keep(&mut &*wire, encoding, true, Keep::ForNow(None), |_| {}) {
+        let room = Room::new(&CancelToken::never());
+        let mut wire = Wire {
+            reader: Box::new(Cursor::new(wire.to_vec())),
+            encoding,
+            framed: true,
+        };
+        match keep(&mut wire, Content::Lines(&room), Keep::ForNow(None), |_| {}) {
             Ok(body) => {
                 let mut out = Vec::new();
                 let mut reader = body.into_reader().expect("it is kept");
@@ -400,27 +325,19 @@ mod tests {
         assert_eq!(reason, "refused: a line is longer than 64 MB");
     }
 
-    proptest! {
-        #[test]
-        fn the_last_line_does_not_depend_on_the_pieces(
-            parts in prop::collection::vec("[ab ]{0,3}", 0..10),
-            cuts in prop::collection::vec(1usize..6, 1..40),
-        ) {
-            let body = parts.join("\n");
-            let mut tail = Tail { lines: true, line: Vec::new(), last: Vec::new() };
-            let mut rest = body.as_bytes();
-            let mut cuts = cuts.iter().cycle();
-            while !rest.is_empty() {
-                let n = (*cuts.next().expect("it cycles")).min(rest.len());
-                tail.write_all(&rest[..n]).expect("memory can be written");
-                rest = &rest[n..];
-            }
-            let found = match is_blank(&tail.line) { true => tail.last, false => tail.line };
-            let expected = parts.iter().rev().find(|part| !part.trim().is_empty());
-            prop_assert_eq!(
-                found,
-                expected.map(|line| line.clone().into_bytes()).unwrap_or_default()
-            );
-        }
+    #[test]
+    fn only_a_length_chunks_or_a_gzip_trailer_prove_an_end() {
+        let proves = |encoding, framed| {
+            let reader = Box::new(io::empty());
+            let wire = Wire {
+                reader,
+                encoding,
+                framed,
+            };
+            wire.proves_its_end()
+        };
+        assert!(proves(Encoding::Identity, true));
+        assert!(proves(Encoding::Gzip, false));
+        assert!(!proves(Encoding::Identity, false));
     }
 }

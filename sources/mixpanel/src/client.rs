@@ -10,14 +10,14 @@ use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::Secret;
 use mixflow_core::context::TaskContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
-use ureq::http::{Response, StatusCode};
+use ureq::http::{Response, StatusCode, Version};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     ConnectProxyConnector, Connector, RustlsConnector, TcpConnector,
 };
 use ureq::{Agent, Body};
 
-use crate::body::Encoding;
+use crate::body::{Encoding, Wire};
 use crate::options::{Credentials, Endpoint};
 use crate::quota::{Permit, Quota};
 use crate::retry::{Failure, RetryOptions, retry_after};
@@ -53,8 +53,7 @@ pub(crate) struct Request {
 
 /// An answer whose status is 200; its body has yet to be read.
 pub(crate) struct Answer<'c> {
-    pub(crate) encoding: Encoding,
-    pub(crate) wire: Box<dyn Read + Send>,
+    pub(crate) wire: Wire,
     /// The place at the server is taken until the body is read.
     pub(crate) permit: Permit<'c>,
 }
@@ -128,14 +127,15 @@ impl Client {
             .headers()
             .get("content-encoding")
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
-        Ok(Answer {
+        let wire = Wire {
             encoding: match gzip {
                 true => Encoding::Gzip,
                 false => Encoding::Identity,
             },
-            wire: Box::new(unlimited(response)),
-            permit,
-        })
+            framed: is_framed(&response),
+            reader: Box::new(unlimited(response)),
+        };
+        Ok(Answer { wire, permit })
     }
 
     /// Returns what tells a request apart from every other.
@@ -382,6 +382,18 @@ impl<R: Read> Read for Until<R> {
         }
         self.inner.read(buffer)
     }
+}
+
+/// Returns whether a length or chunks end the body, by ureq's own rules.
+fn is_framed(response: &Response<Body>) -> bool {
+    let codings = response.headers().get_all("transfer-encoding");
+    let is_chunked = codings
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
+    let is_old = response.version() == Version::HTTP_10;
+    response.body().content_length().is_some() || (is_chunked && !is_old)
 }
 
 fn is_html(response: &Response<Body>) -> bool {

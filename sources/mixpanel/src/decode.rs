@@ -408,69 +408,12 @@ pub(crate) fn repair(record: &[u8]) -> String {
 }
 
 /// Returns the beginning of a value, for a reason that a person reads.
-fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut short: String = text.chars().take(40).collect();
     if short.len() < text.len() {
         short.push('…');
     }
     format!("`{short}`")
-}
-
-/// What the last line of a body says about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LastLine {
-    /// It is a whole record.
-    Whole,
-    /// It is not: the body broke off, for this reason.
-    Broken(String),
-}
-
-impl LastLine {
-    /// Judges the last line of an export that is not blank.
-    pub(crate) fn judge(line: &[u8]) -> LastLine {
-        let text = String::from_utf8_lossy(line);
-        let trimmed = text.trim();
-        if trimmed.ends_with("terminated early") && trimmed.len() < 64 {
-            return LastLine::Broken(format!("it ends with `{trimmed}`"));
-        }
-        let repaired;
-        let text = match Scanner::whole(&text) {
-            true => &*text,
-            false => {
-                repaired = repair(line);
-                &repaired
-            }
-        };
-        let mut scanner = Scanner::new(text);
-        let mut members = || -> Result<(bool, Option<String>), Fault> {
-            let (mut event, mut error) = (false, None);
-            scanner.enter_object()?;
-            let mut first = true;
-            while let Some(key) = scanner.next_key(&mut first)? {
-                let value = scanner.value()?;
-                event |= key.is(text, "event");
-                if key.is(text, "error") {
-                    error = Some(text[value.span].to_owned());
-                }
-            }
-            scanner.end()?;
-            Ok((event, error))
-        };
-        match members() {
-            Ok((false, Some(error))) => {
-                LastLine::Broken(format!("it ends with an error: {}", excerpt(&error)))
-            }
-            Ok(_) => LastLine::Whole,
-            Err(_) => LastLine::Broken("its last line is cut".to_owned()),
-        }
-    }
-}
-
-impl Scanner<'_> {
-    fn whole(text: &str) -> bool {
-        let mut scanner = Scanner::new(text);
-        scanner.value().is_ok() && scanner.end().is_ok()
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::last_line::LastLine;
 
 const CLOCK: EventClock = EventClock {
     in_ms: false,
@@ -242,15 +243,15 @@ proptest! {
             prop_assert_eq!(found.insert_id, expected.insert_id);
         }
         let _ = profile(&record);
-        let _ = LastLine::judge(&record);
+        let _ = LastLine::judge(&record, at % 2 == 0);
     }
 
     #[test]
     fn a_cut_event_is_no_last_line(record in an_event(), at in any::<prop::sample::Index>()) {
         let record = record.trim().as_bytes();
-        prop_assert_eq!(LastLine::judge(record), LastLine::Whole);
+        prop_assert_eq!(LastLine::judge(record, false), LastLine::Whole);
         let cut = &record[..at.index(record.len())];
-        prop_assert_ne!(LastLine::judge(cut), LastLine::Whole);
+        prop_assert_ne!(LastLine::judge(cut, false), LastLine::Whole);
     }
 }
 

@@ -4,7 +4,8 @@
 //! out. That they are the same lines is proven by a hash over their bytes; a
 //! server that answers differently ends the run loudly. One line is always
 //! held back, since only the line after it, or the proper end of the body,
-//! tells that it is not where the body broke off.
+//! tells that it is not where the body broke off. Where nothing proves that an
+//! end is one, the request is made again and has to end after the same lines.
 
 use std::io::{self, Read};
 
@@ -16,10 +17,12 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::body::decoded;
 use crate::client::{Client, Request};
-use crate::decode::{Decoder, LastLine};
+use crate::decode::Decoder;
+use crate::last_line::LastLine;
 use crate::lines::Lines;
 use crate::quota::Permit;
 use crate::retry::{Failure, Tries};
+use crate::room::Room;
 
 /// The rows of one window, as they arrive.
 pub(crate) struct DirectRows<'a> {
@@ -32,7 +35,11 @@ pub(crate) struct DirectRows<'a> {
     taken: u64,
     hash: Xxh3,
     rows: u64,
+    /// The lines after which the last answer ended, if nothing proves that it
+    /// did so properly.
+    unproven_end: Option<u64>,
     ended: bool,
+    room: Room,
     /// The error that comes after the rows that were decoded before it.
     failed: Option<Error>,
 }
@@ -40,9 +47,16 @@ pub(crate) struct DirectRows<'a> {
 /// One answer, being read.
 struct Stream<'a> {
     lines: Lines<Box<dyn Read + 'a>>,
-    /// The line that is held back, and its number.
-    held: Option<(u64, Vec<u8>)>,
+    held: Option<Held>,
+    proves_its_end: bool,
     _permit: Permit<'a>,
+}
+
+/// The line that is held back.
+struct Held {
+    number: u64,
+    ended: bool,
+    bytes: Vec<u8>,
 }
 
 impl<'a> DirectRows<'a> {
@@ -51,6 +65,7 @@ impl<'a> DirectRows<'a> {
         request: &'a Request,
         label: &'a str,
         decoder: Decoder,
+        room: Room,
         cx: &'a TaskContext,
     ) -> DirectRows<'a> {
         DirectRows {
@@ -62,7 +77,9 @@ impl<'a> DirectRows<'a> {
             taken: 0,
             hash: Xxh3::new(),
             rows: 0,
+            unproven_end: None,
             ended: false,
+            room,
             failed: None,
         }
     }
@@ -77,7 +94,11 @@ impl<'a> DirectRows<'a> {
             .lines
             .next()
             .map_err(|error| self.cut(&format!("the connection broke off: {error}")))?
-            .map(|line| (line.number, line.bytes.to_vec()));
+            .map(|line| Held {
+                number: line.number,
+                ended: line.ended,
+                bytes: line.bytes.to_vec(),
+            });
         match (stream.held.take(), next) {
             (Some(held), Some(next)) => {
                 self.take(&held)?;
@@ -89,18 +110,36 @@ impl<'a> DirectRows<'a> {
                 self.stream = Some(stream);
             }
             (Some(held), None) => {
-                if let LastLine::Broken(reason) = LastLine::judge(&held.1) {
+                if let LastLine::Broken(reason) = LastLine::judge(&held.bytes, held.ended) {
                     return Err(self.cut(&reason));
                 }
                 self.take(&held)?;
-                self.ended = true;
+                self.end(stream.proves_its_end)?;
             }
-            (None, None) => self.ended = true,
+            (None, None) => self.end(stream.proves_its_end)?,
         }
         Ok(())
     }
 
-    fn take(&mut self, (number, bytes): &(u64, Vec<u8>)) -> Result<(), Failure> {
+    /// Takes an end for the end, if it is one.
+    fn end(&mut self, is_proven: bool) -> Result<(), Failure> {
+        // After a cancel the end may be of our own making.
+        self.tries.cx.cancel.check()?;
+        let before = self.unproven_end.replace(self.taken);
+        self.ended = is_proven || before == Some(self.taken);
+        match before {
+            _ if self.ended => Ok(()),
+            Some(_) => Err(self.cut(DIFFERENT_ENDS)),
+            // The first one is no failure: the next step asks again.
+            None => {
+                ask_twice(self.tries.label, self.tries.cx);
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, held: &Held) -> Result<(), Failure> {
+        let Held { number, bytes, .. } = held;
         self.taken += 1;
         hash_line(&mut self.hash, bytes);
         match self.decoder.push(bytes) {
@@ -121,11 +160,12 @@ impl<'a> DirectRows<'a> {
     fn open(&mut self) -> Result<Stream<'a>, Failure> {
         let cx = self.tries.cx;
         let answer = self.client.send(self.request, self.tries.label, cx)?;
+        let proves_its_end = answer.wire.proves_its_end();
         let wire = Box::new(Counted {
-            inner: answer.wire,
+            inner: answer.wire.reader,
             cx,
         });
-        let mut lines = Lines::new(decoded(wire, answer.encoding));
+        let mut lines = Lines::new(decoded(wire, answer.wire.encoding), self.room.clone());
         let mut hash = Xxh3::new();
         for _ in 0..self.taken {
             match lines.next() {
@@ -143,11 +183,14 @@ impl<'a> DirectRows<'a> {
         Ok(Stream {
             lines,
             held: None,
+            proves_its_end,
             _permit: answer.permit,
         })
     }
 
     fn cut(&self, reason: &str) -> Failure {
+        // The reason may have words of the server in it.
+        let reason = self.client.shown(reason.as_bytes());
         let what = self.client.what();
         Failure::again(incomplete(format!("{what} are incomplete")).because(reason))
     }
@@ -164,6 +207,19 @@ impl<'a> DirectRows<'a> {
         .hint("run it again with `delivery = \"verified\"`, which writes a window only when all of it is there")
         .fatal()
     }
+}
+
+/// Why ends that nothing proves are not believed.
+pub(crate) const DIFFERENT_ENDS: &str =
+    "two answers to the same request end at different places, and neither says where it ends";
+
+/// Tells that an answer is asked for again because nothing proves its end.
+pub(crate) fn ask_twice(label: &str, cx: &TaskContext) {
+    log::info!("{label}: the answer does not say where it ends, so it is asked for again");
+    cx.count_warning(
+        "windows were asked for twice, since their answers had neither a length nor gzip (is there a proxy?)",
+        1,
+    );
 }
 
 /// Hashes a line with its length, so that two lines are not one longer one.

@@ -5,34 +5,29 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan as _};
 use mixflow_core::config::{Env, Invalid};
-use mixflow_core::context::{Delivery, Notice, TaskContext, incomplete};
-use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::context::TaskContext;
+use mixflow_core::error::Result;
 use mixflow_core::registry::BuildContext;
-use mixflow_core::reject::Reject;
 use mixflow_core::sink::RecordFormat;
-use mixflow_core::source::{
-    BatchIter, DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo,
-};
+use mixflow_core::source::{DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo};
 use serde_json::{Value, json};
 
-use crate::body::{Body, Broken, Keep, keep};
-use crate::checkpoint::{Checkpoint, Checkpoints};
-use crate::client::{Client, Request, SharedClient};
-use crate::decode::{Decoder, Form};
-use crate::direct::DirectRows;
-use crate::lines::Lines;
+use crate::checkpoint::Checkpoints;
+use crate::client::{Client, Request};
+use crate::decode::Form;
 use crate::options::{
     Auth, Endpoint, EndpointKind, EventsOptions, MAX_REJECTS, WindowDays, check_limits,
 };
 use crate::quota::{Limits, Quota};
-use crate::retry::{Failure, RetryOptions, Tries};
+use crate::retry::RetryOptions;
+use crate::room::Room;
 use crate::schema;
 use crate::time::{EventClock, midnight_us};
+use crate::window::EventWindow;
 
 /// Events of a project, by date window.
 #[derive(Debug)]
@@ -125,6 +120,18 @@ impl EventsSource {
         }
     }
 
+    /// Returns a day that nowhere in the project's zone is later than today.
+    ///
+    /// Without a zone the project may be in any, and in the last of them it
+    /// is twelve hours before UTC.
+    fn today(&self) -> Date {
+        let now = Timestamp::now();
+        match &self.zone {
+            Some(zone) => now.to_zoned(zone.clone()).date(),
+            None => now.to_zoned(TimeZone::fixed(jiff::tz::offset(-12))).date(),
+        }
+    }
+
     fn lock_checkpoints(&self) -> MutexGuard<'_, Option<Checkpoints>> {
         self.checkpoints
             .lock()
@@ -188,9 +195,8 @@ impl Source for EventsSource {
                 .ok()
         });
         let spool = spool.filter(|_| checkpoints.is_some());
-        let today = Timestamp::now()
-            .to_zoned(self.zone.clone().unwrap_or(TimeZone::UTC))
-            .date();
+        let today = self.today();
+        let room = Room::new(&cx.cancel);
         let checkpoint = |window: &Window, request: &Request| {
             // A day that is not over will be another one next time; and one
             // window alone is the whole run.
@@ -211,6 +217,7 @@ impl Source for EventsSource {
                     client: Arc::clone(&client),
                     form: self.form.clone(),
                     spool: spool.clone(),
+                    room: room.clone(),
                 }) as Box<dyn Partition>
             })
             .collect();
@@ -393,136 +400,4 @@ fn filters(
         query.push(("time_in_ms", "true".to_owned()));
     }
     (query, filters)
-}
-
-/// One window of days.
-struct EventWindow {
-    label: String,
-    extent: Extent,
-    request: Request,
-    client: SharedClient,
-    form: Form,
-    spool: Option<PathBuf>,
-    /// Where the body is kept for the next run, should this one die.
-    checkpoint: Option<Checkpoint>,
-}
-
-impl Partition for EventWindow {
-    fn label(&self) -> &str {
-        &self.label
-    }
-
-    fn extent(&self) -> Extent {
-        self.extent
-    }
-
-    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
-        let decoder = Decoder::new(self.form.clone());
-        match cx.delivery {
-            Delivery::Direct => Ok(Box::new(DirectRows::new(
-                &self.client,
-                &self.request,
-                &self.label,
-                decoder,
-                cx,
-            ))),
-            Delivery::Verified => {
-                let body = self.fetch(cx)?;
-                let reader = body.into_reader().map_err(spool_error)?;
-                Ok(Box::new(BodyRows {
-                    lines: Lines::new(reader),
-                    decoder,
-                    label: &self.label,
-                    cx,
-                    ended: false,
-                }))
-            }
-        }
-    }
-}
-
-impl EventWindow {
-    /// Fetches the body until it is whole.
-    fn fetch(&self, cx: &TaskContext) -> Result<Body> {
-        let place = match &self.checkpoint {
-            Some(checkpoint) => {
-                if let Some(body) = checkpoint.find() {
-                    log::info!("{}: an earlier run has left it whole", self.label);
-                    cx.notify(Notice::Reused {
-                        label: self.label.clone(),
-                    });
-                    return Ok(body);
-                }
-                Keep::Until(checkpoint)
-            }
-            None => Keep::ForNow(self.spool.as_deref()),
-        };
-        Tries::new(&self.client.retry, cx, &self.label).run(|| {
-            let mut answer = self.client.send(&self.request, &self.label, cx)?;
-            keep(&mut answer.wire, answer.encoding, true, place, |bytes| {
-                cx.count_bytes(bytes)
-            })
-            .map_err(|broken| match broken {
-                Broken::Cut(reason) => Failure::again(
-                    incomplete(format!("{} are incomplete", self.client.what())).because(reason),
-                ),
-                Broken::Refused(reason) => Failure::Final(no_export(&self.client, reason)),
-                Broken::Spool(error) => Failure::Final(spool_error(error)),
-            })
-        })
-    }
-}
-
-fn no_export(client: &Client, reason: String) -> Error {
-    Error::new(
-        ErrorKind::Data,
-        format!("{} are not an export", client.what()),
-    )
-    .because(reason)
-}
-
-fn spool_error(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, "cannot keep the export on disk")
-        .with_source(error)
-        .hint("free space for temporary files, or fetch smaller windows with `window_days`")
-}
-
-/// The rows of a body that is known to be whole.
-struct BodyRows<'a> {
-    lines: Lines<Box<dyn std::io::Read>>,
-    decoder: Decoder,
-    label: &'a str,
-    cx: &'a TaskContext,
-    ended: bool,
-}
-
-impl Iterator for BodyRows<'_> {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Result<RecordBatch>> {
-        while !self.ended && !self.decoder.is_full() {
-            match self.lines.next() {
-                Ok(Some(line)) => {
-                    if let Err(reason) = self.decoder.push(line.bytes) {
-                        let rejected = self.cx.reject(&Reject {
-                            partition: self.label,
-                            line: line.number,
-                            reason: &reason,
-                            record: line.bytes,
-                        });
-                        if let Err(error) = rejected {
-                            self.ended = true;
-                            return Some(Err(error));
-                        }
-                    }
-                }
-                Ok(None) => self.ended = true,
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(spool_error(error)));
-                }
-            }
-        }
-        self.decoder.take().map(Ok)
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use crate::room::{Place, Room, USUAL};
+
 /// How much is read at once.
 const STEP: usize = 256 << 10;
 
@@ -25,16 +27,23 @@ pub(crate) struct Lines<R> {
     filled: usize,
     ended: bool,
     number: u64,
+    room: Room,
+    /// Held while a long line is here, and until the line after it was asked
+    /// for twice: whoever asked may still have the long one.
+    place: Option<Place>,
+    was_long: bool,
 }
 
 /// A line and its number, counted from 1 with blank lines.
 pub(crate) struct Line<'a> {
     pub(crate) number: u64,
+    /// Whether a line end came after it.
+    pub(crate) ended: bool,
     pub(crate) bytes: &'a [u8],
 }
 
 impl<R: Read> Lines<R> {
-    pub(crate) fn new(reader: R) -> Lines<R> {
+    pub(crate) fn new(reader: R, room: Room) -> Lines<R> {
         Lines {
             reader,
             buffer: Vec::new(),
@@ -42,13 +51,19 @@ impl<R: Read> Lines<R> {
             filled: 0,
             ended: false,
             number: 0,
+            room,
+            place: None,
+            was_long: false,
         }
     }
 
     /// Returns the next line; `None` at the end of the body.
+    ///
+    /// May wait for room if it is a long one.
     pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.relax();
         loop {
-            let Some((from, to)) = self.advance()? else {
+            let Some((from, to, ended)) = self.advance()? else {
                 return Ok(None);
             };
             self.number += 1;
@@ -60,8 +75,10 @@ impl<R: Read> Lines<R> {
                 to -= 1;
             }
             if !self.buffer[from..to].iter().all(u8::is_ascii_whitespace) {
+                self.was_long = to - from > USUAL / 2;
                 return Ok(Some(Line {
                     number: self.number,
+                    ended,
                     bytes: &self.buffer[from..to],
                 }));
             }
@@ -69,22 +86,35 @@ impl<R: Read> Lines<R> {
     }
 
     /// Returns the place of the next line, reading until there is one.
-    fn advance(&mut self) -> io::Result<Option<(usize, usize)>> {
+    fn advance(&mut self) -> io::Result<Option<(usize, usize, bool)>> {
         let mut searched = self.start;
         loop {
             if let Some(newline) = memchr::memchr(b'\n', &self.buffer[searched..self.filled]) {
-                let line = (self.start, searched + newline);
+                let line = (self.start, searched + newline, true);
                 self.start = line.1 + 1;
                 return Ok(Some(line));
             }
             searched = self.filled;
             if self.ended {
-                let line = (self.start, self.filled);
+                let line = (self.start, self.filled, false);
                 self.start = self.filled;
                 return Ok((line.0 < line.1).then_some(line));
             }
             searched -= self.fill()?;
         }
+    }
+
+    /// Gives back the room of a long line that nobody has any more.
+    fn relax(&mut self) {
+        let rest = self.filled - self.start;
+        if self.place.is_none() || self.was_long || rest + STEP > USUAL {
+            return;
+        }
+        self.buffer.copy_within(self.start..self.filled, 0);
+        (self.start, self.filled) = (0, rest);
+        self.buffer.truncate(rest.max(STEP));
+        self.buffer.shrink_to_fit();
+        self.place = None;
     }
 
     /// Reads more; returns by how much what is there has moved.
@@ -98,12 +128,16 @@ impl<R: Read> Lines<R> {
         if self.filled > MAX_LINE {
             return Err(too_long());
         }
-        if self.buffer.len() < self.filled + STEP {
-            self.buffer
-                .resize((self.filled + STEP).max(self.buffer.len() * 2), 0);
+        let needed = self.filled + STEP;
+        if needed > USUAL && self.place.is_none() {
+            self.place = Some(self.room.take()?);
+        }
+        if self.buffer.len() < needed {
+            let doubled = (self.buffer.len() * 2).min(MAX_LINE + STEP);
+            self.buffer.resize(needed.max(doubled), 0);
         }
         let read = loop {
-            match self.reader.read(&mut self.buffer[self.filled..]) {
+            match self.reader.read(&mut self.buffer[self.filled..needed]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result?,
             }
@@ -116,15 +150,17 @@ impl<R: Read> Lines<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use mixflow_core::cancel::CancelToken;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn lines(body: &[u8]) -> Vec<(u64, Vec<u8>)> {
         collect(body)
     }
 
     fn collect(reader: impl Read) -> Vec<(u64, Vec<u8>)> {
-        let mut lines = Lines::new(reader);
+        let mut lines = Lines::new(reader, Room::new(&CancelToken::never()));
         let mut out = Vec::new();
         while let Some(line) = lines.next().expect("memory can be read") {
             out.push((line.number, line.bytes.to_vec()));
@@ -153,6 +189,28 @@ mod tests {
         let mut body = long.clone();
         body.extend(b"\nshort\n");
         assert_eq!(lines(&body), [(1, long), (2, b"short".to_vec())]);
+    }
+
+    #[test]
+    fn a_long_line_takes_the_room_until_it_is_out_of_use() {
+        let room = Room::new(&CancelToken::never());
+        let long = "x".repeat(3 * USUAL);
+        let body = format!("a\n{long}\nb\nc\nd");
+        let mut lines = Lines::new(body.as_bytes(), room.clone());
+        let mut held = Vec::new();
+        while let Some(line) = lines.next().expect("memory can be read") {
+            let length = line.bytes.len();
+            held.push((length, lines.place.is_some()));
+        }
+        // The line before the long one waits for the same piece of the body.
+        let lengths: Vec<usize> = held.iter().map(|(length, _)| *length).collect();
+        assert_eq!(lengths, [1, long.len(), 1, 1, 1]);
+        assert_eq!(
+            held[1..].iter().map(|(_, held)| *held).collect::<Vec<_>>(),
+            [true, true, false, false]
+        );
+        assert!(lines.buffer.len() <= USUAL);
+        drop(room.take().expect("it is free"));
     }
 
     /// Gives out a few bytes at a time.

@@ -13,7 +13,7 @@ use mixflow_core::context::{TaskContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 
-use crate::body::{Broken, Keep, keep};
+use crate::body::{Broken, Content, Keep, keep};
 use crate::client::{Client, Request};
 use crate::decode::{Decoder, Form, repair};
 use crate::page::Page;
@@ -177,14 +177,8 @@ impl Session {
         let cut = |reason: String| self.cut(label, reason);
         let mut answer = self.client.send(request, label, cx)?;
         let count = |bytes| cx.count_bytes(bytes);
-        let body = keep(
-            &mut answer.wire,
-            answer.encoding,
-            false,
-            Keep::ForNow(None),
-            count,
-        )
-        .map_err(|broken| match broken {
+        let kept = keep(&mut answer.wire, Content::Page, Keep::ForNow(None), count);
+        let body = kept.map_err(|broken| match broken {
             Broken::Cut(reason) | Broken::Refused(reason) => cut(reason),
             Broken::Spool(error) => unspooled(error).into(),
         })?;

@@ -1,0 +1,291 @@
+//! Where the bytes of a body are until it is read.
+//!
+//! Small ones are in memory, the others in the state folder. When that has no
+//! room they go on in the system's temporary folder, and at last in memory,
+//! as far as that may be used for it: a full disk of state fails no run.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::body::{Encoding, Keep, Sum, sum_of};
+use crate::checkpoint::Part;
+
+/// Bodies up to this many bytes, as they came, stay in memory.
+///
+/// 8 MB gzipped are about 80,000 events, so a day of most projects. With a
+/// hundred workers it bounds the memory for bodies to 800 MB.
+const IN_MEMORY: usize = 8 << 20;
+
+/// Bytes, of all bodies together, that memory takes when no disk does.
+const LAST_RESORT: usize = 256 << 20;
+
+static LENT: AtomicUsize = AtomicUsize::new(0);
+
+/// The bytes of a body.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    Memory(Vec<u8>, Loan),
+    /// A file without a name, which the system removes however the process
+    /// ends, or one that a run after a crash finds again.
+    File(File),
+    /// The latter, while it is written.
+    Part(Part),
+}
+
+/// Takes in a body.
+#[derive(Debug)]
+pub(crate) struct Store {
+    kept: Kept,
+    length: u64,
+    /// Where to go on when there is no more room; `None` is the system's
+    /// temporary folder.
+    folders: VecDeque<Option<PathBuf>>,
+}
+
+impl Store {
+    pub(crate) fn new(place: Keep<'_>) -> Store {
+        let (kept, spool) = match place {
+            Keep::ForNow(spool) => (Kept::nothing(), spool.map(ToOwned::to_owned)),
+            Keep::Until(checkpoint) => match checkpoint.begin() {
+                Ok(part) => (Kept::Part(part), None),
+                Err(error) => {
+                    log::warn!("a run after a crash will have to ask again: {error}");
+                    (Kept::nothing(), None)
+                }
+            },
+        };
+        Store {
+            kept,
+            length: 0,
+            folders: spool.into_iter().map(Some).chain([None]).collect(),
+        }
+    }
+
+    /// Returns the store of a body that is there.
+    pub(crate) fn left(file: File, length: u64) -> Store {
+        Store {
+            kept: Kept::File(file),
+            length,
+            folders: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn into_kept(self) -> Kept {
+        self.kept
+    }
+
+    /// Adds what has come. Fails when no place takes it.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = match &mut self.kept {
+            Kept::Memory(kept, loan) => {
+                let fits = kept.len() + bytes.len() <= IN_MEMORY;
+                if fits || (self.folders.is_empty() && loan.grow(bytes.len())) {
+                    kept.extend_from_slice(bytes);
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::OutOfMemory.into())
+                }
+            }
+            Kept::File(file) => file.write_all(bytes),
+            Kept::Part(part) => part.write_all(bytes),
+        };
+        if let Err(error) = written {
+            self.move_on(bytes, error)?;
+        }
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Gives a part its name.
+    ///
+    /// Where its bytes cannot be made durable they are moved to where they
+    /// are safe for this run; an error says that they are no longer what came.
+    pub(crate) fn settle(&mut self, encoding: Encoding, sum: Sum) -> io::Result<()> {
+        let Kept::Part(part) = std::mem::replace(&mut self.kept, Kept::nothing()) else {
+            return Ok(());
+        };
+        match part.finish(encoding, sum) {
+            Ok(file) => {
+                self.kept = Kept::File(file);
+                Ok(())
+            }
+            Err((file, error)) => {
+                self.kept = Kept::File(file);
+                self.move_on(&[], error)?;
+                self.check(sum)
+            }
+        }
+    }
+
+    fn check(&mut self, sum: Sum) -> io::Result<()> {
+        let found = match &mut self.kept {
+            Kept::Memory(bytes, _) => sum_of(&mut bytes.as_slice())?,
+            Kept::File(file) => {
+                file.seek(SeekFrom::Start(0))?;
+                sum_of(file)?
+            }
+            Kept::Part(_) => return Ok(()),
+        };
+        match found == sum {
+            true => Ok(()),
+            false => Err(io::Error::other("what was written is not what is read")),
+        }
+    }
+
+    /// Copies the bytes so far to the next place that takes them and `bytes`.
+    fn move_on(&mut self, bytes: &[u8], error: io::Error) -> io::Result<()> {
+        let mut error = error;
+        if !matches!(self.kept, Kept::Memory(..)) {
+            tell(&error);
+        }
+        while let Some(folder) = self.folders.pop_front() {
+            match self.copy_to(folder, bytes) {
+                Ok(file) => {
+                    self.kept = Kept::File(file);
+                    return Ok(());
+                }
+                Err(failed) => {
+                    tell(&failed);
+                    error = failed;
+                }
+            }
+        }
+        let (mut all, mut loan) = match &mut self.kept {
+            Kept::Memory(kept, loan) => (std::mem::take(kept), std::mem::take(loan)),
+            _ => (Vec::new(), Loan::default()),
+        };
+        let there = usize::try_from(self.length).unwrap_or(usize::MAX);
+        if !loan.grow((there - all.len()).saturating_add(bytes.len())) {
+            return Err(error);
+        }
+        if all.is_empty() {
+            self.copy_into(&mut all)?;
+        }
+        all.extend_from_slice(bytes);
+        self.kept = Kept::Memory(all, loan);
+        Ok(())
+    }
+
+    fn copy_to(&mut self, folder: Option<PathBuf>, bytes: &[u8]) -> io::Result<File> {
+        let mut file = match folder {
+            Some(folder) => tempfile::tempfile_in(folder)?,
+            None => tempfile::tempfile()?,
+        };
+        self.copy_into(&mut file)?;
+        file.write_all(bytes)?;
+        Ok(file)
+    }
+
+    /// Copies what was appended; a write that failed may have left more.
+    fn copy_into(&mut self, to: &mut dyn Write) -> io::Result<()> {
+        let from = match &mut self.kept {
+            Kept::Memory(bytes, _) => return to.write_all(bytes),
+            Kept::File(file) => file,
+            Kept::Part(part) => part.file(),
+        };
+        from.seek(SeekFrom::Start(0))?;
+        match io::copy(&mut from.take(self.length), to)? == self.length {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+impl Kept {
+    fn nothing() -> Kept {
+        Kept::Memory(Vec::new(), Loan::default())
+    }
+}
+
+/// Tells once that a disk has no room; each body would say the same.
+fn tell(error: &io::Error) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        log::warn!(
+            "cannot keep what is fetched where it belongs, so it is kept elsewhere: {error}"
+        );
+    });
+}
+
+/// Memory that was lent, until it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Loan(usize);
+
+impl Loan {
+    /// Takes more; `false` if there is not so much.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let grown = LENT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lent| {
+            lent.checked_add(bytes).filter(|lent| *lent <= LAST_RESORT)
+        });
+        if grown.is_ok() {
+            self.0 += bytes;
+        }
+        grown.is_ok()
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        LENT.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that can be read and not written: what a full disk leaves.
+    fn full(content: &[u8]) -> File {
+        let mut file = tempfile::NamedTempFile::new().expect("a temp file");
+        file.write_all(content).expect("there is room");
+        File::open(file.path()).expect("it is there")
+    }
+
+    fn content(store: Store) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match store.into_kept() {
+            Kept::Memory(kept, _) => bytes = kept,
+            Kept::File(mut file) => {
+                file.seek(SeekFrom::Start(0)).expect("it is a file");
+                file.read_to_end(&mut bytes).expect("it can be read");
+            }
+            Kept::Part(_) => unreachable!("none was begun"),
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_body_goes_on_elsewhere_when_its_disk_is_full() {
+        for folders in [
+            vec![None],
+            vec![Some(PathBuf::from("/nowhere/at/all")), None],
+            vec![],
+        ] {
+            let last = folders.is_empty();
+            let mut store = Store {
+                // The write that failed has left a piece of itself.
+                kept: Kept::File(full(b"whole, and a pie")),
+                length: 5,
+                folders: folders.into(),
+            };
+            store.append(b" piece").expect("it goes elsewhere");
+            store.append(b", more").expect("it goes on there");
+            assert_eq!(matches!(store.kept, Kept::Memory(..)), last);
+            assert_eq!(content(store), b"whole piece, more");
+        }
+    }
+
+    #[test]
+    fn the_last_resort_is_bounded_and_given_back() {
+        let mut loan = Loan::default();
+        assert!(!loan.grow(LAST_RESORT + 1));
+        assert!(loan.grow(LAST_RESORT / 2));
+        assert!(!Loan::default().grow(LAST_RESORT / 2 + 1));
+        drop(loan);
+        assert!(Loan::default().grow(LAST_RESORT / 2 + 1));
+    }
+}
