@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a failed test shows what was said")]
 #![allow(unreachable_pub, reason = "nothing outside uses a test")]
 
+mod bodies;
 mod commands;
 mod config;
 mod conformance;

@@ -2,7 +2,7 @@
 //! leaves what was there, and never anything in between.
 
 use jiff::civil::date;
-use mixflow_tests::sim::{Action, CleanCut, Cut, Data, Fault, Matcher, Simulator};
+use mixflow_tests::sim::{Action, CleanCut, Cut, Data, Fault, Matcher, Simulator, Unframed};
 
 use super::rows::{Event, assert_same, expected_events, in_lines, sorted, written_by};
 use super::support::{Place, STDOUT, events, pipeline, sim, started, workers};
@@ -25,6 +25,10 @@ fn faults() -> Vec<(&'static str, Action, i32)> {
         after_rows,
         text: "terminated early".to_owned(),
     };
+    let redirect = Action::Redirect {
+        code: 302,
+        location: "http://127.0.0.1:9/".to_owned(),
+    };
     vec![
         ("429", status(429, Some("0")), 5),
         ("408", status(408, None), 1),
@@ -41,6 +45,9 @@ fn faults() -> Vec<(&'static str, Action, i32)> {
         ("terminated early", early(40), 1),
         ("terminated at once", early(0), 1),
         ("error line", Action::ErrorLine { after_rows: 40 }, 1),
+        ("unframed, cut", Action::Unframed(Unframed::Cut), 1),
+        ("unframed, reset", Action::Unframed(Unframed::Reset), 1),
+        ("redirect", redirect, 1),
     ]
 }
 
@@ -194,7 +201,7 @@ fn check(sim: &Simulator, name: &str, passing: bool, code: i32) {
     }
 }
 
-/// 15 faults that pass × 12 destinations and modes × 2 numbers of workers.
+/// 18 faults that pass × 12 destinations and modes × 2 numbers of workers.
 #[test]
 fn after_a_fault_that_passes_all_rows_are_there_once() {
     let sim = started(sim(data()));
@@ -203,7 +210,7 @@ fn after_a_fault_that_passes_all_rows_are_there_once() {
     }
 }
 
-/// The same 360 with faults that stay.
+/// The same 432 with faults that stay.
 #[test]
 fn after_a_fault_that_stays_nothing_is_there_or_what_is_missing_is_named() {
     let sim = started(sim(data()));
