@@ -19,6 +19,7 @@ use crate::args::Global;
 use crate::exit::Exit;
 use crate::history;
 use crate::launch::launch;
+use crate::lock::Patience;
 use crate::progress::Reporter;
 use crate::ui::{Ui, counted, seconds};
 
@@ -46,6 +47,11 @@ impl App {
             home,
             interrupt: catch_interrupts(),
         }
+    }
+
+    /// Returns what Ctrl-C, SIGTERM and SIGHUP cancel.
+    pub(crate) fn interrupt(&self) -> &CancelToken {
+        &self.interrupt
     }
 
     pub(crate) fn state(&self) -> Option<&Path> {
@@ -136,19 +142,19 @@ impl App {
 
     /// Runs a pipeline and tells how it went.
     ///
-    /// Another run that writes to the same destination makes it fail, or with
-    /// `wait` makes it wait.
+    /// Another run that writes to the same destination makes it wait up to
+    /// `patience`, and then fail.
     pub(crate) fn run(
         &self,
         pipeline: &Pipeline,
-        wait: bool,
+        patience: Patience,
         only_failed_of: Option<String>,
     ) -> RunReport {
         let mut reporter = Reporter::new(self.ui, &self.global, &*pipeline.source);
         let mut report = launch(
             pipeline,
             self.state.as_deref(),
-            wait,
+            patience,
             self.ui,
             &self.interrupt,
             &mut reporter,

@@ -1,8 +1,10 @@
 //! The command line, as typed.
 
 use std::path::PathBuf;
+use std::str::FromStr as _;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use mixflow_core::config::Seconds;
 
 /// Gets Mixpanel data out, whole and on time.
 #[derive(Debug, Parser)]
@@ -123,9 +125,16 @@ pub(crate) struct RunArgs {
     /// Fetch only what the last run lacks, and add it
     #[arg(long)]
     pub(crate) only_failed: bool,
-    /// Wait while another run writes to the same destination
-    #[arg(long)]
-    pub(crate) wait: bool,
+    /// Wait while another run or program has the destination, for ever or for
+    /// a TIME such as `5m`; otherwise only for a program, and only `60s`
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = Seconds::from_str
+    )]
+    pub(crate) wait: Option<Option<Seconds>>,
 }
 
 /// `mixflow check`.

@@ -10,18 +10,18 @@ use mixflow_core::engine::{Pipeline, RunContext, run};
 use mixflow_core::observer::Observer;
 use mixflow_core::report::RunReport;
 
-use crate::lock::{Holder, lock};
+use crate::lock::{Holder, Patience, lock};
 use crate::rejects::RejectFile;
 use crate::ui::Ui;
 
 /// Runs `pipeline` to its end.
 ///
 /// `state` has the locks and the rejects. Another run that writes to the same
-/// destination makes it fail, or with `wait` makes it wait, which `ui` tells.
+/// destination makes it wait up to `patience`, which `ui` tells, and then fail.
 pub(crate) fn launch(
     pipeline: &Pipeline,
     state: Option<&Path>,
-    wait: bool,
+    patience: Patience,
     ui: Ui,
     cancel: &CancelToken,
     observer: &mut dyn Observer,
@@ -38,7 +38,14 @@ pub(crate) fn launch(
         let (Some(state), Some(place)) = (state, pipeline.sink.place()) else {
             return Ok(Box::new(()));
         };
-        Ok(Box::new(lock(state, &place, &holder, wait, ui, cancel)?))
+        Ok(Box::new(lock(
+            state,
+            &place,
+            &holder,
+            patience.runs,
+            ui,
+            cancel,
+        )?))
     };
     run(
         pipeline,
@@ -48,6 +55,7 @@ pub(crate) fn launch(
             cancel: cancel.clone(),
             observer,
             hold: Some(Box::new(hold)),
+            patience: patience.programs,
             queue: None,
         },
     )

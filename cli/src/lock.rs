@@ -3,9 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mixflow_core::cancel::CancelToken;
+use mixflow_core::config::Seconds;
+use mixflow_core::sink::PATIENCE;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,39 @@ pub(crate) struct Holder {
     pub(crate) pid: u32,
 }
 
+/// How long a run waits for others that have its destination.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For another run of mixflow's.
+    pub(crate) runs: Duration,
+    /// For a program that has the database open, once rows are there.
+    pub(crate) programs: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            runs: Duration::ZERO,
+            programs: PATIENCE,
+        }
+    }
+}
+
+impl From<Option<Option<Seconds>>> for Patience {
+    /// Takes `--wait`, which means for ever, and `--wait=TIME`.
+    fn from(wait: Option<Option<Seconds>>) -> Patience {
+        let both = |time| Patience {
+            runs: time,
+            programs: time,
+        };
+        match wait {
+            None => Patience::default(),
+            Some(None) => both(Duration::MAX),
+            Some(Some(Seconds(time))) => both(time),
+        }
+    }
+}
+
 /// A locked file. The system unlocks it when the process ends, however it does.
 #[derive(Debug)]
 pub(crate) struct DestinationLock {
@@ -31,14 +66,14 @@ pub(crate) struct DestinationLock {
 
 /// Locks `place` for a run of `holder`.
 ///
-/// If another run has it, waits for its end with `wait`, and otherwise fails
+/// If another run has it, waits for its end up to `patience`, and then fails
 /// with [`ErrorKind::Destination`]. A state folder that cannot be written is
 /// no reason not to run: DuckDB has a lock of its own, and files are swapped.
 pub(crate) fn lock(
     state: &Path,
     place: &Path,
     holder: &Holder,
-    wait: bool,
+    patience: Duration,
     ui: Ui,
     cancel: &CancelToken,
 ) -> Result<Option<DestinationLock>> {
@@ -50,6 +85,7 @@ pub(crate) fn lock(
             return Ok(None);
         }
     };
+    let asked = Instant::now();
     let mut told = false;
     loop {
         match file.try_lock() {
@@ -66,7 +102,7 @@ pub(crate) fn lock(
             0 => "another run".to_owned(),
             pid => format!("the pipeline `{}` (PID {pid})", other.pipeline),
         };
-        if !wait {
+        if asked.elapsed() >= patience {
             return Err(
                 Error::new(ErrorKind::Destination, format!("cannot write to `{shown}`"))
                     .because(format!("{who} is writing to it"))

@@ -72,6 +72,7 @@ struct Inner {
     hint: Option<String>,
     severity: Severity,
     in_doubt: bool,
+    busy: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -99,6 +100,7 @@ impl Error {
                 hint: None,
                 severity: Severity::Partition,
                 in_doubt: false,
+                busy: false,
                 source: None,
             }),
         }
@@ -160,15 +162,23 @@ impl Error {
         self
     }
 
+    /// Marks the error of a destination that somebody else has just now, so that
+    /// waiting for it makes sense.
+    pub fn busy(mut self) -> Error {
+        self.inner.busy = true;
+        self
+    }
+
     /// Wraps this error as the cause of a new one of the same kind and hint.
     pub fn context(mut self, message: impl Into<String>) -> Error {
         let hint = self.inner.hint.take();
         let (kind, severity) = (self.inner.kind, self.inner.severity);
-        let in_doubt = self.inner.in_doubt;
+        let (in_doubt, busy) = (self.inner.in_doubt, self.inner.busy);
         let mut outer = Error::new(kind, message).with_source(self);
         outer.inner.hint = hint;
         outer.inner.severity = severity;
         outer.inner.in_doubt = in_doubt;
+        outer.inner.busy = busy;
         outer
     }
 
@@ -190,6 +200,11 @@ impl Error {
     /// Returns whether a commit that failed may have happened all the same.
     pub fn is_in_doubt(&self) -> bool {
         self.inner.in_doubt
+    }
+
+    /// Returns whether somebody else has the destination just now.
+    pub fn is_busy(&self) -> bool {
+        self.inner.busy
     }
 
     /// Returns the message of this level.

@@ -1,12 +1,14 @@
 //! Where rows go.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::batch::{Batch, PartitionId};
+use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Extent, SourceInfo};
 
@@ -64,7 +66,39 @@ pub trait Sink {
     fn preview(&self, cx: &TxnContext) -> Result<Preview>;
 
     /// Begins a transaction. Nothing is visible until it commits.
+    ///
+    /// Fails with [`Error::is_busy`] if somebody else has the destination just
+    /// now; then a later call may succeed.
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>>;
+}
+
+/// How long a run waits for a destination that somebody else has just now,
+/// unless it is told.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a run that waits looks whether the destination is free.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Begins a transaction, and waits up to `patience` while somebody else has
+/// the destination.
+///
+/// Fails as [`Sink::begin`] does, then with what it said last, or when
+/// `cancel` is cancelled.
+pub fn begin<'s>(
+    sink: &'s dyn Sink,
+    cx: &TxnContext,
+    patience: Duration,
+    cancel: &CancelToken,
+) -> Result<Box<dyn SinkTxn + 's>> {
+    let asked = Instant::now();
+    loop {
+        match sink.begin(cx) {
+            Err(error) if error.is_busy() && asked.elapsed() < patience => {
+                cancel.wait(LOOK_AGAIN)?;
+            }
+            begun => return begun,
+        }
+    }
 }
 
 /// A run's writes. Dropping it aborts.

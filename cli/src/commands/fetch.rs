@@ -6,6 +6,7 @@ use mixflow_core::{Error, ErrorKind};
 use crate::app::App;
 use crate::args::{FetchCommand, FetchCommon, FetchEvents, FetchProfiles};
 use crate::exit::Exit;
+use crate::lock::Patience;
 
 /// Workers of `--parallel` without a number.
 const EVENT_WORKERS: usize = 10;
@@ -39,7 +40,7 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
     }
     match app.build(&origin, name, &text, &changes, None) {
         Ok(pipeline) => {
-            let report = app.run(&pipeline, false, None);
+            let report = app.run(&pipeline, Patience::default(), None);
             let exit = Exit::after(&report);
             exit.max(app.write_report(&[report]))
         }

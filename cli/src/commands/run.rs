@@ -23,7 +23,7 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         }
         let exit = match load(app, args, file, &overrides) {
             Ok(Some((pipeline, of))) => {
-                let report = app.run(&pipeline, args.wait, of);
+                let report = app.run(&pipeline, args.wait.into(), of);
                 let exit = Exit::after(&report);
                 reports.push(report);
                 exit

@@ -26,6 +26,7 @@ pub use request::{Events, Profiles};
 pub use stream::Stream;
 
 use crate::launch::launch;
+use crate::lock::Patience;
 use crate::ui::Ui;
 
 /// The name under which the secret is in the environment of pipelines here.
@@ -577,7 +578,14 @@ impl Connection {
         cancel: &CancelToken,
     ) -> RunReport {
         let state = self.state.as_deref();
-        launch(pipeline, state, false, Ui::silent(), cancel, observer)
+        launch(
+            pipeline,
+            state,
+            Patience::default(),
+            Ui::silent(),
+            cancel,
+            observer,
+        )
     }
 }
 

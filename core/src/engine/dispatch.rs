@@ -17,7 +17,7 @@ use crate::context::{Notice, Tally, TaskContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::{Observer, Progress, RunEvent};
 use crate::report::{PartitionStatus, Timing, WaitKind, WaitReport};
-use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, begin};
 use crate::source::{Extent, Partition, Plan};
 
 /// How often an observer hears when nothing arrives.
@@ -75,6 +75,7 @@ pub(super) struct Dispatcher<'r, 'o> {
     pub(super) observer: &'o mut dyn Observer,
     pub(super) notices: Receiver<Notice>,
     pub(super) started: Instant,
+    pub(super) patience: Duration,
     pub(super) queue: Option<NonZeroUsize>,
     pub(super) slots: Vec<Slot>,
     pub(super) told: Told,
@@ -373,8 +374,16 @@ impl Dispatcher<'_, '_> {
 
     fn begin(&mut self) -> Result<()> {
         if self.txn.is_none() {
-            let pipeline = self.pipeline;
-            let begun = contained("the sink", || pipeline.sink.begin(&self.txn_cx));
+            let (pipeline, patience) = (self.pipeline, self.patience);
+            let mut begun = contained("the sink", || pipeline.sink.begin(&self.txn_cx));
+            if let Err(error) = &begun
+                && error.is_busy()
+                && !patience.is_zero()
+            {
+                self.warn(format!("{}; the run waits for it", error.in_a_line()));
+                let (cx, cancel) = (&self.txn_cx, &self.task.cancel);
+                begun = contained("the sink", || begin(&*pipeline.sink, cx, patience, cancel));
+            }
             self.txn = Some(self.judged(begun)?);
         }
         Ok(())

@@ -16,7 +16,7 @@ use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -120,6 +120,9 @@ pub struct RunContext<'a> {
     /// Called before anything is looked at, such as to lock the destination;
     /// what it returns is held to the end of the run.
     pub hold: Option<Hold<'a>>,
+    /// How long to wait for a destination that somebody else has when the first
+    /// rows are there.
+    pub patience: Duration,
     /// Batches that may wait for the sink; `None` is two more than workers.
     pub queue: Option<NonZeroUsize>,
 }
@@ -173,6 +176,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             observer: &mut *cx.observer,
             notices: notices_out.clone(),
             started,
+            patience: cx.patience,
             queue: cx.queue,
             slots: Vec::new(),
             told: std::mem::take(&mut told),

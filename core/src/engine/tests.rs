@@ -5,6 +5,7 @@ mod failures;
 mod faults;
 mod runs;
 mod transforms;
+mod waiting;
 mod whole;
 
 use std::sync::{Arc, Mutex, PoisonError};

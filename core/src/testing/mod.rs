@@ -30,7 +30,7 @@ pub use docs::assert_described;
 pub use files::{built_library, names_in};
 pub use gate::Gate;
 pub use observer::{Heard, Recorder};
-pub use run::{pipeline, run, run_with};
+pub use run::{pipeline, run, run_with, test_context};
 pub use sink::{At, Log, TestSink};
 pub use source::{
     Row, TestPartition, TestSource, failing_at, good, panicking_at, rows_of, short, slow,

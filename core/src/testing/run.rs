@@ -1,6 +1,7 @@
 //! Short ways to a run.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use super::{TestSink, TestSource};
 use crate::cancel::CancelToken;
@@ -34,13 +35,18 @@ pub fn run_with(
     cancel: CancelToken,
     observer: &mut dyn Observer,
 ) -> RunReport {
-    let cx = RunContext {
+    engine::run(pipeline, test_context(cancel, observer))
+}
+
+/// Returns what [`run_with`] runs with.
+pub fn test_context(cancel: CancelToken, observer: &mut dyn Observer) -> RunContext<'_> {
+    RunContext {
         run_id: "run-1".to_owned(),
         cancel,
         observer,
         rejects: Box::new(CountRejects),
         hold: None,
+        patience: Duration::ZERO,
         queue: Some(NonZeroUsize::MIN),
-    };
-    engine::run(pipeline, cx)
+    }
 }

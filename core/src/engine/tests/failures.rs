@@ -1,5 +1,7 @@
 //! Failures one at a time, with everything that is said about them.
 
+use std::time::Duration;
+
 use super::*;
 use crate::observer::Silent;
 use crate::reject::{Reject, RejectLog};
@@ -303,6 +305,7 @@ fn a_reject_file_that_cannot_be_finished_is_a_warning() {
                 observer: &mut Silent,
                 rejects: Box::new(BrokenLog { panics }),
                 hold: None,
+                patience: Duration::ZERO,
                 queue: None,
             },
         );
@@ -474,6 +477,7 @@ fn a_run_that_cannot_hold_what_it_needs_looks_at_nothing() {
                 observer: &mut Silent,
                 rejects: Box::new(crate::reject::CountRejects),
                 hold: Some(hold),
+                patience: Duration::ZERO,
                 queue: None,
             },
         )
