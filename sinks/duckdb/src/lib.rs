@@ -7,9 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod columns;
+mod commit;
+mod database;
 mod memory;
 pub mod metadata;
 mod open;
+mod query;
+mod reading;
 mod sink;
 mod store;
 mod txn;
@@ -18,8 +22,9 @@ pub use duckdb;
 
 pub use columns::quoted;
 pub use metadata::{Missing, TableMetadata};
+pub use query::{Batches, Query};
 pub use sink::{DuckdbOptions, DuckdbSink, default_path};
-pub use store::{Batches, ColumnInfo, Query, Store, TableInfo, TableInput};
+pub use store::{ColumnInfo, Store, TableInfo, TableInput};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;

@@ -1,6 +1,6 @@
 //! Opens database files, and says in plain words why that did not work.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use duckdb::{AccessMode, Config, Connection, params};
 use mixflow_core::{Error, ErrorKind, Result};
@@ -12,37 +12,121 @@ use crate::memory::{READ_MB, RUN_MB, STORE_MB};
 pub(crate) enum Access {
     /// For reading; the file must be there.
     Read,
+    /// For reading by queries that may come from anybody.
+    Query,
     /// For reading and writing; the file is made if it is not there.
     Store,
     /// For a run, which only writes.
     Run,
 }
 
-/// Opens the database at `path`.
+impl Access {
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Access::Store | Access::Run)
+    }
+
+    /// Whether a database that is open so serves one who asks for `other`.
+    pub(crate) fn allows(self, other: Access) -> bool {
+        self == other || (self.writes() && other != Access::Query)
+    }
+
+    /// What DuckDB may use, in MB.
+    pub(crate) fn memory_mb(self) -> u64 {
+        match self {
+            Access::Read | Access::Query => READ_MB,
+            Access::Store => STORE_MB,
+            Access::Run => RUN_MB,
+        }
+    }
+}
+
+/// Opens the database at `path`, which nobody in this process may have open.
 ///
 /// Extensions are neither loaded nor installed by themselves: a query must not
 /// reach out to the network.
 ///
 /// Fails with [`ErrorKind::Destination`] when another process holds the file
 /// (naming it), when the file is no database, or when its folder is missing.
-pub(crate) fn open(path: &Path, access: Access) -> Result<Connection> {
-    let memory = match access {
-        Access::Read => READ_MB,
-        Access::Store => STORE_MB,
-        Access::Run => RUN_MB,
-    };
-    let config = Config::default()
+pub(crate) fn connect(path: &Path, access: Access) -> Result<Connection> {
+    let memory = access.memory_mb();
+    let config = quiet()
+        .and_then(|config| config.max_memory(&format!("{memory}MB")))
+        // `automatic` is what makes the file if it is not there.
+        .and_then(|config| match access.writes() {
+            true => Ok(config),
+            false => config.access_mode(AccessMode::ReadOnly),
+        })
+        .map_err(failed("configure DuckDB"))?;
+    let connection =
+        Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))?;
+    set_zone(&connection)?;
+    Ok(connection)
+}
+
+/// Opens a database that holds nothing and reaches nothing.
+pub(crate) fn connect_to_nothing() -> Result<Connection> {
+    quiet()
+        .and_then(|config| config.enable_external_access(false))
+        .and_then(Connection::open_in_memory_with_flags)
+        .map_err(failed("open DuckDB"))
+}
+
+fn quiet() -> duckdb::Result<Config> {
+    Config::default()
         .enable_autoload_extension(false)
         .and_then(|config| config.with("autoinstall_known_extensions", "false"))
         .and_then(|config| config.with("custom_user_agent", "mixflow"))
-        .and_then(|config| config.max_memory(&format!("{memory}MB")))
-        // `automatic` is what makes the file if it is not there.
-        .and_then(|config| match access {
-            Access::Read => config.access_mode(AccessMode::ReadOnly),
-            Access::Store | Access::Run => Ok(config),
-        })
-        .map_err(failed("configure DuckDB"))?;
-    Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))
+}
+
+/// Makes times with a zone come in UTC, for every connection.
+///
+/// With ICU, DuckDB takes the machine's zone; without, it has no such setting
+/// and every zone is UTC.
+fn set_zone(connection: &Connection) -> Result<()> {
+    let what = "set the time zone";
+    let settable: bool = connection
+        .query_row(
+            "SELECT count(*) > 0 FROM duckdb_settings() WHERE name = 'TimeZone'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(failed(what))?;
+    if settable {
+        connection
+            .execute_batch("SET GLOBAL TimeZone = 'UTC'")
+            .map_err(failed(what))?;
+    }
+    Ok(())
+}
+
+/// Checks that no write-ahead log lies where a database is to be made.
+///
+/// DuckDB would play a log of another database back into the new one: at best
+/// the file cannot be opened any more.
+pub(crate) fn check_new(path: &Path) -> Result<()> {
+    let log = log_of(path);
+    // An empty one holds nothing; a full disk leaves such.
+    let is_empty = std::fs::metadata(&log).map_or(true, |log| log.len() == 0);
+    if is_empty || path.exists() {
+        return Ok(());
+    }
+    let log = log.display();
+    Err(Error::new(
+        ErrorKind::Destination,
+        format!("cannot create `{}`", path.display()),
+    )
+    .because(format!(
+        "`{log}` is there, the log of a database that is gone"
+    ))
+    .hint(format!("move `{log}` away, or put its database back")))
+}
+
+/// Returns the write-ahead log of a database: what is committed and not in the
+/// file yet.
+pub(crate) fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push(".wal");
+    PathBuf::from(log)
 }
 
 /// Limits what DuckDB may use, such as `2GB`.
@@ -55,20 +139,25 @@ pub(crate) fn limit_memory(connection: &Connection, limit: &str) -> Result<()> {
 
 /// Returns a function that wraps DuckDB's error; its own text is the cause.
 pub(crate) fn failed(what: &str) -> impl FnOnce(duckdb::Error) -> Error {
+    wrapped(what, ErrorKind::Other)
+}
+
+/// Returns a function that wraps DuckDB's error of a commit: whatever it says,
+/// what was fetched is of use to the next run.
+pub(crate) fn uncommitted(what: &str) -> impl FnOnce(duckdb::Error) -> Error {
+    wrapped(what, ErrorKind::Io)
+}
+
+fn wrapped(what: &str, kind: ErrorKind) -> impl FnOnce(duckdb::Error) -> Error {
     let message = format!("cannot {what}");
     move |error| {
         let text = text(&error);
-        let kind = match disk_is_full(&text) {
-            true => ErrorKind::Io,
-            false => ErrorKind::Other,
-        };
-        let wrapped = Error::new(kind, message).because(text);
-        match kind {
-            ErrorKind::Io => {
-                wrapped.hint("free some disk space; what was there before is unchanged")
-            }
-            _ => wrapped,
+        if disk_is_full(&text) {
+            return Error::new(ErrorKind::Io, message)
+                .because(text)
+                .hint("free some disk space; what was there before is unchanged");
         }
+        Error::new(kind, message).because(text)
     }
 }
 
@@ -80,7 +169,8 @@ fn unopened(path: &Path, error: &duckdb::Error) -> Error {
         let holder = holder(&text).unwrap_or_else(|| "another process".to_owned());
         return destination()
             .because(format!("{holder} has it open"))
-            .hint("wait until it is done, or close it there");
+            .hint("wait until it is done, or close it there")
+            .busy();
     }
     if text.contains("not a valid DuckDB database") {
         return destination()
@@ -108,7 +198,9 @@ fn holder(text: &str) -> Option<String> {
 }
 
 fn disk_is_full(text: &str) -> bool {
-    text.contains("No space left") || text.contains("Disk quota exceeded")
+    ["No space left", "Disk quota exceeded", "File too large"]
+        .iter()
+        .any(|full| text.contains(full))
 }
 
 /// Returns DuckDB's own words.

@@ -16,8 +16,9 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::columns::{Found, check_fits, find, sql_type};
+use crate::database::Database;
 use crate::metadata;
-use crate::open::{Access, failed, open};
+use crate::open::{Access, check_new};
 use crate::txn::DuckdbTxn;
 
 /// The options of the sink.
@@ -46,10 +47,8 @@ pub struct DuckdbSink {
     table: Option<String>,
     /// The name once it is known: given, or after what the source reads.
     named: OnceCell<String>,
-    /// A connection to a file that this process has open already. Opening it
-    /// a second time would be two databases on one file: the lock is the
-    /// process's.
-    shared: Option<Connection>,
+    /// The database, where a store has it open already.
+    shared: Option<Database>,
 }
 
 impl DuckdbSink {
@@ -96,7 +95,7 @@ impl DuckdbSink {
     pub(crate) fn shared(
         options: DuckdbOptions,
         path: PathBuf,
-        connection: Connection,
+        database: Database,
     ) -> Result<DuckdbSink, Vec<Invalid>> {
         let options = DuckdbOptions {
             path: Some(path),
@@ -104,23 +103,22 @@ impl DuckdbSink {
         };
         let sink = DuckdbSink::new(options, &BuildContext::new(jiff::Timestamp::now()))?;
         Ok(DuckdbSink {
-            shared: Some(connection),
+            shared: Some(database),
             ..sink
         })
     }
 
-    /// Whether the sink writes through a file that is open already.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.shared.is_some()
+    /// Opens the database, or joins the store that has it open.
+    pub(crate) fn database(&self, access: Access) -> Result<Database> {
+        match &self.shared {
+            Some(database) => database.try_clone(),
+            None => Database::open(&self.path, access),
+        }
     }
 
-    /// Returns a connection to the open file, if the sink was given one.
-    pub(crate) fn shared_connection(&self) -> Result<Option<Connection>> {
-        self.shared
-            .as_ref()
-            .map(Connection::try_clone)
-            .transpose()
-            .map_err(failed("write to the open database"))
+    /// Whether the database is there.
+    pub(crate) fn exists(&self) -> bool {
+        self.shared.is_some() || self.path.exists()
     }
 
     /// Returns the table's name for a run.
@@ -235,15 +233,15 @@ impl Sink for DuckdbSink {
     }
 
     fn preview(&self, cx: &TxnContext) -> Result<Preview> {
-        let action = if let Some(connection) = self.shared_connection()? {
-            self.check(&connection, cx)?
-        } else if self.path.exists() {
-            let connection = open(&self.path, Access::Read)?;
-            self.check(&connection, cx)?
+        let action = if self.exists() {
+            let database = self.database(Access::Read)?;
+            database.check_writable(&self.path)?;
+            self.check(&database, cx)?
         } else {
             if !self.default_path {
                 check_folder(&self.path)?;
             }
+            check_new(&self.path)?;
             format!(
                 "creates `{}` with the table `{}`",
                 self.shown_path(),

@@ -1,16 +1,18 @@
 //! The store: a DuckDB file with the tables that mixflow wrote.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use duckdb::types::FromSql;
 use duckdb::{Connection, OptionalExt, Row, Statement, params};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use mixflow_core::batch::{Batch, PartitionId, json_field};
-use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Sink, TxnContext};
+use mixflow_core::batch::{Batch, PartitionId};
+use mixflow_core::cancel::CancelToken;
+use mixflow_core::sink::{
+    CommitSummary, Outcome, PATIENCE, PartitionInfo, Sink, TxnContext, begin,
+};
 use mixflow_core::source::{Extent, SourceInfo};
 use mixflow_core::staged::StagedFolder;
 use mixflow_core::suggest::did_you_mean;
@@ -18,8 +20,11 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 use crate::columns::quoted;
+use crate::database::Database;
 use crate::metadata::{self, TableMetadata};
-use crate::open::{Access, failed, full_text, limit_memory, open};
+use crate::open::{Access, failed, limit_memory};
+use crate::query::{Query, unanswered};
+use crate::reading::{Answer, check_reads, is_locked_down, lock_down};
 use crate::sink::{DuckdbSink, check_name, default_path};
 
 /// The name of an ephemeral database's file.
@@ -29,11 +34,12 @@ const EPHEMERAL: &str = "mixflow.db";
 ///
 /// Dropping it closes the file; an ephemeral one is removed, also when the
 /// thread panics. One process at a time may have a file open for writing;
-/// any number may read it meanwhile nobody writes.
+/// any number may read it while nobody writes. Several stores of one process
+/// on one file, from whatever threads, are one database.
 #[derive(Debug)]
 pub struct Store {
     // Closed before the folder goes: fields are dropped in this order.
-    connection: Connection,
+    database: Database,
     path: PathBuf,
     access: Access,
     ephemeral: Option<StagedFolder>,
@@ -99,7 +105,7 @@ impl Store {
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         Ok(Store {
-            connection: open(path, Access::Store)?,
+            database: Database::open(path, Access::Store)?,
             path: path.to_owned(),
             access: Access::Store,
             ephemeral: None,
@@ -124,7 +130,39 @@ impl Store {
     /// Fails with [`ErrorKind::Destination`] if there is none, or when another
     /// process writes to it (naming that one).
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
-        let path = path.as_ref();
+        Store::open_there(path.as_ref(), Access::Read)
+    }
+
+    /// Opens the database at `path` for queries that may come from anybody:
+    /// they read nothing but this file and write nothing at all, however they
+    /// are written. DuckDB may use `memory`, such as `2GB`.
+    ///
+    /// No extension is loaded, and no setting can be changed. Views that read
+    /// other files cannot be asked.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let folder = Store::ephemeral()?;
+    /// # let path = folder.path().with_file_name("mixpanel.db");
+    /// # drop(Store::open(&path)?);
+    /// let store = Store::open_for_queries(&path, Some("2GB"))?;
+    /// assert!(store.query("SELECT 1").is_ok());
+    /// assert!(store.query("COPY (SELECT 1) TO 'x.csv'").is_err());
+    /// assert!(store.query("SELECT 1; SELECT 2").is_err());
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
+    pub fn open_for_queries(path: impl AsRef<Path>, memory: Option<&str>) -> Result<Store> {
+        let store = Store::open_there(path.as_ref(), Access::Query)?;
+        if !is_locked_down(&store.database)? {
+            if let Some(limit) = memory {
+                store.set_memory_limit(limit)?;
+            }
+            lock_down(&store.database)?;
+        }
+        Ok(store)
+    }
+
+    fn open_there(path: &Path, access: Access) -> Result<Store> {
         if !path.exists() {
             return Err(Error::new(
                 ErrorKind::Destination,
@@ -134,9 +172,9 @@ impl Store {
             .hint("name the database with `--db`, or fetch something into it first"));
         }
         Ok(Store {
-            connection: open(path, Access::Read)?,
+            database: Database::open(path, access)?,
             path: path.to_owned(),
-            access: Access::Read,
+            access,
             ephemeral: None,
         })
     }
@@ -161,7 +199,7 @@ impl Store {
         let folder = StagedFolder::private(&std::env::temp_dir().join(EPHEMERAL))?;
         let path = folder.path().join(EPHEMERAL);
         Ok(Store {
-            connection: open(&path, Access::Store)?,
+            database: Database::open(&path, Access::Store)?,
             path,
             access: Access::Store,
             ephemeral: Some(folder),
@@ -180,17 +218,19 @@ impl Store {
 
     /// Returns DuckDB's own connection.
     ///
-    /// Fails with [`ErrorKind::Io`] if somebody has removed the file: DuckDB
+    /// A clone of it must not outlive the store: the file would stay open,
+    /// and the next store on it would be a second database. Fails with
+    /// [`ErrorKind::Io`] if somebody has removed or replaced the file: DuckDB
     /// would go on writing to one that has no name any more.
     pub fn connection(&self) -> Result<&Connection> {
-        if self.path.exists() {
-            return Ok(&self.connection);
+        if self.database.is_at(&self.path) {
+            return Ok(&self.database);
         }
         Err(Error::new(
             ErrorKind::Io,
             format!("cannot use `{}`", self.path.display()),
         )
-        .because("somebody has removed the file while it was open")
+        .because("somebody has removed or replaced the file while it was open")
         .hint("open the store again, and fetch again what was in it"))
     }
 
@@ -214,7 +254,11 @@ impl Store {
     /// # Ok::<_, mixflow_core::Error>(())
     /// ```
     pub fn prepare(&self, sql: &str) -> Result<Statement<'_>> {
-        self.connection()?.prepare(sql).map_err(unanswered)
+        let connection = self.connection()?;
+        if self.access == Access::Query {
+            check_reads(connection, sql)?;
+        }
+        connection.prepare(sql).map_err(unanswered)
     }
 
     /// Prepares a query whose answer comes in Arrow batches.
@@ -230,9 +274,22 @@ impl Store {
     /// # Ok::<_, mixflow_core::Error>(())
     /// ```
     pub fn query(&self, sql: &str) -> Result<Query<'_>> {
+        let connection = self.connection()?;
+        let answer = match self.access {
+            Access::Query => check_reads(connection, sql)?,
+            _ => Answer::Rows,
+        };
         Ok(Query {
-            statement: self.prepare(sql)?,
+            statement: connection.prepare(sql).map_err(unanswered)?,
+            answer,
         })
+    }
+
+    /// Returns what ends whatever the database is asked just now, from any
+    /// thread; the question fails with [`ErrorKind::Interrupted`].
+    pub fn interrupter(&self) -> impl Fn() + Send + Sync + 'static {
+        let handle = self.database.interrupt_handle();
+        move || handle.interrupt()
     }
 
     /// Returns the rows of a query, each a tuple: `(String, i64)`.
@@ -484,7 +541,7 @@ impl Store {
             started_at: Timestamp::now(),
         };
         // Dropped by whatever returns an error, which rolls back.
-        let mut txn = sink.begin(&cx)?;
+        let mut txn = begin(&sink, &cx, PATIENCE, &CancelToken::never())?;
         let partition = PartitionInfo {
             id: PartitionId(0),
             label: table.to_owned(),
@@ -518,13 +575,14 @@ impl Store {
     /// `path` is.
     pub fn sink_with(&self, options: crate::DuckdbOptions) -> Result<DuckdbSink> {
         let what = "write to the store";
-        if self.access == Access::Read {
+        if !self.access.writes() {
             return Err(Error::new(ErrorKind::Destination, format!("cannot {what}"))
                 .because(format!("`{}` is open for reading", self.path.display()))
                 .hint("open it with `Store::open`"));
         }
-        let connection = self.connection()?.try_clone().map_err(failed(what))?;
-        DuckdbSink::shared(options, self.path.clone(), connection).map_err(|invalid| {
+        self.connection()?;
+        let database = self.database.try_clone()?;
+        DuckdbSink::shared(options, self.path.clone(), database).map_err(|invalid| {
             let texts: Vec<&str> = invalid.iter().map(|each| each.message.as_str()).collect();
             Error::new(ErrorKind::Config, format!("cannot {what}")).because(texts.join("; "))
         })
@@ -559,82 +617,5 @@ impl Store {
             )
             .optional()
             .map_err(failed("look up tables"))
-    }
-}
-
-/// A query that is understood, and not asked yet.
-#[derive(Debug)]
-pub struct Query<'s> {
-    statement: Statement<'s>,
-}
-
-impl Query<'_> {
-    /// Asks it. The answer streams: memory holds one batch of some 2,000 rows
-    /// of it.
-    pub fn batches(&mut self) -> Result<Batches<'_>> {
-        // Arrow has JSON as plain text; DuckDB's own type is what tells.
-        let columns = 0..self.statement.column_count();
-        let json: Vec<bool> = columns
-            .map(|n| self.statement.column_logical_type(n).get_alias())
-            .map(|alias| alias.as_deref() == Some("JSON"))
-            .collect();
-        let stream = self.statement.stream_arrow([]).map_err(unanswered)?;
-        let schema = stream.get_schema();
-        let fields = schema.fields().iter().enumerate();
-        let fields = fields.map(|(n, field)| match json.get(n) {
-            Some(true) if *field.data_type() == DataType::Utf8 => {
-                Arc::new(json_field(field.name(), field.is_nullable()))
-            }
-            _ => Arc::clone(field),
-        });
-        Ok(Batches {
-            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-            stream,
-        })
-    }
-}
-
-/// The batches of an answer. JSON columns have Arrow's extension `arrow.json`.
-pub struct Batches<'q> {
-    schema: SchemaRef,
-    stream: duckdb::ArrowStream<'q>,
-}
-
-impl Batches<'_> {
-    /// Returns the columns.
-    pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-}
-
-impl Iterator for Batches<'_> {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Result<RecordBatch>> {
-        let batch = self.stream.next()?.map_err(unanswered);
-        Some(batch.and_then(|batch| {
-            let columns = batch.columns().to_vec();
-            Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
-        }))
-    }
-}
-
-impl std::fmt::Debug for Batches<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batches")
-            .field("schema", &self.schema)
-            .finish()
-    }
-}
-
-/// Wraps DuckDB's text, all of its lines: they show where in the query.
-fn unanswered(error: duckdb::Error) -> Error {
-    let text = full_text(&error);
-    let wrapped = Error::new(ErrorKind::Request, "cannot answer the query");
-    match text.contains("Out of Memory") {
-        true => wrapped
-            .because(text)
-            .hint("give it more with `--memory 4GB`, or ask for less at once"),
-        false => wrapped.because(text),
     }
 }

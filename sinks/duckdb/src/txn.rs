@@ -19,15 +19,17 @@ use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{Codecs, Found, definition, find, quoted};
-use crate::memory::{Allowance, RUN_MB, STORE_MB};
+use crate::commit::{Closed, check_whole, fate, judged};
+use crate::database::Database;
+use crate::memory::Allowance;
 use crate::metadata;
-use crate::open::{Access, failed, limit_memory, open};
+use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
 use crate::sink::DuckdbSink;
 
 /// A transaction on a table. Dropping it rolls back.
 pub(crate) struct DuckdbTxn {
     /// `None` once it is closed.
-    connection: Option<Connection>,
+    database: Option<Database>,
     path: PathBuf,
     /// Where a file is made that was not there: it appears with the commit,
     /// so that a process that is killed leaves no empty database.
@@ -59,21 +61,22 @@ impl DuckdbTxn {
                 .with_source(error)
             })?;
         }
-        let shared = sink.shared_connection()?;
-        let staged = if shared.is_some() || sink.path.exists() {
+        check_new(&sink.path)?;
+        let staged = if sink.exists() {
             // One that was killed just after its file was in place.
             sweep(&sink.path);
             None
         } else {
             Some(StagedFolder::begin(&sink.path)?)
         };
-        let connection = match (shared, &staged) {
-            (Some(connection), _) => connection,
-            (None, Some(folder)) => open(&in_folder(folder, &sink.path), Access::Run)?,
-            (None, None) => open(&sink.path, Access::Run)?,
+        let mut database = match &staged {
+            Some(folder) => Database::open(&in_folder(folder, &sink.path), Access::Run)?,
+            None => sink.database(Access::Run)?,
         };
+        database.take_turn(&sink.path)?;
+        let usual_mb = database.access().memory_mb();
         let mut txn = DuckdbTxn {
-            connection: Some(connection),
+            database: Some(database),
             path: sink.path.clone(),
             staged,
             table: sink.table_for(cx).to_owned(),
@@ -84,17 +87,14 @@ impl DuckdbTxn {
             deleted: (!sink.allow_shrink).then(BTreeMap::new),
             announced: Vec::new(),
             rows: 0,
-            allowance: Allowance::new(match sink.is_shared() {
-                true => STORE_MB,
-                false => RUN_MB,
-            }),
+            allowance: Allowance::new(usual_mb),
         };
         txn.prepare(sink)?;
         Ok(txn)
     }
 
     fn connection(&self) -> &Connection {
-        self.connection
+        self.database
             .as_ref()
             .expect("it is closed by commit and abort only, which take the transaction")
     }
@@ -238,24 +238,19 @@ impl DuckdbTxn {
         check_shrink(&days)
     }
 
-    /// Closes the connection, and with it checkpoints or rolls back.
-    fn close(&mut self) -> Result<()> {
-        match self.connection.take() {
-            Some(connection) => connection
-                .close()
-                .map_err(|(_, error)| failed("close the database")(error)),
-            None => Ok(()),
-        }
+    /// Closes the database, and with it rolls back what is not committed.
+    fn close(&mut self) {
+        self.database = None;
     }
 
     /// Rolls back and leaves nothing behind that was not there.
     fn undo(&mut self) -> Result<()> {
-        let Some(connection) = &self.connection else {
+        let Some(database) = &self.database else {
             return Ok(());
         };
         // After an error DuckDB may have rolled back by itself.
-        let _ = connection.execute_batch("ROLLBACK");
-        self.close()?;
+        let _ = database.execute_batch("ROLLBACK");
+        self.close();
         match self.staged.take() {
             Some(folder) => {
                 let what = format!("remove `{}`", folder.path().display());
@@ -265,19 +260,55 @@ impl DuckdbTxn {
         }
     }
 
-    /// Puts a new file in its place.
-    fn publish(&mut self, folder: &StagedFolder) -> Result<()> {
-        // Closing writes everything into the file and syncs it.
-        self.close()?;
-        publish_new(&in_folder(folder, &self.path), &self.path).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::AlreadyExists => already_exists(
-                    &format!("`{}`", self.path.display()),
-                    "run it again: somebody else has made it meanwhile",
-                ),
-                _ => cannot(format_args!("commit to `{}`", self.path.display()))(error),
-            }
+    /// Writes what is committed into the file.
+    ///
+    /// DuckDB does so when it closes, too, and then hides what goes wrong.
+    fn checkpoint(&self, what: &str) -> Result<()> {
+        self.connection()
+            .execute_batch("CHECKPOINT")
+            .map_err(uncommitted(what))
+    }
+
+    /// Puts a new file in its place, once it is known to be whole.
+    fn publish(&mut self, folder: &StagedFolder, what: &str) -> Result<()> {
+        self.checkpoint(what)?;
+        self.close();
+        let file = in_folder(folder, &self.path);
+        check_whole(&file, &self.table, self.rows)
+            .map_err(|error| error.context(format!("cannot {what}")))?;
+        check_new(&self.path)?;
+        publish_new(&file, &self.path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => already_exists(
+                &format!("`{}`", self.path.display()),
+                "run it again: somebody else has made it meanwhile",
+            ),
+            _ => cannot(what)(error),
         })
+    }
+
+    /// Ends a commit to a file that was there; returns what a person should
+    /// know of it.
+    fn settle(&mut self, committed: Result<()>, what: &str) -> Result<Vec<String>> {
+        let alone = self.database.as_ref().is_some_and(Database::is_alone);
+        if !alone {
+            // The others go on to use the database, which writes its log into
+            // the file when it likes.
+            return match committed {
+                Ok(()) => Ok(Vec::new()),
+                Err(trouble) => {
+                    let fate = fate(self.connection(), &self.table, &self.cx);
+                    judged(&self.path, trouble, fate)
+                }
+            };
+        }
+        let trouble = committed.and_then(|()| self.checkpoint(what)).err();
+        self.close();
+        let closed = Closed {
+            path: &self.path,
+            table: &self.table,
+            cx: &self.cx,
+        };
+        closed.settle(trouble)
     }
 }
 
@@ -339,18 +370,18 @@ impl SinkTxn for DuckdbTxn {
                 fresh: matches!(self.mode, WriteMode::Create | WriteMode::Replace),
             },
         )?;
-        self.connection()
+        let committed = self
+            .connection()
             .execute_batch("COMMIT")
-            .map_err(failed(&what))?;
-        let mut warnings = Vec::new();
-        if let Some(folder) = self.staged.take() {
-            self.publish(&folder)?;
-        } else if let Err(error) = self.close() {
-            // The rows are in the write-ahead log, which the next one reads.
-            warnings.push(format!(
-                "the rows are committed, but the database did not close well: {error:?}"
-            ));
-        }
+            .map_err(uncommitted(&what));
+        let warnings = match self.staged.take() {
+            Some(folder) => {
+                committed?;
+                self.publish(&folder, &what)?;
+                Vec::new()
+            }
+            None => self.settle(committed, &what)?,
+        };
         Ok(CommitSummary {
             rows: self.rows,
             destination,
