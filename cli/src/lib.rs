@@ -19,6 +19,7 @@ mod args;
 mod commands;
 mod exit;
 mod history;
+mod interrupt;
 mod launch;
 mod lock;
 mod only_failed;

@@ -13,18 +13,18 @@ use super::rows::{Event, in_lines, in_table, texts};
 use super::support::{DUCKDB, Place, Ran, events, pipeline, sim, started};
 
 /// A place whose `out.db` has two days of made-up events.
-fn filled() -> Place {
+pub fn filled() -> Place {
     let place = Place::new();
     let source = "[source]\ntype = \"synthetic_events\"\nrows = 300\nseed = 1\nfrom = \"2024-01-01\"\nto = \"2024-01-02\"\n";
     place.run(&pipeline(&[source, DUCKDB])).0.ended(0);
     place
 }
 
-fn ask(place: &Place, args: &[&str]) -> Ran {
+pub fn ask(place: &Place, args: &[&str]) -> Ran {
     place.mixflow(&[args, &["--db", "out.db"]].concat())
 }
 
-fn told(place: &Place, args: &[&str]) -> String {
+pub fn told(place: &Place, args: &[&str]) -> String {
     let ran = ask(place, args).ended(0);
     assert_eq!(ran.stderr, "");
     ran.stdout_lossy()

@@ -6,10 +6,12 @@ use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_duckdb::Store;
 
 use crate::app::App;
-use crate::args::{DbArg, OutputArgs, QueryArgs, ShowArgs};
+use crate::args::{DbArg, Format, OutputArgs, QueryArgs, ShowArgs};
+use crate::interrupt::EndsAtSignals;
 use crate::output;
 
 pub(crate) fn query(app: &App, args: &QueryArgs) -> Result<()> {
+    let signals = EndsAtSignals::from_now(app.interrupt());
     let sql = match args.sql.as_str() {
         "-" => {
             let mut sql = String::new();
@@ -20,19 +22,29 @@ pub(crate) fn query(app: &App, args: &QueryArgs) -> Result<()> {
         }
         sql => sql.to_owned(),
     };
-    let store = store(app, &args.db)?;
-    store.set_memory_limit(&args.memory)?;
+    let store = Store::open_for_queries(path(app, &args.db)?, Some(&args.memory))?;
+    signals.by(store.interrupter());
+    let mut query = store.query(&sql)?;
     if args.scalar {
-        let mut query = store.query(&sql)?;
         app.ui.out(&(output::scalar(query.batches()?)? + "\n"));
         return Ok(());
     }
-    answer(&store, &sql, &args.show)
+    let (is_plan, how) = (query.is_plan(), how(&args.show));
+    let batches = query.batches()?;
+    if is_plan && how.format == Format::Table && how.output.is_none() {
+        app.ui.out(&output::plan(batches)?);
+        return Ok(());
+    }
+    output::write(&how, &batches.schema(), batches)
 }
 
-/// Opens the database that is meant, for reading.
+/// Opens the database that is meant, for reading; a signal ends what it is
+/// asked.
 pub(super) fn store(app: &App, args: &DbArg) -> Result<Store> {
-    Store::open_read_only(path(app, args)?)
+    let signals = EndsAtSignals::from_now(app.interrupt());
+    let store = Store::open_for_queries(path(app, args)?, None)?;
+    signals.by(store.interrupter());
+    Ok(store)
 }
 
 /// Returns where the database is that is meant.

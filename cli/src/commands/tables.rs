@@ -15,6 +15,7 @@ use mixflow_sink_duckdb::{Store, TableMetadata, quoted};
 use super::query::{answer, how, path, store};
 use crate::app::App;
 use crate::args::{DropArgs, Format, SampleArgs, ShowArgs, SummarizeArgs, TableArgs, TablesArgs};
+use crate::interrupt::EndsAtSignals;
 use crate::output;
 use crate::plot::bars;
 use crate::ui::counted;
@@ -172,6 +173,7 @@ fn plot(app: &App, store: &Store, table: &str) -> Result<()> {
 }
 
 pub(crate) fn drop(app: &App, args: &DropArgs) -> Result<()> {
+    let _signals = EndsAtSignals::from_now(app.interrupt());
     let path = path(app, &args.db)?;
     // Looked at first, and only for reading: a typo must not make a file.
     let table = Store::open_read_only(&path)?.table(&args.table)?;

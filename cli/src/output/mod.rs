@@ -2,6 +2,7 @@
 
 mod json;
 mod table;
+mod zones;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::args::{Format, OutputArgs};
 use table::Table;
+use zones::{printable, printable_schema};
 
 /// Writes the batches of an answer as `args` want them.
 ///
@@ -72,6 +74,11 @@ fn write_to<W: Write + Send>(
     schema: &SchemaRef,
     batches: impl Iterator<Item = Result<RecordBatch>>,
 ) -> Result<()> {
+    let is_text = !matches!(format, Format::Parquet | Format::Arrow);
+    let schema = &match is_text {
+        true => printable_schema(schema),
+        false => schema.clone(),
+    };
     let mut writer: Box<dyn RowWriter + '_> = match format {
         Format::Table => Box::new(Table::new(out, schema, width)),
         Format::Json => Box::new(json::array(out)),
@@ -81,7 +88,10 @@ fn write_to<W: Write + Send>(
         Format::Arrow => Box::new(StreamWriter::try_new(out, schema)?),
     };
     for batch in batches {
-        writer.write(&batch?)?;
+        match is_text {
+            true => writer.write(&printable(&batch?)?)?,
+            false => writer.write(&batch?)?,
+        }
     }
     writer.finish()
 }
@@ -173,6 +183,29 @@ fn formatters<'a>(
         .collect::<Result<_, _>>()?)
 }
 
+/// Returns the last column of a plan, laid out as it is.
+pub(crate) fn plan(batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<String> {
+    let mut plan = String::new();
+    for batch in batches {
+        let batch = batch?;
+        let options = FormatOptions::default();
+        let columns = formatters(&batch, &options)?;
+        for row in 0..batch.num_rows() {
+            let Some(text) = columns.last().map(|column| column.value(row).to_string()) else {
+                continue;
+            };
+            for c in text.trim_end().chars() {
+                match c.is_control() && c != '\n' {
+                    true => plan.extend(c.escape_default()),
+                    false => plan.push(c),
+                }
+            }
+            plan.push('\n');
+        }
+    }
+    Ok(plan)
+}
+
 /// Returns the one value of an answer as text.
 pub(crate) fn scalar(batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<String> {
     let refuse = |why: String| {
@@ -184,7 +217,7 @@ pub(crate) fn scalar(batches: impl Iterator<Item = Result<RecordBatch>>) -> Resu
     };
     let mut value = None;
     for batch in batches {
-        let batch = batch?;
+        let batch = printable(&batch?)?;
         if batch.num_rows() == 0 {
             continue;
         }
