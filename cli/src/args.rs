@@ -1,10 +1,10 @@
 //! The command line, as typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use mixflow_core::config::Seconds;
+use mixflow_core::config::{Seconds, local_path};
 
 /// Gets Mixpanel data out, whole and on time.
 #[derive(Debug, Parser)]
@@ -34,7 +34,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
     pub(crate) progress: ProgressStyle,
     /// Write the run report as JSON
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_parser = local)]
     pub(crate) report: Option<PathBuf>,
     /// When to use colours on stderr
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
@@ -192,7 +192,7 @@ pub(crate) struct QueryArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DbArg {
     /// DuckDB file [default: ~/.mixpanel_data/{MIXPANEL_PROJECT_ID}.db]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = local)]
     pub(crate) db: Option<PathBuf>,
 }
 
@@ -203,7 +203,7 @@ pub(crate) struct ShowArgs {
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
     /// Write to a file, which appears when it is whole
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local)]
     pub(crate) output: Option<PathBuf>,
 }
 
@@ -304,7 +304,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) last: usize,
     /// The page to write
-    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    #[arg(long, value_name = "FILE", default_value = "report.html", value_parser = local)]
     pub(crate) output: PathBuf,
 }
 
@@ -418,7 +418,7 @@ pub(crate) struct FetchCommon {
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<std::num::NonZeroUsize>,
     /// DuckDB file [default: ~/.mixpanel_data/{project_id}.db]
-    #[arg(long, value_name = "PATH", conflicts_with = "stdout")]
+    #[arg(long, value_name = "PATH", conflicts_with = "stdout", value_parser = local)]
     pub(crate) db: Option<PathBuf>,
     /// Add to the table
     #[arg(long, group = "mode", conflicts_with = "stdout")]
@@ -441,4 +441,10 @@ pub(crate) struct FetchCommon {
     /// File with a [source] table, for credentials and anything else
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Reads a path; a shell leaves the `~` of `--db=~/a.db` to us.
+fn local(text: &str) -> Result<PathBuf, String> {
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    local_path(Path::new(text), home.as_deref())
 }

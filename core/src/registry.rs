@@ -1,14 +1,14 @@
 //! The components that a binary knows, by the name they have in TOML.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::de::DeserializeOwned;
 
-use crate::config::{Env, Invalid, Reader};
+use crate::config::{Env, Invalid, Reader, local_path};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
 use crate::transform::{self, Transform};
@@ -48,6 +48,11 @@ impl BuildContext {
             only: None,
             expanded: BTreeSet::new(),
         }
+    }
+
+    /// Returns the path that the option `key` names; see [`local_path`].
+    pub fn local_path(&self, key: &str, path: &Path) -> Result<PathBuf, Vec<Invalid>> {
+        local_path(path, self.home.as_deref()).map_err(|message| vec![Invalid::new(key, message)])
     }
 }
 

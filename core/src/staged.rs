@@ -56,6 +56,18 @@ impl StagedFile {
     /// newline. Fails as [`FileMode::preview`] does, or with
     /// [`ErrorKind::Io`].
     pub fn begin(path: &Path, mode: FileMode) -> Result<StagedFile> {
+        let mut staged = StagedFile::begin_exact(path, mode)?;
+        if mode == FileMode::Append {
+            staged
+                .end_last_line()
+                .map_err(cannot(format_args!("copy `{}`", path.display())))?;
+        }
+        Ok(staged)
+    }
+
+    /// Begins a file whose content is not lines: with [`FileMode::Append`] it
+    /// begins with exactly what is there. Fails as [`begin`](StagedFile::begin).
+    pub fn begin_exact(path: &Path, mode: FileMode) -> Result<StagedFile> {
         let target = Target::look(path)?;
         if mode == FileMode::Create && target.exists {
             return Err(target_exists(path));
@@ -89,13 +101,18 @@ impl StagedFile {
     fn copy_old(&mut self) -> io::Result<()> {
         let mut old = File::open(&self.target.path)?;
         // Copied in the kernel, or shared where the file system can.
-        let length = io::copy(&mut old, self.temp.as_file_mut())?;
-        if length > 0 {
+        io::copy(&mut old, self.temp.as_file_mut())?;
+        Ok(())
+    }
+
+    fn end_last_line(&mut self) -> io::Result<()> {
+        let file = self.temp.as_file_mut();
+        if file.stream_position()? > 0 {
             let mut last = [0];
-            old.seek(SeekFrom::End(-1))?;
-            old.read_exact(&mut last)?;
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
             if last != *b"\n" {
-                self.temp.write_all(b"\n")?;
+                file.write_all(b"\n")?;
             }
         }
         Ok(())

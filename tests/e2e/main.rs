@@ -26,6 +26,7 @@ mod normalising;
 mod official;
 mod page;
 mod pages;
+mod paths;
 mod pipelines;
 mod plugin;
 mod python;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::env::Env;
+use super::path::local_path;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A secret's text. Its `Debug` form says nothing.
@@ -68,8 +69,13 @@ impl SecretSource {
                         "set {name}; under cron, in the crontab or the script"
                     ))
             })?,
-            SecretSource::File(path) => std::fs::read_to_string(path)
-                .map_err(|error| fail(format!("`{}`", path.display())).with_source(error))?,
+            SecretSource::File(path) => {
+                let home = env.get("HOME").map(PathBuf::from);
+                let place = || fail(format!("`{}`", path.display()));
+                let file =
+                    local_path(path, home.as_deref()).map_err(|reason| place().because(reason))?;
+                std::fs::read_to_string(file).map_err(|error| place().with_source(error))?
+            }
             SecretSource::Command(argv) => {
                 run(argv).map_err(|cause| fail(format!("`{}`", argv[0])).because(cause))?
             }

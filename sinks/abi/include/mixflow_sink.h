@@ -27,7 +27,8 @@
  *              "place": "out.csv" | null, "table": "events" | null}
  * Context     {"run_id", "started_at", "data_type": "events" | "profiles",
  *              "title", "from_date": "2024-01-31" | null, "to_date",
- *              "filters": {}, "partitions_are_days": true}
+ *              "filters": {}, "partitions_are_days": true,
+ *              "provenance": {"key of `hash`": "5f2c"} | absent}
  * Preview     {"actions": ["creates out.csv"]}
  * Partition   {"id": 0, "label": "2024-01-31", "days": null |
  *              {"first": "2024-01-31", "last", "start_us": 0, "end_us": 0}}

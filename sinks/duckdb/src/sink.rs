@@ -65,14 +65,21 @@ impl DuckdbSink {
             _ => None,
         };
         let default_path = default.is_some();
-        let path = options.path.or(default);
+        let given = options.path.map(|path| cx.local_path("path", &path));
+        let path = match given.transpose() {
+            Ok(given) => given.or(default),
+            Err(problems) => {
+                invalid.extend(problems);
+                return Err(invalid);
+            }
+        };
         match &path {
             None => invalid.push(Invalid::new(
                 "path",
                 "this is missing, such as `path = \"mixpanel.db\"`; the default is named after the project, which is not known here",
             )),
-            // DuckDB would take these for a database in memory, gone at the end.
-            Some(path) if path.as_os_str().is_empty() || path.to_str() == Some(":memory:") => {
+            // Gone at the end.
+            Some(path) if is_in_memory(path) => {
                 invalid.push(Invalid::new("path", "a run writes to a file"));
             }
             Some(_) => {}
@@ -173,6 +180,12 @@ impl DuckdbSink {
 fn fits(connection: &Connection, table: &str, cx: &TxnContext) -> Result<()> {
     check_fits(connection, table, &cx.schema)?;
     metadata::check_provenance(connection, table, cx)
+}
+
+/// Whether DuckDB would keep a database of this name in memory.
+fn is_in_memory(path: &Path) -> bool {
+    let name = path.as_os_str();
+    name.is_empty() || name.as_encoded_bytes().starts_with(b":memory:")
 }
 
 /// Returns where a project's database is unless said otherwise.

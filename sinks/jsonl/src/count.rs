@@ -1,9 +1,30 @@
 //! How many lines stand in a file that is there.
 
-use std::io::{self, BufRead};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::gzip::is_gzip;
+
+/// Counts the lines of a file, gzipped or not, as its name says.
+///
+/// A gzip file that is damaged, or none, has no lines that anybody could lose.
+pub(crate) fn lines_of(path: &Path) -> io::Result<u64> {
+    let file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    if !is_gzip(path) {
+        return lines_in(file);
+    }
+    let lines = lines_in(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)));
+    lines.or_else(|error| {
+        log::warn!("cannot count the lines of `{}`: {error}", path.display());
+        Ok(0)
+    })
+}
 
 /// Counts lines, a last one without an end included.
-pub(crate) fn lines_in(mut from: impl BufRead) -> io::Result<u64> {
+fn lines_in(mut from: impl BufRead) -> io::Result<u64> {
     let mut lines = 0;
     let mut last = b'\n';
     loop {

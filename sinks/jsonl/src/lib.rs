@@ -10,6 +10,7 @@
 mod conformance;
 mod count;
 mod encode;
+mod gzip;
 mod sink;
 mod txn;
 
@@ -24,7 +25,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
     name: "jsonl",
     about: "JSON Lines on standard output or in a file",
     options: &[
-        OptionDoc::new("path", "file, default standard output", "where to write"),
+        OptionDoc::new(
+            "path",
+            "file, default standard output",
+            "where to write; gzipped if it ends in .gz",
+        ),
         OptionDoc::new(
             "format",
             "normalized | raw, default normalized",
@@ -45,7 +50,9 @@ pub const DOC: ComponentDoc = ComponentDoc {
 
 /// Adds the sink of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
-    registry.add_sink(DOC, |options: JsonlOptions, _| {
+    registry.add_sink(DOC, |mut options: JsonlOptions, cx| {
+        let path = options.path.map(|path| cx.local_path("path", &path));
+        options.path = path.transpose()?;
         JsonlSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
     });
 }

@@ -8,17 +8,18 @@ use mixflow_core::config::Invalid;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, guarded,
 };
-use mixflow_core::staged::{FileMode, StagedFile};
+use mixflow_core::staged::FileMode;
 use serde::Deserialize;
 
 use crate::encode::Encoder;
+use crate::gzip::{is_gzip, last_byte};
 use crate::txn::{FileTxn, StreamTxn};
 
 /// The options of the sink.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JsonlOptions {
-    /// The file; standard output if not given.
+    /// The file, gzipped if it ends in `.gz`; standard output if not given.
     pub path: Option<PathBuf>,
     /// The form of the records.
     pub format: Option<JsonlFormat>,
@@ -111,7 +112,13 @@ impl Sink for JsonlSink {
 
     fn preview(&self, _cx: &TxnContext) -> Result<Preview> {
         let action = match &self.file {
-            Some((path, mode)) => mode.preview(path)?,
+            Some((path, mode)) => {
+                let action = mode.preview(path)?;
+                if is_gzip(path) && *mode == FileMode::Append {
+                    last_byte(path)?;
+                }
+                action
+            }
             None => "writes to standard output".to_owned(),
         };
         Ok(Preview {
@@ -122,12 +129,11 @@ impl Sink for JsonlSink {
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let encoder = Encoder::new(&cx.schema, self.records)?;
         let txn: Box<dyn SinkTxn + '_> = match &self.file {
-            Some((path, mode)) => Box::new(FileTxn::new(
-                StagedFile::begin(path, *mode)?,
-                encoder,
-                self.destination(),
-                (*mode == FileMode::Replace && !self.allow_shrink).then(|| path.clone()),
-            )),
+            Some((path, mode)) => {
+                let guarded = *mode == FileMode::Replace && !self.allow_shrink;
+                let guarded = guarded.then(|| path.clone());
+                Box::new(FileTxn::begin(path, *mode, encoder, guarded)?)
+            }
             None => Box::new(StreamTxn::new(
                 std::io::stdout(),
                 encoder,

@@ -1,16 +1,21 @@
 //! One run's lines.
 
-use std::fs::File;
-use std::io::{self, BufReader, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use mixflow_core::batch::Batch;
 use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, check_replace};
-use mixflow_core::staged::{StagedFile, cannot};
+use mixflow_core::staged::{FileMode, StagedFile, cannot};
 use mixflow_core::{Error, Result};
 
-use crate::count::lines_in;
+use crate::count::lines_of;
 use crate::encode::Encoder;
+use crate::gzip::{is_gzip, last_byte};
+
+/// What `gzip` takes if nobody says otherwise.
+const GZIP_LEVEL: u32 = 6;
 
 /// Encodes batches into one buffer, which is reused.
 struct Lines {
@@ -99,35 +104,73 @@ impl<W: Write> SinkTxn for StreamTxn<W> {
     }
 }
 
+/// A file that appears at commit, as it is named: gzipped or not.
+enum Out {
+    Plain(StagedFile),
+    Gzip(GzEncoder<StagedFile>),
+}
+
+impl Out {
+    fn begin(path: &Path, mode: FileMode) -> Result<Out> {
+        if !is_gzip(path) {
+            return Ok(Out::Plain(StagedFile::begin(path, mode)?));
+        }
+        let last = match mode {
+            FileMode::Append => last_byte(path)?,
+            FileMode::Create | FileMode::Replace => None,
+        };
+        // What is added is a member of its own, which readers join.
+        let staged = StagedFile::begin_exact(path, mode)?;
+        let mut encoder = GzEncoder::new(staged, Compression::new(GZIP_LEVEL));
+        if last.is_some_and(|last| last != b'\n') {
+            let what = format!("write to {}", path.display());
+            encoder.write_all(b"\n").map_err(cannot(what))?;
+        }
+        Ok(Out::Gzip(encoder))
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Out::Plain(file) => file.write_all(bytes),
+            Out::Gzip(encoder) => encoder.write_all(bytes),
+        }
+    }
+
+    fn finish(self) -> io::Result<StagedFile> {
+        match self {
+            Out::Plain(file) => Ok(file),
+            Out::Gzip(encoder) => encoder.finish(),
+        }
+    }
+}
+
 /// Lines in a file that appears at commit.
 pub(crate) struct FileTxn {
-    file: StagedFile,
+    out: Out,
     lines: Lines,
     /// The file whose lines may not be given up for next to none.
     guarded: Option<PathBuf>,
 }
 
 impl FileTxn {
-    pub(crate) fn new(
-        file: StagedFile,
+    pub(crate) fn begin(
+        path: &Path,
+        mode: FileMode,
         encoder: Encoder,
-        destination: String,
         guarded: Option<PathBuf>,
-    ) -> FileTxn {
-        FileTxn {
-            file,
-            lines: Lines::new(encoder, destination),
+    ) -> Result<FileTxn> {
+        Ok(FileTxn {
+            out: Out::begin(path, mode)?,
+            lines: Lines::new(encoder, path.display().to_string()),
             guarded,
-        }
+        })
     }
 
     fn check_replace(&self) -> Result<()> {
         let Some(path) = self.guarded.as_ref().filter(|path| path.exists()) else {
             return Ok(());
         };
-        let before = File::open(path)
-            .and_then(|file| lines_in(BufReader::with_capacity(1 << 20, file)))
-            .map_err(cannot(format_args!("read `{}`", path.display())))?;
+        let before = lines_of(path).map_err(cannot(format_args!("read `{}`", path.display())))?;
         let shown = format!("`{}`", self.lines.destination);
         check_replace(&shown, before, self.lines.rows)
     }
@@ -140,7 +183,7 @@ impl SinkTxn for FileTxn {
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
         self.lines.encode(batch)?;
-        self.file
+        self.out
             .write_all(&self.lines.buffer)
             .map_err(|error| self.lines.failed(error))?;
         self.lines.rows += batch.records.num_rows() as u64;
@@ -149,7 +192,9 @@ impl SinkTxn for FileTxn {
 
     fn commit(self: Box<Self>, _outcome: &Outcome<'_>) -> Result<CommitSummary> {
         self.check_replace()?;
-        self.file.commit()?;
+        let finished = self.out.finish();
+        let file = finished.map_err(|error| self.lines.failed(error))?;
+        file.commit()?;
         Ok(self.lines.summary())
     }
 
@@ -166,7 +211,6 @@ mod tests {
     use mixflow_core::ErrorKind;
     use mixflow_core::batch::PartitionId;
     use mixflow_core::sink::RecordFormat;
-    use mixflow_core::staged::FileMode;
 
     use super::*;
 
@@ -237,8 +281,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temp folder");
         let path = folder.path().join("a.jsonl");
         let begin = || {
-            let staged = StagedFile::begin(&path, FileMode::Append).expect("begins");
-            Box::new(FileTxn::new(staged, encoder(), "a.jsonl".to_owned(), None))
+            let txn = FileTxn::begin(&path, FileMode::Append, encoder(), None);
+            Box::new(txn.expect("begins"))
         };
         let mut txn = begin();
         txn.write(&batch(0..1)).expect("writes");
@@ -252,5 +296,87 @@ mod tests {
         txn.commit(&ALL).expect("commits");
         let text = std::fs::read_to_string(&path).expect("it is there");
         assert_eq!(text, "{\"n\":0}\n{\"n\":2}\n");
+    }
+
+    fn unzipped(path: &Path) -> String {
+        let mut text = String::new();
+        let bytes = std::fs::read(path).expect("it is there");
+        let mut decoder = flate2::bufread::MultiGzDecoder::new(bytes.as_slice());
+        io::Read::read_to_string(&mut decoder, &mut text).expect("it is gzip to its end");
+        text
+    }
+
+    fn add(path: &Path, mode: FileMode, rows: std::ops::Range<i64>) {
+        let mut txn = Box::new(FileTxn::begin(path, mode, encoder(), None).expect("begins"));
+        txn.write(&batch(rows)).expect("writes");
+        txn.commit(&ALL).expect("commits");
+    }
+
+    #[test]
+    fn a_name_that_ends_in_gz_is_a_gzipped_file() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let path = folder.path().join("a.jsonl.gz");
+        add(&path, FileMode::Create, 0..1);
+        assert_eq!(unzipped(&path), "{\"n\":0}\n");
+        add(&path, FileMode::Append, 1..2);
+        let whole = "{\"n\":0}\n{\"n\":1}\n";
+        assert_eq!(unzipped(&path), whole);
+        // Given up after more than any buffer holds.
+        let mut txn = FileTxn::begin(&path, FileMode::Append, encoder(), None).expect("begins");
+        for _ in 0..100 {
+            txn.write(&batch(0..10_000)).expect("writes");
+        }
+        drop(txn);
+        assert_eq!(unzipped(&path), whole);
+        assert_eq!(
+            mixflow_core::testing::names_in(folder.path()),
+            ["a.jsonl.gz"]
+        );
+        add(&path, FileMode::Replace, 5..6);
+        assert_eq!(unzipped(&path), "{\"n\":5}\n");
+        add(&path, FileMode::Replace, 0..0);
+        assert_eq!(unzipped(&path), "");
+    }
+
+    #[test]
+    fn the_lines_of_a_gzipped_file_are_not_given_up_for_none() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let path = folder.path().join("a.jsonl.gz");
+        add(&path, FileMode::Create, 0..1_000);
+        let replaced = |rows| {
+            let guarded = Some(path.clone());
+            let txn = FileTxn::begin(&path, FileMode::Replace, encoder(), guarded);
+            let mut txn = Box::new(txn.expect("begins"));
+            txn.write(&batch(0..rows)).expect("writes");
+            txn.commit(&ALL)
+        };
+        assert!(replaced(400).is_err());
+        assert_eq!(unzipped(&path).lines().count(), 1_000);
+        replaced(600).expect("that is enough");
+        std::fs::write(&path, "no gzip").expect("written");
+        replaced(1).expect("nobody could read what was there");
+    }
+
+    #[test]
+    fn lines_are_added_to_whole_gzip_files_alone() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let path = folder.path().join("a.jsonl.GZ");
+        // Somebody else's, without a last line feed.
+        let mut encoder_ = GzEncoder::new(Vec::new(), Compression::new(1));
+        encoder_.write_all(b"{}").expect("it takes all");
+        let theirs = encoder_.finish().expect("it takes all");
+        std::fs::write(&path, &theirs).expect("written");
+        add(&path, FileMode::Append, 0..1);
+        assert_eq!(unzipped(&path), "{}\n{\"n\":0}\n");
+        std::fs::write(&path, "").expect("written");
+        add(&path, FileMode::Append, 0..1);
+        assert_eq!(unzipped(&path), "{\"n\":0}\n");
+        for bytes in [b"{}\n".as_slice(), &theirs[..theirs.len() - 3]] {
+            std::fs::write(&path, bytes).expect("written");
+            let error = FileTxn::begin(&path, FileMode::Append, encoder(), None);
+            let error = error.err().expect("nobody could read what is added");
+            assert_eq!(error.kind(), ErrorKind::Destination);
+            assert_eq!(std::fs::read(&path).expect("it is there"), bytes);
+        }
     }
 }
