@@ -21,6 +21,7 @@ use crate::history;
 use crate::launch::launch;
 use crate::lock::Patience;
 use crate::progress::Reporter;
+use crate::report_file;
 use crate::ui::{Ui, counted, seconds};
 
 /// The process: its components, its surroundings and its terminal.
@@ -173,26 +174,23 @@ impl App {
         report
     }
 
-    /// Writes `--report`: the report of one run, or a list of several.
-    pub(crate) fn write_report(&self, reports: &[RunReport]) -> Exit {
-        let Some(path) = &self.global.report else {
-            return Exit::Done;
+    /// Checks that `--report` does not stand where the run writes, or says so.
+    pub(crate) fn check_report(&self, pipeline: &Pipeline) -> Result<(), Exit> {
+        let (Some(report), Some(place)) = (&self.global.report, pipeline.sink.place()) else {
+            return Ok(());
         };
-        let json = match reports {
-            [report] => serde_json::to_string_pretty(report),
-            several => serde_json::to_string_pretty(several),
-        };
-        let written = json
-            .map_err(std::io::Error::from)
-            .and_then(|json| std::fs::write(path, json + "\n"));
-        match written {
-            Ok(()) => Exit::Done,
-            Err(error) => {
-                let message = format!("cannot write the report to `{}`", path.display());
-                self.ui
-                    .error(&Error::new(ErrorKind::Io, message).with_source(error));
-                Exit::Failed
-            }
+        report_file::check(report, &place).map_err(|error| {
+            self.ui.error(&error);
+            Exit::Usage
+        })
+    }
+
+    /// Writes `--report`. What became of the rows does not depend on it.
+    pub(crate) fn write_report(&self, reports: &[RunReport]) {
+        if let Some(path) = &self.global.report
+            && let Err(error) = report_file::write(path, reports)
+        {
+            self.ui.warning(&error.in_a_line());
         }
     }
 

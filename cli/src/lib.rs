@@ -28,6 +28,7 @@ mod page;
 mod plot;
 mod progress;
 mod rejects;
+mod report_file;
 mod ui;
 mod workspace;
 

@@ -11,6 +11,7 @@ use mixflow_core::sink::PATIENCE;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::report_file::real;
 use crate::ui::Ui;
 
 /// How often a run that waits looks whether it is its turn.
@@ -123,12 +124,7 @@ pub(crate) fn lock(
 
 /// Returns the lock file of a destination, whatever way its path is written.
 fn lock_path(state: &Path, place: &Path) -> PathBuf {
-    let real = std::fs::canonicalize(place).or_else(|_| {
-        let folder = mixflow_core::staged::folder_of(place);
-        let name = place.file_name().unwrap_or_default();
-        std::fs::canonicalize(folder).map(|folder| folder.join(name))
-    });
-    let real = real.unwrap_or_else(|_| place.to_owned());
+    let real = real(place);
     let hash = xxhash_rust::xxh3::xxh3_64(real.as_os_str().as_encoded_bytes());
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     state.join("locks").join(format!("{name}-{hash:016x}.lock"))

@@ -34,6 +34,7 @@ mod query;
 mod quota;
 mod reading;
 mod recovery;
+mod reports;
 mod retries;
 mod rows;
 mod sample;

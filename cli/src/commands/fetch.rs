@@ -40,9 +40,13 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
     }
     match app.build(&origin, name, &text, &changes, None) {
         Ok(pipeline) => {
+            if let Err(exit) = app.check_report(&pipeline) {
+                return exit;
+            }
             let report = app.run(&pipeline, Patience::default(), None);
             let exit = Exit::after(&report);
-            exit.max(app.write_report(&[report]))
+            app.write_report(&[report]);
+            exit
         }
         Err(problems) => {
             app.complain(&problems);

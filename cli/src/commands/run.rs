@@ -21,7 +21,16 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         if args.files.len() > 1 {
             app.ui.status(&format!("running {}", file.display()));
         }
-        let exit = match load(app, args, file, &overrides) {
+        let Some(pipeline) = app.load(file, &overrides) else {
+            worst = worst.max(Exit::Usage);
+            continue;
+        };
+        // The reports of runs before it are not written either: the place of
+        // them all is this one's destination.
+        if let Err(exit) = app.check_report(&pipeline) {
+            return worst.max(exit);
+        }
+        let exit = match to_run(app, args, file, &overrides, pipeline) {
             Ok(Some((pipeline, of))) => {
                 let report = app.run(&pipeline, args.wait.into(), of);
                 let exit = Exit::after(&report);
@@ -37,18 +46,22 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
             break;
         }
     }
-    worst.max(app.write_report(&reports))
+    // Of what could not be built it is not known where it would have written.
+    if worst != Exit::Usage || !reports.is_empty() {
+        app.write_report(&reports);
+    }
+    worst
 }
 
-/// Builds what is to be run of a file, with the run that it completes; `None`
-/// if nothing is to be run.
-fn load(
+/// Returns what is to be run of a file's pipeline, with the run that it
+/// completes; `None` if nothing is to be run.
+fn to_run(
     app: &App,
     args: &RunArgs,
     file: &Path,
     overrides: &[Override],
+    pipeline: Pipeline,
 ) -> Result<Option<(Pipeline, Option<String>)>, Exit> {
-    let pipeline = app.load(file, overrides).ok_or(Exit::Usage)?;
     if !args.only_failed {
         return Ok(Some((pipeline, None)));
     }
