@@ -73,9 +73,10 @@ pub fn check_columns(target: &str, has: &[String], rows: &[String]) -> Result<()
     };
     let mut difference = without(has, rows, '-');
     difference.extend(without(rows, has, '+'));
-    let reason = match difference.is_empty() {
-        true => format!("the order is another one: {}", rows.join(", ")),
-        false => format!("from there to the rows: {}", difference.join(", ")),
+    let reason = if difference.is_empty() {
+        format!("the order is another one: {}", rows.join(", "))
+    } else {
+        format!("from there to the rows: {}", difference.join(", "))
     };
     Err(Error::new(
         ErrorKind::Destination,

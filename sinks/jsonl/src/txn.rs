@@ -362,9 +362,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temp folder");
         let path = folder.path().join("a.jsonl.GZ");
         // Somebody else's, without a last line feed.
-        let mut encoder_ = GzEncoder::new(Vec::new(), Compression::new(1));
-        encoder_.write_all(b"{}").expect("it takes all");
-        let theirs = encoder_.finish().expect("it takes all");
+        let mut theirs = GzEncoder::new(Vec::new(), Compression::new(1));
+        theirs.write_all(b"{}").expect("it takes all");
+        let theirs = theirs.finish().expect("it takes all");
         std::fs::write(&path, &theirs).expect("written");
         add(&path, FileMode::Append, 0..1);
         assert_eq!(unzipped(&path), "{}\n{\"n\":0}\n");

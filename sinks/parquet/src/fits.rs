@@ -110,9 +110,10 @@ fn sql_type(field: &Type) -> String {
     }
     let info = field.get_basic_info();
     if let Some(LogicalType::Timestamp(time)) = info.logical_type_ref() {
-        let zone = match time.is_adjusted_to_u_t_c {
-            true => " WITH TIME ZONE",
-            false => "",
+        let zone = if time.is_adjusted_to_u_t_c {
+            " WITH TIME ZONE"
+        } else {
+            ""
         };
         return match time.unit {
             TimeUnit::MICROS => format!("TIMESTAMP{zone}"),
