@@ -246,6 +246,7 @@ mod tests {
         };
         match keep(&mut wire, Content::Lines(&room), Keep::ForNow(None), |_| {}) {
             Ok(body) => {
+                let body = body.settle().expect("it needs no name");
                 let mut out = Vec::new();
                 let mut reader = body.into_reader().expect("it is kept");
                 reader.read_to_end(&mut out).expect("it was checked");

@@ -105,18 +105,21 @@ impl Store {
     /// Where its bytes cannot be made durable they are moved to where they
     /// are safe for this run; an error says that they are no longer what came.
     pub(crate) fn settle(&mut self, encoding: Encoding, sum: Sum) -> io::Result<()> {
-        let Kept::Part(part) = std::mem::replace(&mut self.kept, Kept::nothing()) else {
-            return Ok(());
-        };
-        match part.finish(encoding, sum) {
-            Ok(file) => {
-                self.kept = Kept::File(file);
+        match std::mem::replace(&mut self.kept, Kept::nothing()) {
+            Kept::Part(part) => match part.finish(encoding, sum) {
+                Ok(file) => {
+                    self.kept = Kept::File(file);
+                    Ok(())
+                }
+                Err((file, error)) => {
+                    self.kept = Kept::File(file);
+                    self.move_on(&[], error)?;
+                    self.check(sum)
+                }
+            },
+            kept => {
+                self.kept = kept;
                 Ok(())
-            }
-            Err((file, error)) => {
-                self.kept = Kept::File(file);
-                self.move_on(&[], error)?;
-                self.check(sum)
             }
         }
     }
@@ -276,6 +279,25 @@ mod tests {
             store.append(b", more").expect("it goes on there");
             assert_eq!(matches!(store.kept, Kept::Memory(..)), last);
             assert_eq!(content(store), b"whole piece, more");
+        }
+    }
+
+    #[test]
+    fn what_needs_no_name_is_left_alone() {
+        let sum = sum_of(&mut &b"bytes"[..]).expect("memory can be read");
+        for kept in [
+            Kept::Memory(b"bytes".to_vec(), Loan::default()),
+            Kept::File(full(b"bytes")),
+        ] {
+            let mut store = Store {
+                kept,
+                length: 5,
+                folders: VecDeque::new(),
+            };
+            store
+                .settle(Encoding::Identity, sum)
+                .expect("nothing to do");
+            assert_eq!(content(store), b"bytes");
         }
     }
 
