@@ -139,6 +139,40 @@ fn a_decompression_bomb_is_refused_and_not_tried_again() {
     assert_eq!(place.names(), Vec::<String>::new());
 }
 
+/// Six days of one line of 30 MB each, in some 30 KB: together they would be
+/// 600 MB.
+#[cfg(target_os = "linux")]
+#[test]
+fn long_lines_of_several_workers_are_held_one_at_a_time() {
+    let mut data = Data::default();
+    let long = record(&format!("\"x\":\"{}\"", "x".repeat(30 << 20)));
+    for day in 1..=6 {
+        data.add_raw_line(date(2024, 1, day), &long);
+    }
+    let sim = started(sim(data));
+    let place = Place::new();
+    let days = "from = \"2024-01-01\"\nto = \"2024-01-06\"\nwindow_days = 1";
+    let sink = "[sink]\ntype = \"jsonl\"\npath = \"out.jsonl\"\n";
+    let workers = super::support::workers(6);
+    place.write(
+        "test.toml",
+        &pipeline(&[&events(&sim, days), sink, &workers]),
+    );
+    let mut child = place.spawn(&["run", "test.toml"]);
+    let mut peak: u64 = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let status = status.unwrap_or_default();
+        // A process that has ended has no such line any more.
+        if let Some(mark) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            peak = mark.trim().trim_end_matches(" kB").parse().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    super::support::Ran::of(child.wait_with_output().unwrap()).ended(0);
+    assert!(peak < 350_000, "{peak} kB");
+}
+
 #[test]
 fn names_with_control_characters_reach_no_header() {
     let sim = started(sim(Data::sample()));

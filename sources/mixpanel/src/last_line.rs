@@ -38,15 +38,15 @@ impl LastLine {
         if trimmed.ends_with("terminated early") && trimmed.len() < 64 {
             return LastLine::Broken(format!("it ends with `{trimmed}`"));
         }
+        if !trimmed.starts_with(['{', '[']) && complains(trimmed) {
+            return LastLine::Broken(format!("it ends with {}", excerpt(trimmed)));
+        }
         if is_whole(&text) {
             return judge_json(&text);
         }
         let repaired = repair(line);
         if is_whole(&repaired) {
             return judge_json(&repaired);
-        }
-        if !trimmed.starts_with('{') && complains(trimmed) {
-            return LastLine::Broken(format!("it ends with {}", excerpt(trimmed)));
         }
         // What is no JSON but goes to its end is a record that cannot be
         // read; asking again would give the same.
@@ -153,6 +153,7 @@ mod tests {
             judged("Query timed out after 300 s", true),
             Err("it ends with `Query timed out after 300 s`".to_owned())
         );
+        assert!(judged("\"Internal Error\"", true).is_err());
         assert_eq!(
             judged("{\"error\": \"boom\"}", true),
             Err("it ends with an error: `\"boom\"`".to_owned())
