@@ -21,6 +21,7 @@ mod full_state;
 mod hostile;
 mod interrupts;
 mod kills;
+mod limits;
 mod matrix;
 mod messages;
 mod normalising;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::config::Secret;
+use mixflow_core::config::{Env, Secret};
 use mixflow_core::context::TaskContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
 use ureq::http::{Response, StatusCode, Version};
@@ -15,12 +15,12 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     ConnectProxyConnector, Connector, RustlsConnector, TcpConnector,
 };
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy, ProxyProtocol, Timeout};
 
 use crate::body::{Encoding, Wire};
 use crate::options::{Credentials, Endpoint};
-use crate::quota::{Permit, Quota};
-use crate::retry::{Failure, RetryOptions, retry_after};
+use crate::quota::{Permit, Quota, Said};
+use crate::retry::{Failure, RetryOptions};
 
 /// How much of an unexpected answer is read, and how much of it is shown.
 const EXCERPT: u64 = 16 << 10;
@@ -60,6 +60,7 @@ pub(crate) struct Answer<'c> {
 
 impl Client {
     /// Creates a client whose requests end at once when `cancel` is cancelled.
+    /// Fails if a proxy is wanted that cannot be used.
     ///
     /// Starts a thread that waits for that, and ends with it.
     pub(crate) fn new(
@@ -67,8 +68,10 @@ impl Client {
         credentials: &Credentials,
         retry: RetryOptions,
         quota: Quota,
+        env: &Env,
         cancel: &CancelToken,
-    ) -> Client {
+    ) -> Result<Client> {
+        check_proxy(env)?;
         let agent = agent(&retry, cancel);
         let (watched, cancel) = (agent.clone(), cancel.clone());
         let watcher = std::thread::Builder::new()
@@ -91,7 +94,7 @@ impl Client {
             Credentials::ProjectSecret(secret) | Credentials::Token(secret) => secret,
         };
         let encoded = authorization.split_once(' ').map_or("", |(_, text)| text);
-        Client {
+        Ok(Client {
             agent,
             url: endpoint.url(),
             project_id: endpoint.project_id.clone(),
@@ -100,7 +103,7 @@ impl Client {
             endpoint,
             retry,
             quota,
-        }
+        })
     }
 
     /// Makes a request, once there is quota for it.
@@ -113,9 +116,19 @@ impl Client {
         let permit = self.quota.acquire(request.counts, label, &self.retry, cx)?;
         cx.count_request();
         log::debug!("{label}: {} {}", request.method(), self.url);
-        let response = self
-            .call(request)
-            .map_err(|error| Failure::again(self.unreachable(&error)))?;
+        let response = match self.call(request) {
+            Ok(response) => response,
+            Err(error) => {
+                let nobody = reached_nobody(&error);
+                let mut error = self.unreachable(&error);
+                if nobody {
+                    self.quota.give_back(request.counts, permit);
+                    // The next window would reach nobody either.
+                    error = error.fatal();
+                }
+                return Err(Failure::again(error));
+            }
+        };
         let status = response.status();
         if status != StatusCode::OK {
             return Err(self.refused(response));
@@ -123,6 +136,8 @@ impl Client {
         if is_html(&response) {
             return Err(self.not_an_answer(response));
         }
+        self.quota
+            .hear(&Said::by(response.headers(), SystemTime::now()));
         let gzip = response
             .headers()
             .get("content-encoding")
@@ -188,11 +203,7 @@ impl Client {
     /// Reads what a status other than 200 means.
     fn refused(&self, response: Response<Body>) -> Failure {
         let status = response.status();
-        let asked = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|header| retry_after(header, SystemTime::now()));
+        let limits = Said::by(response.headers(), SystemTime::now());
         let location = self.location(&response);
         let text = self.excerpt(response);
         let mut said = format!("the server answered {}", status_line(status));
@@ -236,14 +247,19 @@ impl Client {
                 }
             }
             429 => Failure::Again {
-                error: error(ErrorKind::Quota)
-                    .hint("run again later; Mixpanel allows 60 requests an hour for each project"),
-                retry_after: self.quota.refused(asked, &text),
+                retry_after: self.quota.refused(&limits.with_body(&text)),
+                error: error(ErrorKind::Quota).hint(format!(
+                    "run again later; Mixpanel allows {} requests an hour for each project",
+                    self.quota.per_hour()
+                )),
             },
             408 | 500.. => Failure::Again {
                 error: error(ErrorKind::Network),
-                retry_after: asked,
+                retry_after: limits.wait(),
             },
+            400 if text.contains("later than today") => error(ErrorKind::Request)
+                .hint(self.endpoint.today_is())
+                .into(),
             400 => error(ErrorKind::Request)
                 .hint("check `where`, the names and the dates of the source")
                 .into(),
@@ -360,6 +376,57 @@ fn agent(retry: &RetryOptions, cancel: &CancelToken) -> Agent {
     Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
+/// Returns whether an error came before there was a server to charge for the
+/// request.
+fn reached_nobody(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind as Io;
+    match error {
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::ConnectProxyFailed(_)
+        | ureq::Error::Tls(_)
+        | ureq::Error::Rustls(_)
+        | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            Io::ConnectionRefused
+                | Io::HostUnreachable
+                | Io::NetworkUnreachable
+                | Io::NetworkDown
+                | Io::AddrNotAvailable
+        ),
+        _ => false,
+    }
+}
+
+/// Fails if the variable that names a proxy cannot be used: the HTTP library
+/// passes over it and goes to the server by itself.
+fn check_proxy(env: &Env) -> Result<()> {
+    let names = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"];
+    let names = names
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), name.to_ascii_lowercase()]);
+    // The first one that is set counts.
+    let mut set = names.filter_map(|name| Some((env.get(&name)?, name)));
+    let Some((value, name)) = set.find(|(value, _)| !value.trim().is_empty()) else {
+        return Ok(());
+    };
+    let reason = match Proxy::new(&value).map(|proxy| proxy.protocol()) {
+        Ok(ProxyProtocol::Http | ProxyProtocol::Https) => return Ok(()),
+        Ok(_) => "this proxy speaks SOCKS, which is not supported",
+        Err(_) => "this is not the URL of a proxy",
+    };
+    // The value may hold a password.
+    Err(Error::new(
+        ErrorKind::Config,
+        format!("cannot use the proxy of `{name}`"),
+    )
+    .because(reason)
+    .hint(format!(
+        "set `{name}` to a URL such as `http://proxy:3128`, or unset it"
+    )))
+}
+
 /// Reads a body of any length; ureq stops at 10 MB unless told otherwise.
 fn unlimited(response: Response<Body>) -> impl Read + Send + 'static {
     response
@@ -417,3 +484,39 @@ fn status_line(status: StatusCode) -> String {
 
 /// A client that is shared by the partitions of a plan.
 pub(crate) type SharedClient = Arc<Client>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_variable_that_cannot_be_used_is_an_error() {
+        for (name, value) in [
+            ("HTTPS_PROXY", "http://user:pw-3f@proxy:no-port"),
+            ("https_proxy", "ftp://pw-3f@proxy"),
+            ("ALL_PROXY", "socks5://pw-3f@proxy:1080"),
+            ("HTTP_PROXY", "not a url pw-3f"),
+        ] {
+            let error = check_proxy(&Env::fixed([(name, value)])).expect_err(value);
+            assert!(error.message().contains(name), "{error:?}");
+            assert!(!format!("{error:?}").contains("pw-3f"), "{error:?}");
+        }
+        for value in ["http://proxy:3128", "https://u:p@proxy", "proxy:3128", ""] {
+            let env = Env::fixed([("HTTPS_PROXY", value)]);
+            assert!(check_proxy(&env).is_ok(), "{value}");
+        }
+        assert!(check_proxy(&Env::empty()).is_ok());
+    }
+
+    #[test]
+    fn what_reached_nobody_is_told_from_what_broke_off() {
+        let io = |kind: std::io::ErrorKind| ureq::Error::Io(kind.into());
+        assert!(reached_nobody(&io(std::io::ErrorKind::ConnectionRefused)));
+        assert!(reached_nobody(&ureq::Error::HostNotFound));
+        assert!(reached_nobody(&ureq::Error::Timeout(Timeout::Connect)));
+        assert!(!reached_nobody(&io(std::io::ErrorKind::ConnectionReset)));
+        assert!(!reached_nobody(&ureq::Error::Timeout(
+            Timeout::RecvResponse
+        )));
+    }
+}

@@ -72,13 +72,14 @@ impl EventsSource {
             &mut invalid,
             &mut warnings,
         );
-        let endpoint = Endpoint::new(
+        let mut endpoint = Endpoint::new(
             EndpointKind::Export,
             options.region.unwrap_or_default(),
             options.base_url,
             options.project_id,
             &mut invalid,
         );
+        endpoint.zone = zone.clone();
         let (Some(auth), true) = (auth, invalid.is_empty()) else {
             return Err(invalid);
         };
@@ -185,8 +186,9 @@ impl Source for EventsSource {
             &credentials,
             self.retry.clone(),
             self.quota(),
+            &self.env,
             &cx.cancel,
-        ));
+        )?);
         let spool = self.state.as_ref().map(|state| state.join("spool"));
         // Without the folder the system's temporary one serves.
         let checkpoints = spool.clone().and_then(|folder| {

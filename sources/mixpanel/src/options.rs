@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use mixflow_core::config::{DateSpec, Days, Env, Invalid, Secret, SecretSource, TextOrNumber};
 use mixflow_core::error::Result;
 use mixflow_core::registry::BuildContext;
@@ -152,6 +154,8 @@ pub(crate) struct Endpoint {
     pub(crate) region: Region,
     pub(crate) base_url: Option<String>,
     pub(crate) project_id: Option<String>,
+    /// The zone that days are taken for; UTC if nobody says.
+    pub(crate) zone: Option<TimeZone>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +192,18 @@ impl Endpoint {
             region,
             base_url,
             project_id,
+            zone: None,
         }
+    }
+
+    /// Returns what to do when the server says that a day has not come yet.
+    pub(crate) fn today_is(&self) -> String {
+        let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
+        let name = zone.iana_name().unwrap_or("UTC").to_owned();
+        let today = Timestamp::now().to_zoned(zone).date();
+        format!(
+            "the project reads days in its own time zone, and `timezone` says `{name}`, where today is {today}: set `timezone` to the project's, or `to = \"yesterday\"`"
+        )
     }
 
     pub(crate) fn base(&self) -> String {

@@ -106,7 +106,7 @@ impl ProfilesSource {
     }
 
     fn quota_warning(&self, pages: u64) -> Option<String> {
-        let hourly = u64::from(self.limits.per_hour);
+        let hourly = u64::from(self.quota().per_hour());
         (pages * 5 >= hourly * 4).then(|| {
             format!(
                 "{pages} pages are {} % of the {hourly} requests that Mixpanel allows in an hour; the run may have to wait for quota",
@@ -142,8 +142,9 @@ impl Source for ProfilesSource {
             &credentials,
             self.retry.clone(),
             self.quota(),
+            &self.env,
             &cx.cancel,
-        );
+        )?;
         let session = Session::new(client, self.form_fields.clone(), self.form.clone());
         let first = session.fetch(0, None, 0, cx)?;
         let snapshot = Snapshot::of(&first, self.accept_short)
@@ -178,7 +179,7 @@ impl Source for ProfilesSource {
         Outline {
             partitions: Vec::new(),
             requests: None,
-            requests_per_hour: Some(self.limits.per_hour),
+            requests_per_hour: Some(self.quota().per_hour()),
             used_in_last_hour: Some(self.quota().used()),
             max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
             notes: vec!["the first page tells how many follow, of 1,000 profiles each".to_owned()],

@@ -161,6 +161,8 @@ pub(crate) fn too_long(label: &str, wait: Duration, options: &RetryOptions, caus
     )
     .with_source(cause)
     .hint("run again later, or raise `source.retry.max_wait`")
+    // The others would have to wait as long.
+    .fatal()
 }
 
 /// Returns the innermost cause: what went wrong, in a line.

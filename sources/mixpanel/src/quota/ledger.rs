@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::said::{Exceeded, Said};
+use super::{BRIEFLY, Limits};
 
 const HOUR_MS: u64 = 3_600_000;
 const SECOND_MS: u64 = 1_000;
@@ -27,15 +28,32 @@ pub(super) struct Book {
     /// What a 429 asked for; it holds for everybody.
     paused_until: u64,
     pause_reason: String,
+    /// The requests of an hour that the server says the project has.
+    per_hour: Option<u32>,
+    /// When a 429 about the hour last asked for a wait of moments.
+    told_shortly: u64,
 }
 
+/// Waits shorter than this are no wait for an hour to pass.
+const SHORTLY: Duration = Duration::from_secs(60);
+
 impl Book {
-    /// Books a request now, or says how long to wait and why.
-    pub(super) fn reserve(&mut self, limits: Limits, counts: bool, now: u64) -> Result<(), Wait> {
+    /// Books a request now and returns its time, or says how long to wait and
+    /// why.
+    ///
+    /// A pause longer than `patience` is none: who would not wait for it asks
+    /// the server, which may have thought better of it.
+    pub(super) fn reserve(
+        &mut self,
+        limits: Limits,
+        counts: bool,
+        patience: Duration,
+        now: u64,
+    ) -> Result<u64, Wait> {
         self.forget(now);
-        if self.paused_until > now {
-            let wait = Duration::from_millis(self.paused_until - now);
-            return Err((wait, self.pause_reason.clone()));
+        let pause = Duration::from_millis(self.paused_until.saturating_sub(now));
+        if !pause.is_zero() && pause <= patience {
+            return Err((pause, self.pause_reason.clone()));
         }
         let wait = |window: &VecDeque<u64>, length: u64, most: u32| {
             // With more in it than allowed (another process has a larger
@@ -45,8 +63,8 @@ impl Book {
                 .get(leaves)
                 .map(|time| Duration::from_millis(time + length - now))
         };
-        if counts && let Some(wait) = wait(&self.hour, HOUR_MS, limits.per_hour) {
-            let most = limits.per_hour;
+        let most = self.per_hour(limits);
+        if counts && let Some(wait) = wait(&self.hour, HOUR_MS, most) {
             return Err((wait, format!("{most} requests were made within the hour")));
         }
         if let Some(wait) = wait(&self.second, SECOND_MS, limits.per_second) {
@@ -57,7 +75,60 @@ impl Book {
             self.hour.push_back(now);
         }
         self.second.push_back(now);
-        Ok(())
+        Ok(now)
+    }
+
+    /// Takes back the booking of a request that reached no server.
+    pub(super) fn give_back(&mut self, counts: bool, booked: u64) {
+        let strike = |window: &mut VecDeque<u64>| {
+            if let Some(at) = window.iter().rposition(|time| *time == booked) {
+                window.remove(at);
+            }
+        };
+        if counts {
+            strike(&mut self.hour);
+        }
+        strike(&mut self.second);
+    }
+
+    /// Returns the requests of an hour: what a pipeline says, or else the
+    /// server, or else the documentation.
+    pub(super) fn per_hour(&self, limits: Limits) -> u32 {
+        match self.per_hour {
+            Some(learned) if !limits.hour_is_given => learned,
+            _ => limits.per_hour,
+        }
+    }
+
+    /// Notes what the server says of the hour.
+    pub(super) fn learn(&mut self, per_hour: Option<u32>) {
+        self.per_hour = per_hour.or(self.per_hour);
+    }
+
+    /// Returns how long a 429 is waited for; `None` if nothing tells.
+    pub(super) fn wait_for(&mut self, said: &Said, limits: Limits, now: u64) -> Option<Duration> {
+        self.learn(said.per_hour);
+        // Of a server that names no limit it is the one that we know used up.
+        let used_up = self.used(now) >= self.per_hour(limits) as usize;
+        let exceeded = said.exceeded.or(used_up.then_some(Exceeded::Hour));
+        let wait = said.wait.or(match exceeded {
+            Some(Exceeded::Hour) => Some(self.until_hour_has_room(now)),
+            Some(Exceeded::AtOnce) => Some(BRIEFLY),
+            Some(Exceeded::Second) => Some(Duration::from_millis(SECOND_MS)),
+            None => None,
+        })?;
+        if exceeded != Some(Exceeded::Hour) || wait >= SHORTLY {
+            return Some(wait);
+        }
+        // An hour that was to be over in moments, and is not, is waited for:
+        // the tries are not spent against it.
+        let again = now.saturating_sub(self.told_shortly) < HOUR_MS;
+        self.told_shortly = now;
+        if again {
+            Some(wait.max(self.until_hour_has_room(now)))
+        } else {
+            Some(wait)
+        }
     }
 
     /// Lets nobody make a request before `until`.
@@ -89,6 +160,9 @@ impl Book {
         keep(&mut self.second, SECOND_MS);
         if self.paused_until > now + 24 * HOUR_MS {
             self.paused_until = 0;
+        }
+        if self.told_shortly > now {
+            self.told_shortly = 0;
         }
     }
 }
@@ -128,9 +202,14 @@ impl Ledger {
 
     /// Returns the requests of the last hour, without making a file.
     pub(super) fn used(&self) -> usize {
+        self.look(0, |book| book.used(now_ms()))
+    }
+
+    /// Returns what the book says, or `otherwise` if there is no file yet.
+    pub(super) fn look<T>(&self, otherwise: T, mut look: impl FnMut(&mut Book) -> T) -> T {
         match &self.path {
-            Some(path) if !path.exists() => 0,
-            _ => self.with(|book, now| book.used(now)),
+            Some(path) if !path.exists() => otherwise,
+            _ => self.with(|book, _| look(book)),
         }
     }
 }
@@ -191,6 +270,7 @@ mod tests {
             per_second,
             per_hour,
             concurrent: 10,
+            hour_is_given: true,
         }
     }
 
@@ -198,7 +278,9 @@ mod tests {
     fn a_burst_is_allowed_up_to_each_limit() {
         let mut book = Book::default();
         let limits = limits(2, 3);
-        let mut reserve = |counts, seconds: u64| book.reserve(limits, counts, NOW + seconds * 1000);
+        let mut reserve = |counts, seconds: u64| {
+            book.reserve(limits, counts, Duration::MAX, NOW + seconds * 1000)
+        };
         assert!(reserve(true, 0).is_ok());
         assert!(reserve(true, 0).is_ok());
         let (wait, reason) = reserve(true, 0).expect_err("two a second");
@@ -217,22 +299,100 @@ mod tests {
         let mut book = Book::default();
         book.pause(NOW + 5_000, "the server said so");
         book.pause(NOW + 1_000, "something shorter");
-        let (wait, reason) = book.reserve(limits(9, 9), false, NOW).expect_err("paused");
+        let (wait, reason) = book
+            .reserve(limits(9, 9), false, Duration::MAX, NOW)
+            .expect_err("paused");
         assert_eq!(
             (wait, reason.as_str()),
             (Duration::from_secs(5), "the server said so")
         );
-        assert!(book.reserve(limits(9, 9), true, NOW + 5_000).is_ok());
+        assert!(
+            book.reserve(limits(9, 9), true, Duration::MAX, NOW + 5_000)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn who_would_not_wait_for_a_pause_asks() {
+        let mut book = Book::default();
+        book.pause(NOW + 80_000_000, "the server asked to wait");
+        let patience = Duration::from_secs(3_600);
+        assert!(book.reserve(limits(9, 9), true, patience, NOW).is_ok());
+        let patient = Duration::from_secs(90_000);
+        assert!(book.reserve(limits(9, 9), true, patient, NOW).is_err());
+    }
+
+    #[test]
+    fn a_request_that_reached_nobody_is_given_back() {
+        let mut book = Book::default();
+        let limits = limits(9, 1);
+        let booked = book
+            .reserve(limits, true, Duration::MAX, NOW)
+            .expect("there is room");
+        assert!(book.reserve(limits, true, Duration::MAX, NOW).is_err());
+        book.give_back(true, booked);
+        assert_eq!(book.used(NOW), 0);
+        assert!(book.reserve(limits, true, Duration::MAX, NOW).is_ok());
+        book.give_back(true, booked + 1);
+        assert_eq!(book.used(NOW), 1);
+    }
+
+    #[test]
+    fn the_server_teaches_its_limit_unless_the_pipeline_says_one() {
+        let documented = Limits {
+            hour_is_given: false,
+            ..limits(9, 1)
+        };
+        let mut book = Book::default();
+        book.learn(Some(2));
+        book.learn(None);
+        for _ in 0..2 {
+            assert!(book.reserve(documented, true, Duration::MAX, NOW).is_ok());
+        }
+        assert!(book.reserve(documented, true, Duration::MAX, NOW).is_err());
+        assert_eq!(book.per_hour(limits(9, 7)), 7);
+    }
+
+    #[test]
+    fn an_hour_that_is_over_in_moments_is_believed_once() {
+        let mut book = Book::default();
+        let said = |seconds| Said {
+            wait: Some(Duration::from_secs(seconds)),
+            exceeded: Some(Exceeded::Hour),
+            ..Said::default()
+        };
+        let mut wait = |seconds, at: u64| {
+            book.wait_for(&said(seconds), limits(9, 60), NOW + at * 1000)
+                .map(|wait| wait.as_secs())
+        };
+        assert_eq!(wait(1, 0), Some(1));
+        assert_eq!(wait(1, 1), Some(3_600));
+        assert_eq!(wait(1_800, 2), Some(1_800));
+        assert_eq!(wait(1, 9_000), Some(1));
+    }
+
+    #[test]
+    fn a_429_without_a_word_is_about_the_hour_that_we_know_used_up() {
+        let mut book = Book::default();
+        let mut wait = |at: u64| book.wait_for(&Said::default(), limits(9, 1), NOW + at * 1000);
+        assert_eq!(wait(0), None);
+        let limits = limits(9, 1);
+        assert!(book.reserve(limits, true, Duration::MAX, NOW).is_ok());
+        let wait = book.wait_for(&Said::default(), limits, NOW + 600_000);
+        assert_eq!(wait, Some(Duration::from_secs(3_000)));
     }
 
     #[test]
     fn a_clock_that_is_set_back_stops_nothing() {
         let mut book = Book::default();
         for _ in 0..3 {
-            assert!(book.reserve(limits(9, 3), true, NOW + 90 * HOUR_MS).is_ok());
+            assert!(
+                book.reserve(limits(9, 3), true, Duration::MAX, NOW + 90 * HOUR_MS)
+                    .is_ok()
+            );
         }
         book.pause(NOW + 90 * HOUR_MS, "long ago");
-        assert!(book.reserve(limits(9, 3), true, NOW).is_ok());
+        assert!(book.reserve(limits(9, 3), true, Duration::MAX, NOW).is_ok());
         assert_eq!(book.used(NOW), 1);
     }
 
@@ -246,8 +406,9 @@ mod tests {
         );
         assert_eq!(a.used(), 0);
         assert!(!path.exists());
-        let reserve =
-            |ledger: &Ledger| ledger.with(|book, now| book.reserve(limits(9, 2), true, now));
+        let reserve = |ledger: &Ledger| {
+            ledger.with(|book, now| book.reserve(limits(9, 2), true, Duration::MAX, now))
+        };
         assert!(reserve(&a).is_ok());
         assert!(reserve(&b).is_ok());
         assert!(reserve(&a).is_err());
@@ -259,7 +420,8 @@ mod tests {
     #[test]
     fn without_a_place_for_the_file_the_process_counts_alone() {
         let ledger = Ledger::new(Some(PathBuf::from("/dev/null/no")));
-        let reserve = || ledger.with(|book, now| book.reserve(limits(9, 1), true, now));
+        let reserve =
+            || ledger.with(|book, now| book.reserve(limits(9, 1), true, Duration::MAX, now));
         assert!(reserve().is_ok());
         assert!(reserve().is_err());
     }

@@ -7,8 +7,10 @@
 
 mod ledger;
 mod places;
+mod said;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mixflow_core::context::{Notice, TaskContext};
@@ -21,6 +23,7 @@ use crate::retry::{RetryOptions, too_long};
 use crate::time::in_words;
 
 pub(crate) use self::places::Permit;
+pub(crate) use self::said::Said;
 
 /// Waits shorter than this are not worth telling.
 const WORTH_TELLING: Duration = Duration::from_secs(2);
@@ -49,6 +52,8 @@ pub struct Limits {
     pub per_hour: u32,
     /// Requests at once.
     pub concurrent: u32,
+    /// Whether a pipeline says how many an hour, so that the server does not.
+    pub hour_is_given: bool,
 }
 
 impl Limits {
@@ -57,6 +62,7 @@ impl Limits {
         per_second: 3,
         per_hour: 60,
         concurrent: 100,
+        hour_is_given: false,
     };
 
     /// What Mixpanel documents for the query endpoints, profiles among them.
@@ -66,6 +72,7 @@ impl Limits {
         per_second: u32::MAX,
         per_hour: 60,
         concurrent: 5,
+        hour_is_given: false,
     };
 
     /// Returns these limits with what a pipeline file says put in.
@@ -74,6 +81,7 @@ impl Limits {
             per_second: options.per_second.unwrap_or(self.per_second),
             per_hour: options.per_hour.unwrap_or(self.per_hour),
             concurrent: options.concurrent.unwrap_or(self.concurrent),
+            hour_is_given: options.per_hour.is_some(),
         }
     }
 }
@@ -84,6 +92,8 @@ pub(crate) struct Quota {
     limits: Limits,
     ledger: Ledger,
     places: Places,
+    /// What the server last said of the hour; 0 if nothing.
+    heard: AtomicU32,
 }
 
 impl Quota {
@@ -94,6 +104,7 @@ impl Quota {
             limits,
             ledger: Ledger::new(ledger),
             places: Places::new(limits.concurrent, folder),
+            heard: AtomicU32::new(0),
         }
     }
 
@@ -109,13 +120,21 @@ impl Quota {
         cx: &TaskContext,
     ) -> Result<Permit<'_>> {
         // The place first: a booking that waits for a place would be too old.
-        let permit = self.places.take(cx)?;
+        let mut permit = self.places.take(cx)?;
+        let patience = options.max_wait.0;
         let reserve = || {
             self.ledger
-                .with(|book, now| book.reserve(self.limits, counts, now))
+                .with(|book, now| book.reserve(self.limits, counts, patience, now))
         };
-        while let Err((wait, reason)) = reserve() {
-            if wait > options.max_wait.0 {
+        loop {
+            let (wait, reason) = match reserve() {
+                Ok(booked) => {
+                    permit.booked = booked;
+                    return Ok(permit);
+                }
+                Err(waits) => waits,
+            };
+            if wait > patience {
                 let cause = Error::new(ErrorKind::Quota, reason);
                 return Err(too_long(label, wait, options, cause));
             }
@@ -129,24 +148,40 @@ impl Quota {
             }
             cx.cancel.wait(wait)?;
         }
-        Ok(permit)
+    }
+
+    /// Takes a permission back whose request reached no server.
+    pub(crate) fn give_back(&self, counts: bool, permit: Permit<'_>) {
+        let booked = permit.booked;
+        self.ledger.with(|book, _| book.give_back(counts, booked));
+    }
+
+    /// Takes in what a good answer says of the limits.
+    pub(crate) fn hear(&self, said: &Said) {
+        let heard = said.per_hour.unwrap_or(0);
+        // The file is written when it is news only.
+        if heard != 0 && self.heard.swap(heard, Ordering::Relaxed) != heard {
+            self.ledger.with(|book, _| book.learn(said.per_hour));
+        }
     }
 
     /// Takes in what a 429 says, and returns how long to wait for it.
     ///
-    /// `asked` is its `Retry-After`. All workers wait, and all processes.
-    pub(crate) fn refused(&self, asked: Option<Duration>, said: &str) -> Option<Duration> {
-        let exceeded = Exceeded::read(said);
+    /// All workers wait, and all processes.
+    pub(crate) fn refused(&self, said: &Said) -> Option<Duration> {
         self.ledger.with(|book, now| {
-            let wait = asked.or_else(|| match exceeded {
-                Some(Exceeded::Hour) => Some(book.until_hour_has_room(now)),
-                Some(Exceeded::AtOnce) => Some(BRIEFLY),
-                None => None,
-            })?;
+            let wait = book.wait_for(said, self.limits, now)?;
             let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             book.pause(now_ms().saturating_add(ms), "the server asked to wait");
             Some(wait)
         })
+    }
+
+    /// Returns the requests of an hour, as far as they are known without
+    /// asking.
+    pub(crate) fn per_hour(&self) -> u32 {
+        self.ledger
+            .look(self.limits.per_hour, |book| book.per_hour(self.limits))
     }
 
     /// Returns the requests of the last hour, of all processes.
@@ -155,48 +190,9 @@ impl Quota {
     }
 }
 
-/// Which limit a 429 names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exceeded {
-    Hour,
-    AtOnce,
-}
-
-impl Exceeded {
-    /// Reads `1/5 queries running concurrently and 61/60 queries running in
-    /// the last hour`; `None` if no figure is over its limit.
-    fn read(said: &str) -> Option<Exceeded> {
-        let over = |what: &str| {
-            let before = said.get(..said.find(what)?)?;
-            let (used, most) = before.trim_end().rsplit(' ').next()?.split_once('/')?;
-            Some(used.parse::<u64>().ok()? >= most.parse::<u64>().ok()?)
-        };
-        // An hour outlasts a moment.
-        if over("queries running in the last hour") == Some(true) {
-            return Some(Exceeded::Hour);
-        }
-        (over("queries running concurrently") == Some(true)).then_some(Exceeded::AtOnce)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_429_names_the_limit_that_is_exceeded() {
-        let text = |at_once: &str, hour: &str| {
-            format!(
-                "too many: {at_once} queries running concurrently and {hour} queries running in the last hour"
-            )
-        };
-        assert_eq!(Exceeded::read(&text("1/5", "61/60")), Some(Exceeded::Hour));
-        assert_eq!(Exceeded::read(&text("6/5", "61/60")), Some(Exceeded::Hour));
-        assert_eq!(Exceeded::read(&text("6/5", "9/60")), Some(Exceeded::AtOnce));
-        assert_eq!(Exceeded::read(&text("1/5", "9/60")), None);
-        assert_eq!(Exceeded::read("slow down"), None);
-        assert_eq!(Exceeded::read("queries running concurrently"), None);
-    }
 
     #[test]
     fn a_429_pauses_everybody_for_as_long_as_it_says() {
@@ -204,21 +200,24 @@ mod tests {
         let wait = |quota: &Quota| {
             let reserved = quota
                 .ledger
-                .with(|book, now| book.reserve(Limits::EXPORT, false, now));
+                .with(|book, now| book.reserve(Limits::EXPORT, false, Duration::MAX, now));
             reserved
                 .err()
                 .map_or(0.0, |(wait, _)| wait.as_secs_f64().round())
         };
-        assert_eq!(quota.refused(None, "slow down"), None);
+        assert_eq!(quota.refused(&Said::of_body("slow down")), None);
         assert_eq!(wait(&quota), 0.0);
-        let hour = "1/5 queries running concurrently and 61/60 queries running in the last hour";
-        assert_eq!(
-            quota.refused(Some(Duration::from_secs(7)), hour),
-            Some(Duration::from_secs(7))
+        let hour = Said::of_body(
+            "1/5 queries running concurrently and 61/60 queries running in the last hour",
         );
-        assert_eq!(wait(&quota), 7.0);
+        let asked = Said {
+            wait: Some(Duration::from_secs(70)),
+            ..hour.clone()
+        };
+        assert_eq!(quota.refused(&asked), Some(Duration::from_secs(70)));
+        assert_eq!(wait(&quota), 70.0);
         // Nobody here has made a request, so it is not known when the hour began.
-        assert_eq!(quota.refused(None, hour), Some(Duration::from_secs(3600)));
+        assert_eq!(quota.refused(&hour), Some(Duration::from_secs(3600)));
         assert_eq!(wait(&quota), 3600.0);
     }
 }

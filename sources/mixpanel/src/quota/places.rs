@@ -30,6 +30,8 @@ pub(super) struct Places {
 pub(crate) struct Permit<'a> {
     ours: &'a Receiver<()>,
     _shared: Option<File>,
+    /// When the request was booked.
+    pub(super) booked: u64,
 }
 
 impl Drop for Permit<'_> {
@@ -54,6 +56,7 @@ impl Places {
         let mut permit = Permit {
             ours: &self.ours.1,
             _shared: None,
+            booked: 0,
         };
         loop {
             match self.shared() {
