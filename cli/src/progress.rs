@@ -20,6 +20,10 @@ use crate::ui::{Ui, count, counted, seconds};
 const PLAIN: Duration = Duration::from_secs(5);
 /// How often a JSON line is printed.
 const JSON: Duration = Duration::from_secs(1);
+/// No clock goes further; a wait as long as this has no end worth telling.
+const FOREVER: Duration = Duration::from_secs(30 * 86_400);
+/// A wait longer than this is told whatever else is not.
+const LONG: Duration = Duration::from_secs(60);
 /// A run that is over before this shows no bar.
 const DELAY: Duration = Duration::from_millis(250);
 
@@ -32,6 +36,8 @@ pub(crate) struct Reporter {
     /// Requests that were left of the hour when the run began, if that is
     /// known.
     quota: Option<u64>,
+    /// Who waits longest of those that wait, and until when.
+    waiting: Option<(String, Instant)>,
 }
 
 enum Style {
@@ -74,6 +80,7 @@ impl Reporter {
             started: now,
             last: now,
             quota,
+            waiting: None,
         }
     }
 
@@ -187,7 +194,7 @@ impl Reporter {
         }
     }
 
-    fn notice(&self, notice: &Notice) {
+    fn notice(&mut self, notice: &Notice) {
         match notice {
             // Told together, at the end.
             Notice::Reused { .. } => {}
@@ -213,18 +220,34 @@ impl Reporter {
     }
 
     fn pause(
-        &self,
+        &mut self,
         event: &str,
         label: &str,
         wait: Duration,
         reason: &str,
         text: impl FnOnce(String) -> String,
     ) {
+        let until = Instant::now() + wait.min(FOREVER);
+        if self
+            .waiting
+            .as_ref()
+            .is_none_or(|(_, other)| *other < until)
+        {
+            self.waiting = Some((label.to_owned(), until));
+        }
+        let is_long = wait > LONG;
         let wait = wait.as_secs_f64();
         let json = json!({
             "event": event, "label": label, "wait_seconds": wait, "reason": reason,
         });
-        self.say(json, |ui| ui.status(&text(seconds(wait))));
+        let text = text(seconds(wait));
+        self.say(json, |ui| {
+            if is_long {
+                ui.wait(&text);
+            } else {
+                ui.status(&text);
+            }
+        });
     }
 
     /// Returns the totals in a line.
@@ -232,6 +255,12 @@ impl Reporter {
         let mut text = line(progress);
         if let Some(left) = self.quota_left(progress) {
             text.push_str(&format!(", {} left this hour", counted(left, "request")));
+        }
+        if let Some((label, until)) = &self.waiting {
+            let left = until.saturating_duration_since(Instant::now());
+            if left > Duration::ZERO {
+                text.push_str(&format!("; {}", goes_on(label, left)));
+            }
         }
         text
     }
@@ -346,6 +375,15 @@ impl Bars {
             line.set_message("");
         }
     }
+}
+
+/// Says when who waits goes on: by the clock, and from now.
+fn goes_on(label: &str, left: Duration) -> String {
+    let at = (jiff::Timestamp::now() + left).strftime("%H:%M:%S");
+    format!(
+        "{label} goes on at {at} UTC, in {}",
+        seconds(left.as_secs_f64())
+    )
 }
 
 /// Returns the requests that are left of the hour, if that is known.

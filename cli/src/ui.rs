@@ -51,6 +51,16 @@ impl Ui {
         }
     }
 
+    /// Tells of a long wait, with `--quiet` too: who sees nothing happen for an
+    /// hour is to know why.
+    pub(crate) fn wait(self, line: &str) {
+        if self.quiet {
+            self.note(line);
+        } else {
+            self.line(line);
+        }
+    }
+
     pub(crate) fn warning(self, text: &str) {
         self.labelled("warning", AnsiColor::Yellow, text);
     }

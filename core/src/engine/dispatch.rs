@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
-use crossbeam::channel::{Receiver, Select, TryRecvError};
+use crossbeam::channel::{Receiver, Select, TryRecvError, bounded};
 
 use super::room::Room;
 use super::worker::{Crew, Message, Work, timed};
@@ -128,6 +128,37 @@ struct InOrder {
 }
 
 impl Dispatcher<'_, '_> {
+    /// Lets the source make its plan, and tells meanwhile what it waits for.
+    pub(super) fn plan(&mut self) -> Result<Plan> {
+        let (source, task) = (&self.pipeline.source, self.task);
+        std::thread::scope(|scope| {
+            let (done, plan) = bounded(1);
+            let planning = move || {
+                let plan = contained("the source", || source.plan(task));
+                // The receiver is there until the plan is.
+                let _ = done.send(plan);
+            };
+            let thread = std::thread::Builder::new().name("mixflow-plan".to_owned());
+            if let Err(error) = thread.spawn_scoped(scope, planning) {
+                log::warn!("cannot start a thread for the plan: {error}");
+                return contained("the source", || source.plan(task));
+            }
+            loop {
+                let mut select = Select::new();
+                select.recv(&plan);
+                select.recv(&self.notices);
+                let idle = select.ready_timeout(TICK).is_err();
+                self.drain_notices();
+                if idle {
+                    self.tell_progress();
+                }
+                if let Ok(plan) = plan.try_recv() {
+                    return plan;
+                }
+            }
+        })
+    }
+
     pub(super) fn planned(&mut self, plan: &Plan, workers: usize) {
         self.expected_rows = plan.expected_rows;
         for warning in &plan.warnings {

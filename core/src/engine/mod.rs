@@ -432,7 +432,7 @@ fn prepare(dispatcher: &mut Dispatcher<'_, '_>, prepared: bool) -> Result<Plan> 
     dispatcher.txn_cx.source.provenance = Some(provenance);
     let preview = || pipeline.sink.preview(&dispatcher.txn_cx);
     contained("the sink", preview)?;
-    let plan = contained("the source", || pipeline.source.plan(dispatcher.task))?;
+    let plan = dispatcher.plan()?;
     dispatcher.task.cancel.check()?;
     Ok(plan)
 }
