@@ -15,10 +15,11 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     ConnectProxyConnector, Connector, RustlsConnector, TcpConnector,
 };
-use ureq::{Agent, Body, Proxy, ProxyProtocol, Timeout};
+use ureq::{Agent, Body, Timeout};
 
 use crate::body::{Encoding, Wire};
 use crate::options::{Credentials, Endpoint};
+use crate::proxy;
 use crate::quota::{Permit, Quota, Said};
 use crate::retry::{Failure, RetryOptions};
 
@@ -71,7 +72,7 @@ impl Client {
         env: &Env,
         cancel: &CancelToken,
     ) -> Result<Client> {
-        check_proxy(env)?;
+        proxy::check(env)?;
         let agent = agent(&retry, cancel);
         let (watched, cancel) = (agent.clone(), cancel.clone());
         let watcher = std::thread::Builder::new()
@@ -399,34 +400,6 @@ fn reached_nobody(error: &ureq::Error) -> bool {
     }
 }
 
-/// Fails if the variable that names a proxy cannot be used: the HTTP library
-/// passes over it and goes to the server by itself.
-fn check_proxy(env: &Env) -> Result<()> {
-    let names = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"];
-    let names = names
-        .into_iter()
-        .flat_map(|name| [name.to_owned(), name.to_ascii_lowercase()]);
-    // The first one that is set counts.
-    let mut set = names.filter_map(|name| Some((env.get(&name)?, name)));
-    let Some((value, name)) = set.find(|(value, _)| !value.trim().is_empty()) else {
-        return Ok(());
-    };
-    let reason = match Proxy::new(&value).map(|proxy| proxy.protocol()) {
-        Ok(ProxyProtocol::Http | ProxyProtocol::Https) => return Ok(()),
-        Ok(_) => "this proxy speaks SOCKS, which is not supported",
-        Err(_) => "this is not the URL of a proxy",
-    };
-    // The value may hold a password.
-    Err(Error::new(
-        ErrorKind::Config,
-        format!("cannot use the proxy of `{name}`"),
-    )
-    .because(reason)
-    .hint(format!(
-        "set `{name}` to a URL such as `http://proxy:3128`, or unset it"
-    )))
-}
-
 /// Reads a body of any length; ureq stops at 10 MB unless told otherwise.
 fn unlimited(response: Response<Body>) -> impl Read + Send + 'static {
     response
@@ -488,25 +461,6 @@ pub(crate) type SharedClient = Arc<Client>;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_proxy_variable_that_cannot_be_used_is_an_error() {
-        for (name, value) in [
-            ("HTTPS_PROXY", "http://user:pw-3f@proxy:no-port"),
-            ("https_proxy", "ftp://pw-3f@proxy"),
-            ("ALL_PROXY", "socks5://pw-3f@proxy:1080"),
-            ("HTTP_PROXY", "not a url pw-3f"),
-        ] {
-            let error = check_proxy(&Env::fixed([(name, value)])).expect_err(value);
-            assert!(error.message().contains(name), "{error:?}");
-            assert!(!format!("{error:?}").contains("pw-3f"), "{error:?}");
-        }
-        for value in ["http://proxy:3128", "https://u:p@proxy", "proxy:3128", ""] {
-            let env = Env::fixed([("HTTPS_PROXY", value)]);
-            assert!(check_proxy(&env).is_ok(), "{value}");
-        }
-        assert!(check_proxy(&Env::empty()).is_ok());
-    }
 
     #[test]
     fn what_reached_nobody_is_told_from_what_broke_off() {

@@ -23,6 +23,7 @@ mod lines;
 pub mod options;
 mod page;
 pub mod profiles;
+mod proxy;
 pub mod quota;
 pub mod retry;
 mod room;
