@@ -1,6 +1,8 @@
 //! How much memory DuckDB may use while a run writes.
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use std::collections::VecDeque;
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
 
 /// What DuckDB may use while a run writes, in MB.
 ///
@@ -24,26 +26,27 @@ pub(crate) const STORE_MB: u64 = 256;
 /// that it has read, so that without a limit a scan takes as much as the file.
 pub(crate) const READ_MB: u64 = 1_000;
 
-/// Rows of one of DuckDB's row groups, which are compressed as a whole.
-const ROW_GROUP: u64 = 122_880;
+/// Rows that DuckDB compresses at once, with all of their values in memory.
+const VECTOR: u64 = 2_048;
 
-/// A value that DuckDB does not keep in a block among others, more or less.
-const LARGE: usize = 16 << 10;
+/// The size of DuckDB's blocks. What is larger has one of its own.
+const BLOCK: u64 = 256 << 10;
+
+/// The size of a step, so that not every batch sets a limit.
+const STEP_MB: u64 = 16;
 
 /// Gives DuckDB more memory where values are large.
 ///
-/// DuckDB compresses a row group at once, and holds the large values of the
-/// whole group in memory for it: twelve values of 60 MB, or 2,000 of 300 KB,
-/// failed with `could not pin block` at commit under any limit below their
-/// sum. Mixpanel documents 1 MB for an event, so that this is rare.
+/// What waits for the commit is written to disk and read again for it, a
+/// vector of rows at a time, and that has to fit: 2,000 values of 300 KB, or
+/// 4,000 of 100 KB under 256 MB, failed with `could not pin block` at commit.
+/// Values of 17 KB need 36 MB, however many they are; to allow the sum of a
+/// whole row group for them let 60,000 take 2.1 GB.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     usual_mb: u64,
-    rows: u64,
-    /// Bytes of large values in this row group, and in the one before it,
-    /// which may still be in memory.
-    large: u64,
-    large_before: u64,
+    /// Rows and bytes of the last batches, as many as a vector may span.
+    recent: VecDeque<(u64, u64)>,
     extra_mb: u64,
 }
 
@@ -52,41 +55,62 @@ impl Allowance {
     pub(crate) fn new(usual_mb: u64) -> Allowance {
         Allowance {
             usual_mb,
-            rows: 0,
-            large: 0,
-            large_before: 0,
+            recent: VecDeque::new(),
             extra_mb: 0,
         }
     }
 
     /// Returns the limit in MB that a batch needs, if it is above what was.
     pub(crate) fn raised_for(&mut self, batch: &RecordBatch) -> Option<u64> {
-        self.rows += batch.num_rows() as u64;
-        self.large += large_bytes(batch);
-        // Twice: the values, and the blocks that they are compressed into.
-        let extra_mb = 2 * (self.large + self.large_before) / 1_000_000;
-        if self.rows >= ROW_GROUP {
-            self.rows -= ROW_GROUP;
-            self.large_before = std::mem::take(&mut self.large);
-        }
-        // In steps, so that not every batch sets it.
+        self.recent
+            .push_back((batch.num_rows() as u64, in_blocks(batch)));
+        let needed_mb = self.needed_by_a_vector() * 5 / 4 / 1_000_000;
+        // A quarter of what there is serves a vector of usual rows.
+        let extra_mb = needed_mb.saturating_sub(self.usual_mb / 4);
+        let extra_mb = extra_mb.next_multiple_of(STEP_MB);
         let news = extra_mb > self.extra_mb;
         news.then(|| {
-            self.extra_mb = extra_mb + self.usual_mb;
-            self.usual_mb + self.extra_mb
+            self.extra_mb = extra_mb;
+            self.usual_mb + extra_mb
         })
+    }
+
+    /// Returns the bytes of the last batches that a vector may span, and
+    /// forgets those before.
+    fn needed_by_a_vector(&mut self) -> u64 {
+        let latest = self.recent.back().map_or(0, |(rows, _)| *rows);
+        let mut between: u64 = self.recent.iter().map(|(rows, _)| rows).sum();
+        between -= latest;
+        while let Some((rows, _)) = self.recent.front()
+            && self.recent.len() > 1
+            && between - rows >= VECTOR
+        {
+            between -= rows;
+            self.recent.pop_front();
+        }
+        self.recent.iter().map(|(_, bytes)| bytes).sum()
     }
 }
 
-/// Returns the bytes of the large values of a batch.
-fn large_bytes(batch: &RecordBatch) -> u64 {
+/// Returns what the texts of a batch take in DuckDB's blocks.
+fn in_blocks(batch: &RecordBatch) -> u64 {
     let columns = batch.columns().iter();
     let texts = columns.filter_map(|column| column.as_string_opt::<i32>());
-    texts
-        .filter(|texts| texts.value_data().len() >= LARGE)
-        .flat_map(|texts| (0..texts.len()).map(|row| texts.value_length(row)))
-        .filter_map(|length| usize::try_from(length).ok())
-        .filter(|length| *length >= LARGE)
-        .map(|length| length as u64)
+    texts.map(texts_in_blocks).sum()
+}
+
+fn texts_in_blocks(texts: &StringArray) -> u64 {
+    (0..texts.len())
+        .filter_map(|row| u64::try_from(texts.value_length(row)).ok())
+        .map(share_of_blocks)
         .sum()
+}
+
+/// Returns the blocks' bytes that a value keeps from others.
+fn share_of_blocks(length: u64) -> u64 {
+    match BLOCK.checked_div(length) {
+        None => 0,
+        Some(0) => length.next_multiple_of(BLOCK),
+        Some(in_a_block) => BLOCK / in_a_block,
+    }
 }
