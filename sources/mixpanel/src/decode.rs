@@ -4,12 +4,16 @@
 //! the rest of `properties` as it was written. A record that it cannot read
 //! for its bytes (invalid UTF-8, raw control characters in a text) goes
 //! through a slower second path that repairs these, and nothing else. What
-//! neither can read is a reject.
+//! neither can read is a reject. Properties with a key that stands twice, or
+//! with half of an emoji, are mended, so that all readers read the same.
 
 use arrow::record_batch::RecordBatch;
 use sha2::{Digest, Sha256};
 
-use crate::json::{Fault, Key, Kind, Scanner, Value, unescape};
+use crate::escapes::unescape;
+use crate::json::{Fault, Key, Kind, Scanner, Value};
+use crate::keys::Keys;
+use crate::mend;
 use crate::schema::{EventRow, ProfileRow, Properties, Rows};
 use crate::time::{EventClock, last_seen};
 
@@ -35,6 +39,8 @@ pub struct Decoder {
 #[derive(Default)]
 struct Scratch {
     runs: Vec<(usize, usize)>,
+    keys: Keys,
+    mended: String,
     event_name: String,
     distinct_id: String,
     insert_id: String,
@@ -92,7 +98,8 @@ impl Decoder {
     fn decode(&mut self, text: &str, record: &[u8]) -> Result<(), Refused> {
         match &self.form {
             Form::Events(clock) => {
-                let event = scan_event(text, &mut self.scratch.runs)?;
+                let Scratch { runs, keys, .. } = &mut self.scratch;
+                let event = scan_event(text, runs, keys)?;
                 push_event(
                     text,
                     record,
@@ -103,7 +110,8 @@ impl Decoder {
                 )
             }
             Form::Profiles => {
-                let profile = scan_profile(text, &mut self.scratch.runs)?;
+                let Scratch { runs, keys, .. } = &mut self.scratch;
+                let profile = scan_profile(text, runs, keys)?;
                 push_profile(text, &profile, &mut self.scratch, &mut self.rows)
             }
             Form::Raw => Ok(()),
@@ -140,11 +148,17 @@ struct EventParts {
     time: Option<Value>,
     distinct_id: Option<Value>,
     insert_id: Option<Value>,
+    /// Whether its properties are to be mended.
+    is_to_be_mended: bool,
 }
 
-fn scan_event(text: &str, runs: &mut Vec<(usize, usize)>) -> Result<EventParts, Refused> {
+fn scan_event(
+    text: &str,
+    runs: &mut Vec<(usize, usize)>,
+    keys: &mut Keys,
+) -> Result<EventParts, Refused> {
     let mut parts = EventParts::default();
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::noting(text, keys);
     scanner.enter_object()?;
     let mut first = true;
     while let Some(key) = scanner.next_key(&mut first)? {
@@ -175,6 +189,7 @@ fn scan_event(text: &str, runs: &mut Vec<(usize, usize)>) -> Result<EventParts, 
         }
     }
     scanner.end()?;
+    parts.is_to_be_mended = scanner.is_to_be_mended();
     Ok(parts)
 }
 
@@ -247,6 +262,12 @@ fn push_event(
         None => "",
     };
     let hash;
+    let text = whole(
+        text,
+        parts.is_to_be_mended,
+        &mut scratch.runs,
+        &mut scratch.mended,
+    )?;
     let insert_id = match insert_id {
         "" => {
             hash = hash_of(record);
@@ -267,6 +288,26 @@ fn push_event(
     Ok(())
 }
 
+/// Returns the text that the runs of properties stand in, which is not the
+/// record's if they are to be mended.
+fn whole<'a>(
+    text: &'a str,
+    is_to_be_mended: bool,
+    runs: &mut Vec<(usize, usize)>,
+    mended: &'a mut String,
+) -> Result<&'a str, Refused> {
+    if !is_to_be_mended {
+        return Ok(text);
+    }
+    *mended = mend::mended(&Properties { text, runs }.joined())?;
+    runs.clear();
+    // Between the braces.
+    if mended.len() > 2 {
+        runs.push((1, mended.len() - 1));
+    }
+    Ok(mended)
+}
+
 fn read_time(text: &str, time: &Value, clock: &EventClock) -> Option<i64> {
     match time.kind {
         Kind::Number => clock.read(&text[time.span.clone()]),
@@ -282,30 +323,24 @@ struct ProfileParts {
     distinct_id: Option<Value>,
     properties: Option<Value>,
     last_seen_us: Option<i64>,
+    /// Whether its properties are to be mended.
+    is_to_be_mended: bool,
 }
 
-fn scan_profile(text: &str, runs: &mut Vec<(usize, usize)>) -> Result<ProfileParts, Refused> {
+fn scan_profile(
+    text: &str,
+    runs: &mut Vec<(usize, usize)>,
+    keys: &mut Keys,
+) -> Result<ProfileParts, Refused> {
     let mut parts = ProfileParts::default();
     runs.clear();
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::noting(text, keys);
     scanner.enter_object()?;
     let mut first = true;
     while let Some(key) = scanner.next_key(&mut first)? {
         if key.is(text, "$properties") && scanner.at_object() {
-            parts.last_seen_us = None;
             let start = scanner.at;
-            scan_members(&mut scanner, text, runs, |key, value| {
-                if !key.is(text, "$last_seen") {
-                    return false;
-                }
-                // One that cannot be read stays where it is.
-                let read = match value.kind {
-                    Kind::String { .. } => last_seen(unescape(inside(text, &value)).trim()),
-                    _ => None,
-                };
-                parts.last_seen_us = read.or(parts.last_seen_us);
-                read.is_some()
-            })?;
+            parts.last_seen_us = scan_profile_members(&mut scanner, text, runs)?;
             parts.properties = Some(Value {
                 kind: Kind::Object,
                 span: start..scanner.at,
@@ -321,7 +356,39 @@ fn scan_profile(text: &str, runs: &mut Vec<(usize, usize)>) -> Result<ProfilePar
         }
     }
     scanner.end()?;
+    parts.is_to_be_mended = scanner.is_to_be_mended();
     Ok(parts)
+}
+
+/// Reads a profile's properties, and returns its `$last_seen`: the last one,
+/// if it can be read. One that cannot stays where it is.
+fn scan_profile_members(
+    scanner: &mut Scanner<'_>,
+    text: &str,
+    runs: &mut Vec<(usize, usize)>,
+) -> Result<Option<i64>, Fault> {
+    let start = scanner.at;
+    let mut found: Vec<Option<i64>> = Vec::new();
+    scan_members(scanner, text, runs, |key, value| {
+        if !key.is(text, "$last_seen") {
+            return false;
+        }
+        let read = match value.kind {
+            Kind::String { .. } => last_seen(unescape(inside(text, &value)).trim()),
+            _ => None,
+        };
+        found.push(read);
+        read.is_some()
+    })?;
+    let last = found.last().copied().flatten();
+    if found.len() > 1 {
+        // Which of them stay depends on the last.
+        scanner.at = start;
+        scan_members(scanner, text, runs, |key, _| {
+            last.is_some() && key.is(text, "$last_seen")
+        })?;
+    }
+    Ok(last)
 }
 
 fn push_profile(
@@ -340,6 +407,12 @@ fn push_profile(
         Some(value) if matches!(value.kind, Kind::Object | Kind::Null) => {}
         Some(_) => return Err(meaning("`$properties` is not an object")),
     }
+    let text = whole(
+        text,
+        parts.is_to_be_mended,
+        &mut scratch.runs,
+        &mut scratch.mended,
+    )?;
     rows.push_profile(&ProfileRow {
         distinct_id,
         last_seen_us: parts.last_seen_us,

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::json::{Fault, Kind, Scanner, Value, unescape};
+use crate::escapes::unescape;
+use crate::json::{Fault, Kind, Scanner, Value};
 
 /// What stands around the profiles of a page, and where these stand.
 #[derive(Debug, Default)]

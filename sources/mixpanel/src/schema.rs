@@ -93,6 +93,15 @@ pub(crate) struct Properties<'a> {
     pub(crate) runs: &'a [(usize, usize)],
 }
 
+impl Properties<'_> {
+    /// Returns the object of the members that are kept.
+    pub(crate) fn joined(&self) -> String {
+        let runs = self.runs.iter();
+        let members: Vec<&str> = runs.map(|(start, end)| &self.text[*start..*end]).collect();
+        format!("{{{}}}", members.join(","))
+    }
+}
+
 /// Collects rows into batches.
 pub(crate) struct Rows {
     schema: SchemaRef,

@@ -10,10 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 /// Parquet readers and RFC 3339 can all say.
 const RANGE_US: std::ops::RangeInclusive<i128> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
+/// From here on a time counts milliseconds, whatever the options say: as
+/// seconds it would be after the year 30,000. Exports hold both at once, since
+/// some libraries send milliseconds.
+const FIRST_IN_MS: f64 = 1e12;
+
 /// How an event's `time` is to be read.
 #[derive(Clone, Debug)]
 pub struct EventClock {
-    /// Whether it counts milliseconds rather than seconds.
+    /// Whether it counts milliseconds rather than seconds; one of 13 digits
+    /// and more always does.
     pub in_ms: bool,
     /// The zone whose wall clock it shows as if it were UTC; `None` for UTC.
     pub zone: Option<TimeZone>,
@@ -28,8 +34,7 @@ impl EventClock {
 
     /// Reads a number's text: whole, with a fraction, or with an exponent.
     pub(crate) fn read(&self, text: &str) -> Option<i64> {
-        let power = if self.in_ms { 3 } else { 6 };
-        let micros = scaled(text, power)?;
+        let micros = scaled(text, self.in_ms)?;
         if !RANGE_US.contains(&micros) {
             return None;
         }
@@ -52,8 +57,8 @@ fn to_utc(micros: i64, zone: &TimeZone) -> Option<i64> {
     Some(instant.as_microsecond())
 }
 
-/// Returns `text` × 10^`power`, rounded: senders write 0.123 as 0.12299999.
-fn scaled(text: &str, power: usize) -> Option<i128> {
+/// Returns a time in microseconds, rounded: senders write 0.123 as 0.12299999.
+fn scaled(text: &str, in_ms: bool) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text),
@@ -61,11 +66,16 @@ fn scaled(text: &str, power: usize) -> Option<i128> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !plain(whole) || !plain(fraction) {
-        return with_exponent(text, power);
+        return with_exponent(text, in_ms);
     }
-    if whole.len() > 20 {
+    let significant = whole.trim_start_matches('0').len();
+    if significant > 20 {
         return None;
     }
+    let power = match in_ms || significant > 12 {
+        true => 3,
+        false => 6,
+    };
     let mut value: i128 = whole.parse().ok()?;
     let mut fraction = fraction.bytes();
     for _ in 0..power {
@@ -80,10 +90,13 @@ fn scaled(text: &str, power: usize) -> Option<i128> {
     clippy::cast_possible_truncation,
     reason = "a float beyond i128 saturates and is then out of range"
 )]
-fn with_exponent(text: &str, power: usize) -> Option<i128> {
+fn with_exponent(text: &str, in_ms: bool) -> Option<i128> {
     let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
     let value = f64::from_str(text).ok().filter(|value| value.is_finite())?;
-    let factor = if power == 3 { 1e3 } else { 1e6 };
+    let factor = match in_ms || value.abs() >= FIRST_IN_MS {
+        true => 1e3,
+        false => 1e6,
+    };
     has_digit.then_some((value * factor).round() as i128)
 }
 
@@ -150,6 +163,35 @@ mod tests {
             ..SECONDS
         };
         assert_eq!(ms.read("1705276123456"), Some(1_705_276_123_456_000));
+    }
+
+    #[test]
+    fn times_of_13_digits_and_more_are_milliseconds_whatever_is_said() {
+        let ms = EventClock {
+            in_ms: true,
+            ..SECONDS
+        };
+        for clock in [&SECONDS, &ms] {
+            for (text, micros) in [
+                ("1705276123456", 1_705_276_123_456_000),
+                ("1705276123456.7891", 1_705_276_123_456_789),
+                ("-1705276123456", -1_705_276_123_456_000),
+                ("1000000000000", 1_000_000_000_000_000),
+                ("0001705276123456", 1_705_276_123_456_000),
+                ("1.705276123456e12", 1_705_276_123_456_000),
+                ("253402300799999", 253_402_300_799_999_000),
+            ] {
+                assert_eq!(clock.read(text), Some(micros), "{text}");
+            }
+            assert_eq!(clock.read("253402300800000"), None);
+        }
+        // Twelve digits and fewer are what the options say.
+        assert_eq!(SECONDS.read("253402300799"), Some(253_402_300_799_000_000));
+        assert_eq!(ms.read("253402300799"), Some(253_402_300_799_000));
+        assert_eq!(
+            SECONDS.read("000253402300799"),
+            Some(253_402_300_799_000_000)
+        );
     }
 
     #[test]

@@ -83,14 +83,90 @@ pub(super) fn text_of(raw: &str) -> String {
     }
 }
 
+/// Returns a value as every reader of JSON reads it: of the members of a name
+/// one, with the last value in the place of the first, and U+FFFD for each
+/// lone surrogate; without white space.
+pub(super) fn mended(raw: &str) -> String {
+    match raw.as_bytes().first() {
+        Some(b'{') => {
+            let mut kept: Vec<(String, &str, &str)> = Vec::new();
+            for Member { raw_key, value } in members(raw).expect("an object") {
+                let name = text_of(raw_key);
+                match kept.iter_mut().find(|(known, ..)| *known == name) {
+                    Some((_, _, last)) => *last = value,
+                    None => kept.push((name, raw_key, value)),
+                }
+            }
+            let members = kept.iter();
+            let members =
+                members.map(|(_, key, value)| format!("{}:{}", mended(key), mended(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(raw).expect("an array");
+            let items: Vec<String> = items.iter().map(|item| mended(item.get())).collect();
+            format!("[{}]", items.join(","))
+        }
+        Some(b'"') => without_lone_escapes(raw),
+        _ => raw.to_owned(),
+    }
+}
+
+/// Returns JSON without white space between its tokens.
+pub(super) fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let mut kept = json.to_owned();
+    kept.retain(|char| {
+        let keep = in_string || !char.is_ascii_whitespace();
+        if char == '"' && !escaped {
+            in_string = !in_string;
+        }
+        escaped = in_string && char == '\\' && !escaped;
+        keep
+    });
+    kept
+}
+
+/// Rewrites the escapes of a string that stand for half a character.
+fn without_lone_escapes(raw: &str) -> String {
+    let unit = |text: &str| {
+        let digits = text.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::new();
+    let mut rest = raw;
+    while let Some(next) = rest.chars().next() {
+        let length = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                out.push_str("\\ufffd");
+                rest = &rest[6..];
+                continue;
+            }
+            (Some(_), _) => 6,
+            // The character behind a backslash belongs to it.
+            _ if next == '\\' => 2,
+            _ => next.len_utf8(),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out
+}
+
 /// Reads the value of a `time` property, in microseconds since 1970.
 ///
 /// It is a number or a string with a number in it; `time_in_ms` says that it
-/// counts milliseconds and not seconds.
+/// counts milliseconds and not seconds. So does any from 10^12 on, which as
+/// seconds would be after the year 30,000.
 pub(super) fn micros(raw: &str, time_in_ms: bool) -> Option<i64> {
     let text = string(raw).unwrap_or_else(|| raw.to_owned());
     let text = text.trim();
-    let scale = if time_in_ms { 1_000 } else { 1_000_000 };
+    let is_long = text.parse::<f64>().is_ok_and(|value| value.abs() >= 1e12);
+    let scale = match time_in_ms || is_long {
+        true => 1_000,
+        false => 1_000_000,
+    };
     if let Ok(whole) = text.parse::<i64>() {
         return whole.checked_mul(scale);
     }
@@ -218,6 +294,18 @@ mod tests {
     }
 
     #[test]
+    fn what_readers_read_differently_is_mended() {
+        let raw = r#"{"b": "\\ud83d\ud83d\ude00\ud83d", "a":1, "\u0062":[{"x":1,"x":2} ]}"#;
+        assert_eq!(mended(raw), r#"{"b":[{"x":2}],"a":1}"#);
+        let cut = r#""\\ud83d\ud83d\ude00\ud83d""#;
+        assert_eq!(mended(cut), r#""\\ud83d\ud83d\ude00\ufffd""#);
+        assert_eq!(
+            compact("{\"a \\\" b\" : [ 1 ,\n2 ]}"),
+            "{\"a \\\" b\":[1,2]}"
+        );
+    }
+
+    #[test]
     fn escaped_keys_are_recognised() {
         let found = members(r#"{"\u0074ime":5}"#).unwrap();
         assert_eq!(last(&found, "time"), Some("5"));
@@ -233,6 +321,7 @@ mod tests {
         );
         assert_eq!(micros("1705276123250", true), Some(1_705_276_123_250_000));
         assert_eq!(micros("1.7e9", false), Some(1_700_000_000_000_000));
+        assert_eq!(micros("1705276123250", false), Some(1_705_276_123_250_000));
         for bad in ["null", "\"\"", "\"nan\"", "\"inf\"", "true", "{}", "1e300"] {
             assert_eq!(micros(bad, false), None, "{bad}");
         }

@@ -42,14 +42,15 @@ pub struct Profile {
 pub struct Properties {
     /// Keys, unescaped, with the text of their values.
     pub members: Vec<(String, String)>,
-    /// The object with its members' text unchanged and no space between them.
+    /// The object with its members' text unchanged and no space between them;
+    /// mended and without any white space, where a key stood twice or half a
+    /// surrogate pair alone.
     pub text: String,
 }
 
 impl Properties {
-    /// Parses the object; `None` if `serde_json` cannot hold it (a lone
-    /// surrogate, a number out of range, deep nesting). Of duplicate keys the
-    /// last one counts.
+    /// Parses the object; `None` if `serde_json` cannot hold it (a number out
+    /// of range, deep nesting).
     pub fn value(&self) -> Option<Value> {
         serde_json::from_str(&self.text).ok()
     }
@@ -68,14 +69,25 @@ impl Properties {
             .iter()
             .map(|member| format!("{}:{}", member.raw_key, member.value))
             .collect();
+        let text = format!("{{{}}}", texts.join(","));
+        let mended = json::mended(&text);
         Self {
             members: kept
                 .iter()
                 .map(|member| (json::text_of(member.raw_key), member.value.to_owned()))
                 .collect(),
-            text: format!("{{{}}}", texts.join(",")),
+            text: match mended == json::compact(&text) {
+                true => text,
+                false => mended,
+            },
         }
     }
+}
+
+/// Returns whether properties that were found are what they should be; where
+/// they were mended, white space does not count.
+pub fn same_properties(found: &str, expected: &str) -> bool {
+    found == expected || (json::compact(expected) == expected && json::compact(found) == expected)
 }
 
 /// Normalises a line of an export, or says why it is a reject.
