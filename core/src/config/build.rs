@@ -381,9 +381,9 @@ fn build_transform<'t>(
 /// Returns the keys of the table at `path` whose values came from variables.
 fn expanded_in(document: &Document<'_>, path: &str) -> BTreeSet<String> {
     let prefix = format!("{path}.");
-    let expanded = document.expanded().iter();
+    let expanded = document.expanded().range(prefix.clone()..);
     expanded
-        .filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned))
+        .map_while(|path| path.strip_prefix(&prefix).map(str::to_owned))
         .collect()
 }
 

@@ -29,6 +29,13 @@ pub struct Document<'t> {
     mask: Mask,
 }
 
+/// So many entries that cannot be read are found in one table; for each, all of
+/// it is read once more.
+const MOST_UNREADABLE: usize = 100;
+
+/// So many problems are told; to show one takes a look at the whole text.
+const MOST_SHOWN: usize = 100;
+
 impl<'t> Document<'t> {
     /// Parses `text`, replaces `${NAME}` and applies `overrides`.
     ///
@@ -126,7 +133,7 @@ impl<'t> Document<'t> {
         value: Spanned<DeValue<'t>>,
     ) -> Option<T> {
         let mut value = value;
-        loop {
+        for _ in 0..MOST_UNREADABLE {
             let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
                 Ok(read) => return Some(read),
                 Err(error) => error,
@@ -150,6 +157,8 @@ impl<'t> Document<'t> {
                 }
             }
         }
+        // There are problems enough to begin with.
+        None
     }
 
     /// Returns what is wrong, if anything is.
@@ -161,6 +170,11 @@ impl<'t> Document<'t> {
             Place::Text(span) => span.start,
             Place::Override(_) | Place::Nowhere => usize::MAX,
         });
+        let more = self.problems.len().saturating_sub(MOST_SHOWN);
+        if more > 0 {
+            self.problems.truncate(MOST_SHOWN);
+            self.problem("", format!("and {more} more"), Place::Nowhere);
+        }
         for problem in &mut self.problems {
             problem.message = self.mask.message(&problem.message);
         }

@@ -1,5 +1,6 @@
 //! What is wrong with a pipeline file, and where.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
@@ -86,6 +87,10 @@ impl Problems {
             }
             Place::Text(span) => {
                 let (line, column, source) = locate(&self.text, span.start);
+                let chars = source
+                    .get(..column - 1)
+                    .map_or(column, |before| before.chars().count() + 1);
+                let (column, source) = excerpt(column, source);
                 let width = span
                     .end
                     .saturating_sub(span.start)
@@ -102,7 +107,6 @@ impl Problems {
                     .get(column - 1..column - 1 + width)
                     .map_or(width, |marked| marked.chars().count());
                 let margin = " ".repeat(line.to_string().len());
-                let chars = before.chars().count() + 1;
                 let mut block = String::new();
                 writeln!(
                     block,
@@ -116,6 +120,25 @@ impl Problems {
             }
         }
     }
+}
+
+/// Returns the part of a long line around a column, and the column in it.
+fn excerpt(column: usize, line: &str) -> (usize, Cow<'_, str>) {
+    const BEFORE: usize = 100;
+    const BEHIND: usize = 200;
+    if line.len() <= BEFORE + BEHIND {
+        return (column, Cow::Borrowed(line));
+    }
+    let at = column - 1;
+    let begins = |n: &usize| line.is_char_boundary(*n);
+    let from = (0..=at.saturating_sub(BEFORE)).rev().find(begins);
+    let from = from.unwrap_or(0);
+    let to = (at.saturating_add(BEHIND)..line.len()).find(begins);
+    let to = to.unwrap_or(line.len());
+    let left = if from > 0 { "…" } else { "" };
+    let right = if to < line.len() { "…" } else { "" };
+    let part = format!("{left}{}{right}", &line[from..to]);
+    (at - from + left.len() + 1, Cow::Owned(part))
 }
 
 /// Returns the line number and column, both from 1, and the text of the line.

@@ -305,3 +305,42 @@ proptest! {
         }
     }
 }
+
+/// To show a problem takes a look at the whole text, and to find one more key
+/// that is not known takes another reading of its table.
+#[test]
+fn of_many_problems_the_first_are_told() {
+    let names: Vec<String> = (0..300).map(|n| format!("\"no{n}\"")).collect();
+    let select = format!(
+        "{MINIMAL}[[transform]]\ntype = \"select\"\nkeep = [{}]\n",
+        names.join(", ")
+    );
+    let told = problems(&select);
+    assert_eq!(told.matches("there is no column").count(), 100);
+    assert!(told.ends_with("\n\np.toml: and 200 more"), "{told}");
+    // Nor is the one long line shown with each of them.
+    assert!(told.len() < 100 * 600, "{}", told.len());
+    let keys: String = (0..300).map(|n| format!("no{n} = 1\n")).collect();
+    let told = problems(&format!("{MINIMAL}[run]\n{keys}"));
+    assert_eq!(told.matches("unknown field").count(), 100);
+}
+
+#[test]
+fn of_a_long_line_the_part_with_the_problem_is_shown() {
+    let names: Vec<String> = (0..200).map(|n| format!("\"é{n}\"")).collect();
+    let before = names.join(", ");
+    let transform = format!("[[transform]]\ntype = \"select\"\ndrop = [{before}, \"row\"]\n");
+    let told = problems(&format!("{MINIMAL}{transform}"));
+    let first = told.split("\n\n").next().unwrap_or_default();
+    let last = told.split("\n\n").nth(99).unwrap_or_default();
+    for (shown, name) in [(first, "\"é0\""), (last, "\"é99\"")] {
+        let lines: Vec<&str> = shown.lines().collect();
+        let [.., source, caret] = lines.as_slice() else {
+            panic!("{shown}");
+        };
+        let at = caret.chars().position(|char| char == '^').expect("a caret");
+        let marked: String = source.chars().skip(at).take(name.chars().count()).collect();
+        assert_eq!(marked, name, "{shown}");
+        assert!(source.chars().count() < 320, "{source}");
+    }
+}

@@ -1,10 +1,45 @@
 //! What the transforms ask of their input's columns.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
 use crate::batch::is_json;
 use crate::config::Invalid;
 use crate::suggest::did_you_mean;
+
+/// The names of columns, of which no two may differ in case alone: databases,
+/// DuckDB among them, and readers of Parquet take these for one.
+pub(super) struct Names(HashMap<String, String>);
+
+impl Names {
+    pub(super) fn of(schema: &Schema) -> Names {
+        let names = schema.fields().iter().map(|field| field.name());
+        Names(
+            names
+                .map(|name| (name.to_lowercase(), name.clone()))
+                .collect(),
+        )
+    }
+
+    /// Adds a name, or says why it cannot be one.
+    pub(super) fn add(&mut self, name: &str) -> Result<(), String> {
+        match self.0.entry(name.to_lowercase()) {
+            Entry::Vacant(entry) => {
+                entry.insert(name.to_owned());
+                Ok(())
+            }
+            Entry::Occupied(known) if known.get() == name => {
+                Err(format!("there is a column `{name}` already"))
+            }
+            Entry::Occupied(known) => Err(format!(
+                "the column `{name}` differs only in case from `{}`, and a database takes both for one",
+                known.get()
+            )),
+        }
+    }
+}
 
 /// Returns the position of the column `name`; `key` is where it was named.
 pub(super) fn position(key: &str, name: &str, input: &Schema) -> Result<usize, Invalid> {
@@ -23,11 +58,15 @@ pub(super) fn positions(
     input: &Schema,
 ) -> Result<Vec<usize>, Vec<Invalid>> {
     let mut positions = Vec::with_capacity(names.len());
+    let mut seen = HashSet::with_capacity(names.len());
+    let fields = input.fields().iter().enumerate();
+    let known: HashMap<&str, usize> = fields.map(|(n, f)| (f.name().as_str(), n)).collect();
     let mut invalid = Vec::new();
     for (n, name) in names.iter().enumerate() {
         let key = format!("{key}.{n}");
-        match position(&key, name, input) {
-            Ok(position) if positions.contains(&position) => {
+        let found = known.get(name.as_str()).copied();
+        match found.map_or_else(|| position(&key, name, input), Ok) {
+            Ok(position) if !seen.insert(position) => {
                 let message = format!("the column `{name}` is named twice");
                 invalid.push(Invalid::new(key, message));
             }

@@ -1,6 +1,6 @@
 //! `rename`: gives columns other names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -60,11 +60,30 @@ impl Rename {
                 Err(problem) => invalid.push(problem),
             }
         }
+        let mut called: HashMap<String, Vec<&str>> = HashMap::new();
+        for field in &fields {
+            let name = field.name();
+            called.entry(name.to_lowercase()).or_default().push(name);
+        }
         for (old, new) in &options.columns {
-            if fields.iter().filter(|field| field.name() == new).count() > 1 {
-                let message = format!("two columns would be called `{new}`");
-                invalid.push(Invalid::new(format!("columns.{old}"), message));
-            }
+            let same = called
+                .get(&new.to_lowercase())
+                .map_or(&[][..], Vec::as_slice);
+            let message = match same {
+                [] | [_] => continue,
+                names if names.iter().all(|name| name == new) => {
+                    format!("two columns would be called `{new}`")
+                }
+                names => format!(
+                    "the columns {} would differ only in case, and a database takes them for one",
+                    names
+                        .iter()
+                        .map(|name| format!("`{name}`"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            };
+            invalid.push(Invalid::new(format!("columns.{old}"), message));
         }
         if options.columns.is_empty() {
             invalid.push(Invalid::new("columns", "this names no column"));
@@ -148,6 +167,11 @@ mod tests {
         assert_eq!(
             message(&[("event_name", "x"), ("insert_id", "x")]),
             "columns.event_name: two columns would be called `x`; columns.insert_id: two columns would be called `x`"
+        );
+        // DuckDB would refuse the table, after everything was fetched.
+        assert_eq!(
+            message(&[("event_name", "Insert_ID")]),
+            "columns.event_name: the columns `Insert_ID`, `insert_id` would differ only in case, and a database takes them for one"
         );
         assert_eq!(
             message(&[("event_name", "")]),

@@ -1,5 +1,6 @@
 //! `select`: keeps or drops columns.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -59,6 +60,7 @@ impl Select {
             (Some(keep), None) => ("keep", positions("keep", keep, input)?),
             (None, Some(drop)) => {
                 let dropped = positions("drop", drop, input)?;
+                let dropped: HashSet<usize> = dropped.into_iter().collect();
                 let columns = 0..input.fields().len();
                 ("drop", columns.filter(|n| !dropped.contains(n)).collect())
             }

@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 
 use super::Transform;
+use super::columns::Names;
 use super::json::{Edit, JsonPath, JsonValue, PathText, Paths};
 use super::scrub::{PROPERTIES, edited, json_column};
 use crate::config::Invalid;
@@ -22,7 +23,7 @@ pub use column::ColumnType;
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "extract",
-    about: "makes typed columns, behind the others, of values inside a JSON column; a missing value and JSON's null are null",
+    about: "makes typed columns, behind the others, of values inside a JSON column; a missing value and JSON's null are null, and so is one in a list on the way",
     options: &[
         OptionDoc::new(
             "from",
@@ -115,7 +116,8 @@ pub struct Extract {
 impl Extract {
     /// Builds the transform against the schema of its input.
     ///
-    /// Fails if `from` is not a JSON column, for a name that is taken, and, if
+    /// Fails if `from` is not a JSON column, for a name that is taken, also in
+    /// another case, and, if
     /// the values are removed, for paths of which one is inside another.
     pub fn new(options: ExtractOptions, input: &Schema) -> Result<Extract, Vec<Invalid>> {
         let mut invalid = Vec::new();
@@ -125,6 +127,7 @@ impl Extract {
             invalid.push(Invalid::new("columns", "this names no column"));
         }
         let mut fields: Vec<Field> = input.fields().iter().map(|f| (**f).clone()).collect();
+        let mut names = Names::of(input);
         let mut paths = Paths::default();
         let mut known: Vec<JsonPath> = Vec::new();
         for (n, column) in options.columns.iter().enumerate() {
@@ -134,16 +137,15 @@ impl Extract {
                 invalid.push(Invalid::new(key, "a name is not empty"));
                 continue;
             }
-            if fields.iter().any(|field| field.name() == name) {
-                let message = format!("there is a column `{name}` already");
+            if let Err(message) = names.add(name) {
                 invalid.push(Invalid::new(format!("columns.{n}.name"), message));
             }
             let path = match &column.path {
                 Some(PathText(path)) => path.clone(),
                 None => JsonPath::of_key(name),
             };
-            let overlap = known.iter().find(|o| o.covers(&path) || path.covers(o));
-            if let (true, Some(other)) = (options.remove, overlap) {
+            if let (true, Some(other)) = (options.remove, paths.overlap(&path)) {
+                let other = &known[other];
                 let message = format!(
                     "with `remove`, `{path}` and `{other}` may not be the same value, nor one inside the other"
                 );
@@ -388,6 +390,22 @@ mod tests {
     }
 
     #[test]
+    fn a_path_does_not_lead_into_a_list() {
+        let extract =
+            built("remove = true\ncolumns = [{ name = \"a\", path = \"l.a\", type = \"int\" }]");
+        let json = r#"{"l":[{"a":1}]}"#;
+        let (records, mismatches) = extract
+            .expect("it fits")
+            .extract(&events(&[json]))
+            .expect("it is JSON");
+        assert!(records.column(5).is_null(0));
+        assert_eq!(
+            (jsons(&records), mismatches),
+            (vec![json.to_owned()], vec![0])
+        );
+    }
+
+    #[test]
     fn mismatches_are_counted_for_one_warning() {
         let extract = of_type("int");
         let (cx, _) = task();
@@ -431,6 +449,14 @@ mod tests {
         assert_eq!(
             message(&column("name = \"a\", type = \"text\"")),
             "columns.1.name: there is a column `a` already"
+        );
+        assert_eq!(
+            message(&column("name = \"A\", type = \"text\"")),
+            "columns.1.name: the column `A` differs only in case from `a`, and a database takes both for one"
+        );
+        assert_eq!(
+            message(&column("name = \"Event_Name\", type = \"text\"")),
+            "columns.1.name: the column `Event_Name` differs only in case from `event_name`, and a database takes both for one"
         );
         assert_eq!(
             message(&(column("name = \"b\", path = \"a.b\", type = \"text\"") + "\nremove = true")),

@@ -57,11 +57,6 @@ impl JsonPath {
     pub(crate) fn keys(&self) -> &[String] {
         &self.0
     }
-
-    /// Returns whether the value at `other` is this one or inside it.
-    pub(crate) fn covers(&self, other: &JsonPath) -> bool {
-        other.0.starts_with(&self.0)
-    }
 }
 
 /// Returns what stands before the closing quote, and what follows.

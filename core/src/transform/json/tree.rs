@@ -1,6 +1,8 @@
 //! Several paths that are looked for in one walk.
 
-use serde::de::{self, Deserializer as _, MapAccess, Visitor};
+use std::collections::BTreeMap;
+
+use serde::de::{self, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::JsonPath;
@@ -17,7 +19,7 @@ pub(crate) struct Paths {
 /// A key on the way, or at the end of one.
 #[derive(Debug, Default)]
 pub(super) struct Node {
-    keys: Vec<(String, Node)>,
+    keys: BTreeMap<String, Node>,
     /// The paths that end here.
     pub(super) ends: Vec<usize>,
 }
@@ -27,16 +29,24 @@ impl Paths {
     pub(crate) fn add(&mut self, path: &JsonPath) -> usize {
         let mut node = &mut self.root;
         for key in path.keys() {
-            let known = node.keys.iter().position(|(known, _)| known == key);
-            let at = known.unwrap_or_else(|| {
-                node.keys.push((key.clone(), Node::default()));
-                node.keys.len() - 1
-            });
-            node = &mut node.keys[at].1;
+            node = node.keys.entry(key.clone()).or_default();
         }
         node.ends.push(self.count);
         self.count += 1;
         self.count - 1
+    }
+
+    /// Returns the number of a path whose value is the one at `path`, or stands
+    /// around it or inside it.
+    pub(crate) fn overlap(&self, path: &JsonPath) -> Option<usize> {
+        let mut node = &self.root;
+        for key in path.keys() {
+            node = node.keys.get(key)?;
+            if let Some(end) = node.ends.first() {
+                return Some(*end);
+            }
+        }
+        node.ends().next()
     }
 
     /// Returns the number of paths.
@@ -81,16 +91,20 @@ impl Node {
         for end in &self.ends {
             found[*end] = None;
         }
-        for (_, node) in &self.keys {
+        for node in self.keys.values() {
             node.forget(found);
         }
     }
 
     /// Returns the node behind a key; `raw` has its quotes.
     pub(super) fn child(&self, raw: &str) -> Option<&Node> {
-        let key = decode(raw);
-        let found = self.keys.iter().find(|(known, _)| *known == key);
-        found.map(|(_, node)| node)
+        self.keys.get(&*decode(raw))
+    }
+
+    /// Returns the paths that end here or further in.
+    pub(super) fn ends(&self) -> Box<dyn Iterator<Item = usize> + '_> {
+        let further = self.keys.values().flat_map(Node::ends);
+        Box::new(self.ends.iter().copied().chain(further))
     }
 
     pub(super) fn is_leaf(&self) -> bool {
@@ -133,8 +147,37 @@ pub(super) fn members<'j>(
     let visited = reader.deserialize_map(Members(&mut visit));
     visited
         .and_then(|visited| reader.end().map(|()| visited))
-        // The parser's own message has a place, and nothing of the text.
-        .map_err(|error| Error::new(ErrorKind::Data, "a value is not JSON").with_source(error))?
+        .map_err(not_json)?
+}
+
+/// Gives each element of an array to `visit`, as it stands in `json`.
+pub(super) fn elements<'j>(json: &'j str, visit: impl FnMut(&'j str) -> Result<()>) -> Result<()> {
+    struct Elements<F>(F);
+    impl<'de, F: FnMut(&'de str) -> Result<()>> Visitor<'de> for Elements<F> {
+        type Value = Result<()>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Result<()>, A::Error> {
+            let mut visited = Ok(());
+            while let Some(item) = items.next_element::<&RawValue>()? {
+                if visited.is_ok() {
+                    visited = (self.0)(item.get());
+                }
+            }
+            Ok(visited)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let visited = reader.deserialize_seq(Elements(visit));
+    visited.map_err(not_json)?
+}
+
+fn not_json(error: serde_json::Error) -> Error {
+    // The parser's own message has a place, and nothing of the text.
+    Error::new(ErrorKind::Data, "a value is not JSON").with_source(error)
 }
 
 #[cfg(test)]
