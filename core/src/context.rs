@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
@@ -10,6 +10,8 @@ use crossbeam::channel::Sender;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reject::{Reject, Rejects};
+use crate::report::Dropped;
+use crate::stand_in::StandIns;
 
 /// When rows may leave a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct TaskContext {
     pub(crate) tally: Arc<Mutex<Tally>>,
     pub(crate) notices: Sender<Notice>,
     pub(crate) rejects: Arc<Rejects>,
+    /// There once the transforms have been prepared.
+    pub(crate) stand_ins: Arc<OnceLock<StandIns>>,
 }
 
 /// Totals of a run, counted by the sources.
@@ -52,6 +56,7 @@ pub(crate) struct Counters {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) duplicates: u64,
+    pub(crate) dropped: Dropped,
     /// By what is told at the end of the run.
     pub(crate) warnings: BTreeMap<String, u64>,
 }
@@ -60,6 +65,7 @@ impl Tally {
     /// Adds what was counted of another partition.
     pub(crate) fn add(&mut self, other: Tally) {
         self.duplicates += other.duplicates;
+        self.dropped.add(&other.dropped);
         for (warning, n) in other.warnings {
             *self.warnings.entry(warning).or_default() += n;
         }
@@ -130,6 +136,20 @@ impl TaskContext {
     /// The report has their number for the partitions that were read whole.
     pub fn count_duplicates(&self, rows: u64) {
         self.tally().duplicates += rows;
+    }
+
+    /// Counts rows that the transform left out, and why in a word: `false`. Rows
+    /// that it leaves out without a word are counted as `other`.
+    ///
+    /// With 0 it says that it might have. The report has the numbers for the
+    /// partitions that were read whole.
+    pub fn count_dropped(&self, transform: &str, reason: &str, rows: u64) {
+        self.tally().dropped.count(transform, reason, rows);
+    }
+
+    /// Returns how to make ids for events that have none.
+    pub fn stand_ins(&self) -> StandIns {
+        self.stand_ins.get().cloned().unwrap_or_default()
     }
 
     /// Counts what deserves one warning at the end of the run: `warning` and,

@@ -28,6 +28,7 @@ mod shrink;
 pub mod sink;
 pub mod source;
 pub mod staged;
+pub mod stand_in;
 pub mod suggest;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

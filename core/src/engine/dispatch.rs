@@ -16,7 +16,7 @@ use crate::batch::{Batch, PartitionId};
 use crate::context::{Notice, Tally, TaskContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::{Observer, Progress, RunEvent};
-use crate::report::{PartitionStatus, Timing, WaitKind, WaitReport};
+use crate::report::{Dropped, PartitionStatus, Timing, WaitKind, WaitReport};
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, begin};
 use crate::source::{Extent, Partition, Plan};
 
@@ -30,6 +30,14 @@ pub(super) enum Ending {
     Aborted { error: Error, residue: Residue },
 }
 
+/// What the partitions that were read whole add up to.
+#[derive(Default)]
+pub(super) struct Sums {
+    pub(super) read: u64,
+    pub(super) dropped: Dropped,
+    pub(super) duplicates: u64,
+}
+
 /// What is known of a partition so far.
 pub(super) struct Slot {
     pub(super) info: PartitionInfo,
@@ -38,6 +46,9 @@ pub(super) struct Slot {
     pub(super) attempts: u32,
     pub(super) error: Option<String>,
     pub(super) rows_by_event: BTreeMap<String, u64>,
+    /// What its source gave and transforms left out, if it was read whole.
+    pub(super) read: u64,
+    pub(super) dropped: Dropped,
     timing: Option<Timing>,
     announced: bool,
     write: Duration,
@@ -52,6 +63,8 @@ impl Slot {
             attempts: 0,
             error: None,
             rows_by_event: BTreeMap::new(),
+            read: 0,
+            dropped: Dropped::default(),
             timing: None,
             announced: false,
             write: Duration::ZERO,
@@ -326,6 +339,9 @@ impl Dispatcher<'_, '_> {
                 self.done += 1;
                 // What was counted of rows that are not there is not told.
                 if result.is_ok() {
+                    let slot = &mut self.slots[id.index()];
+                    slot.read = counts.given;
+                    slot.dropped = counts.tally.dropped.clone();
                     self.given += counts.given;
                     self.tally.add(counts.tally);
                 }
@@ -569,16 +585,21 @@ impl Dispatcher<'_, '_> {
         Ending::Aborted { error, residue }
     }
 
-    /// Tells what was counted, once, and returns the number of duplicates.
-    pub(super) fn sum_up(&mut self) -> u64 {
+    /// Tells what was counted, once, and returns the numbers of rows.
+    pub(super) fn sum_up(&mut self) -> Sums {
         let Tally {
             duplicates,
+            dropped,
             warnings,
         } = std::mem::take(&mut self.tally);
         for (warning, n) in warnings {
             self.warn(format!("{warning}: {n}"));
         }
-        duplicates
+        Sums {
+            read: self.given,
+            dropped,
+            duplicates,
+        }
     }
 
     pub(super) fn warn(&mut self, warning: String) {

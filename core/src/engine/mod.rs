@@ -30,8 +30,9 @@ use crate::reject::{RejectLog, Rejects};
 use crate::report::{PartitionReport, PartitionStatus, RunReport, Status};
 use crate::sink::{Preview, Residue, Sink, TxnContext};
 use crate::source::{Plan, Source};
+use crate::stand_in::StandIns;
 use crate::transform::NamedTransform;
-use dispatch::{Dispatcher, Ending, SinkState, Told};
+use dispatch::{Dispatcher, Ending, SinkState, Sums, Told};
 
 /// A source, transforms and a sink that fit each other.
 pub struct Pipeline {
@@ -142,7 +143,8 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     let rejects = Arc::new(Rejects::new(cx.rejects, pipeline.source.max_rejects()));
     let (notices, notices_out) = crossbeam::channel::unbounded();
     let mut told = Told::default();
-    let mut duplicates = 0;
+    let mut sums = Sums::default();
+    let stand_ins = Arc::default();
     let mut started_over = false;
     let held = match cx.hold {
         Some(hold) => contained("the lock", || hold(&cx.cancel)).map(Some),
@@ -168,6 +170,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             tally: Arc::default(),
             notices: notices.clone(),
             rejects: Arc::clone(&rejects),
+            stand_ins: Arc::clone(&stand_ins),
         };
         let mut dispatcher = Dispatcher {
             pipeline,
@@ -209,7 +212,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             _ => false,
         };
         if !again {
-            duplicates = dispatcher.sum_up();
+            sums = dispatcher.sum_up();
         }
         let slots = dispatcher.slots;
         told = dispatcher.told;
@@ -243,9 +246,11 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
         data_type: info.data_type,
         status: Status::Aborted,
         row_count: 0,
+        read: sums.read,
+        dropped: sums.dropped,
         rejected: rejects.count(),
         reject_file: reject_file.filter(|_| rejects.count() > 0),
-        duplicates,
+        duplicates: sums.duplicates,
         bytes_received: counters.bytes.load(std::sync::atomic::Ordering::Relaxed),
         requests: counters.requests.load(std::sync::atomic::Ordering::Relaxed),
         retries: counters.retries.load(std::sync::atomic::Ordering::Relaxed),
@@ -272,6 +277,8 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             label: slot.info.label,
             status: slot.status,
             rows: slot.rows,
+            read: slot.read,
+            dropped: slot.dropped,
             attempts: slot.attempts,
             error: slot.error,
         });
@@ -424,6 +431,9 @@ fn prepare(dispatcher: &mut Dispatcher<'_, '_>, prepared: bool) -> Result<Plan> 
             let what = format!("the transform `{}`", named.kind);
             contained(&what, || named.transform.prepare(dispatcher.task))?;
         }
+        let chosen = StandIns::chosen(&pipeline.transforms);
+        // Once a run: this is not come to a second time.
+        let _ = dispatcher.task.stand_ins.set(chosen);
     }
     let mut provenance = Provenance::default();
     for named in pipeline.transforms.iter() {

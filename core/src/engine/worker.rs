@@ -17,6 +17,7 @@ use crate::batch::PartitionId;
 use crate::context::{Tally, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{BatchIter, Partition, Plan};
+use crate::stand_in;
 use crate::transform::NamedTransform;
 
 /// How long a run that ends early waits for its threads.
@@ -233,13 +234,23 @@ fn read(
     counts: &mut Counts,
 ) -> Result<()> {
     let given = Cell::new(0);
+    let passed: Vec<Cell<u64>> = transforms.iter().map(|_| Cell::new(0)).collect();
     let batches = timed(&mut spent.fetch, || partition.read(task))?;
     let mut batches: BatchIter<'_> = Box::new(batches.inspect(|records| {
         let rows = records.as_ref().map_or(0, RecordBatch::num_rows);
         given.set(given.get() + rows as u64);
     }));
-    for named in transforms {
+    let settled_after = task.stand_ins().settled_after(transforms);
+    for (n, (named, passed)) in transforms.iter().zip(&passed).enumerate() {
         batches = timed(&mut spent.decode, || named.stream(batches, task));
+        batches = Box::new(batches.map(move |records| {
+            let records = records?;
+            passed.set(passed.get() + records.num_rows() as u64);
+            match settled_after == Some(n) {
+                true => stand_in::settled(&records),
+                false => Ok(records),
+            }
+        }));
     }
     while let Some(records) = timed(&mut spent.decode, || batches.next()) {
         let records = records?;
@@ -249,7 +260,9 @@ fn read(
             timed(&mut spent.queue, || out.send(id, records, task))?;
         }
     }
+    drop(batches);
     counts.given = given.get();
+    count_unexplained(counts.given, transforms, &passed, task);
     match (counts.given, task.rejected.load(Ordering::Relaxed)) {
         (0, rejected @ 1..) => Err(nothing_readable(partition.label(), rejected)),
         _ => Ok(()),
@@ -266,6 +279,27 @@ fn nothing_readable(label: &str, rejected: u64) -> Error {
         format!("none of the {rejected} records of {label} can be read"),
     )
     .hint("look at the reject file: it has each of them, with the reason")
+}
+
+/// Counts the rows that transforms left out without a word.
+fn count_unexplained(
+    given: u64,
+    transforms: &[NamedTransform],
+    passed: &[Cell<u64>],
+    task: &TaskContext,
+) {
+    let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut before = given;
+    for (named, passed) in transforms.iter().zip(passed) {
+        *lost.entry(&named.kind).or_default() += before.saturating_sub(passed.get());
+        before = passed.get();
+    }
+    for (kind, lost) in lost {
+        let explained = task.tally().dropped.rows(Some(kind));
+        if lost > explained {
+            task.count_dropped(kind, "other", lost - explained);
+        }
+    }
 }
 
 /// Names that are counted one by one.

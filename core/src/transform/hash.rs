@@ -17,10 +17,12 @@ use crate::context::{Notice, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
 use crate::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
+use crate::source::BatchIter;
+use crate::stand_in::StandIns;
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "hash",
-    about: "replaces personal data by HMAC-SHA-256, 64 hexadecimal digits; the same text and key give the same hash, and nulls stay null",
+    about: "replaces personal data by HMAC-SHA-256, 64 hexadecimal digits; the same text and key give the same hash, and nulls stay null; ids of events that came without one then depend on the key, too",
     options: &[
         OptionDoc::new(
             "columns",
@@ -30,7 +32,7 @@ const DOC: ComponentDoc = ComponentDoc {
         OptionDoc::new(
             "properties",
             "list of paths: \"$email\", \"user.phone\", [\"key.with.dots\"]",
-            "values inside `properties` to hash; one that is not text is hashed as its JSON",
+            "values inside `properties` to hash, also in each object of a list on the way; one that is not text is hashed as its JSON",
         ),
         OptionDoc::new(
             "key",
@@ -42,6 +44,9 @@ const DOC: ComponentDoc = ComponentDoc {
 
 /// A key with fewer bytes could be guessed.
 const SHORTEST_KEY: usize = 16;
+
+/// What the key for ids is a hash of, so that it is not the key itself.
+const LENT: &str = "mixflow: the key of stand-in ids";
 
 pub(super) fn register(registry: &mut Registry) {
     registry.add_transform(DOC, |options: HashOptions, input, cx| {
@@ -87,13 +92,23 @@ impl Hash {
         let in_the_file =
             matches!(options.key, SecretSource::Plain(_)) && !cx.expanded.contains("key");
         Ok(Hash {
-            scrub: Scrub::new(&options.columns, &options.properties, input)?,
+            scrub: Scrub::new(DOC.name, &options.columns, &options.properties, input)?,
             schema: SchemaRef::clone(input),
             secret: options.key,
             env: cx.env.clone(),
             in_the_file,
             key: OnceLock::new(),
         })
+    }
+
+    fn replace(&self, records: &RecordBatch, missed: &mut dyn FnMut(usize)) -> Result<RecordBatch> {
+        let Some(key) = self.key.get() else {
+            return Err(Error::new(
+                ErrorKind::Other,
+                "the key of `hash` is not there yet",
+            ));
+        };
+        self.scrub.apply(records, missed, |text| hashed(key, text))
     }
 }
 
@@ -118,13 +133,21 @@ impl Transform for Hash {
     }
 
     fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
-        let Some(key) = self.key.get() else {
-            return Err(Error::new(
-                ErrorKind::Other,
-                "the key of `hash` is not there yet",
-            ));
-        };
-        self.scrub.apply(&records, |text| hashed(key, text))
+        self.replace(&records, &mut |_| {})
+    }
+
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+        let apply =
+            |records: &RecordBatch, missed: &mut dyn FnMut(usize)| self.replace(records, missed);
+        self.scrub.stream(batches, cx, apply)
+    }
+
+    fn stand_ins(&self) -> Option<StandIns> {
+        let stand_ins = self
+            .key
+            .get()
+            .map(|key| StandIns::keyed(hashed(key, LENT).as_bytes()));
+        Some(stand_ins.unwrap_or_else(StandIns::of_the_row))
     }
 
     fn provenance(&self, provenance: &mut Provenance) {
@@ -258,6 +281,21 @@ mod tests {
     }
 
     #[test]
+    fn ids_for_events_without_one_depend_on_the_key_and_are_no_hash_of_a_text() {
+        let of = |key: &str| {
+            let hash = prepared(built(&["distinct_id"], &[], key).expect("it fits"));
+            hash.stand_ins()
+                .expect("it takes texts out")
+                .id(b"a record")
+        };
+        assert_eq!(of("sixteen bytes..."), of("sixteen bytes..."));
+        assert_ne!(of("sixteen bytes..."), of("sixteen bytes,,,"));
+        let hash = prepared(built(&["distinct_id"], &[], "sixteen bytes...").expect("it fits"));
+        let text = hashed(hash.key.get().expect("it is prepared"), "a record");
+        assert!(!text.starts_with(&of("sixteen bytes...")));
+    }
+
+    #[test]
     fn a_null_text_stays_null() {
         let mut columns = events(&["{}"]).columns().to_vec();
         let fields: Vec<_> = events(&[])
@@ -271,7 +309,7 @@ mod tests {
         let input = RecordBatch::try_new(schema, columns).expect("columns fit");
         let output = hashing(&["distinct_id"], &[])
             .scrub
-            .apply(&input, str::to_owned);
+            .apply(&input, &mut |_| {}, str::to_owned);
         assert!(output.expect("columns fit").column(2).is_null(0));
     }
 
@@ -384,7 +422,12 @@ mod tests {
                     before += &format!("{comma}{space}\"b\":{{\"a\"{space}:{value}}}");
                     after += &format!("{comma}{space}\"b\":{{\"a\"{space}:\"#\"}}");
                 } else {
-                    let new = if hit { "\"#\"" } else { value };
+                    let new = match (key, value) {
+                        _ if hit => "\"#\"",
+                        // In each object of a list, too.
+                        ("b", "[{\"a\":1}]") => "[{\"a\":\"#\"}]",
+                        _ => value,
+                    };
                     before += &format!("{comma}{space}\"{key}\":{space}{value}");
                     after += &format!("{comma}{space}\"{key}\":{space}{new}");
                 }
@@ -397,7 +440,7 @@ mod tests {
         #[test]
         fn every_other_byte_stays((before, after) in pair()) {
             let hash = hashing(&[], &["a", "b.a"]);
-            let output = hash.scrub.apply(&events(&[&before]), |_| "#".to_owned());
+            let output = hash.scrub.apply(&events(&[&before]), &mut |_| {}, |_| "#".to_owned());
             prop_assert_eq!(jsons(&output.expect("it is JSON")), [after]);
         }
     }

@@ -8,12 +8,15 @@ use super::Transform;
 use super::json::PathText;
 use super::scrub::Scrub;
 use crate::config::Invalid;
+use crate::context::TaskContext;
 use crate::error::Result;
 use crate::registry::{ComponentDoc, OptionDoc, Registry};
+use crate::source::BatchIter;
+use crate::stand_in::StandIns;
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "mask",
-    about: "hides the characters of personal data but for some at the ends; a text with no more than these is hidden whole, and nulls stay null",
+    about: "hides the characters of personal data but for some at the ends; a text with no more than these is hidden whole, and nulls stay null; ids of events that came without one are then made of the row that is left",
     options: &[
         OptionDoc::new(
             "columns",
@@ -23,7 +26,7 @@ const DOC: ComponentDoc = ComponentDoc {
         OptionDoc::new(
             "properties",
             "list of paths: \"$email\", \"user.phone\", [\"key.with.dots\"]",
-            "values inside `properties` to mask; one that is not text is masked as its JSON",
+            "values inside `properties` to mask, also in each object of a list on the way; one that is not text is masked as its JSON",
         ),
         OptionDoc::new(
             "keep_first",
@@ -91,12 +94,16 @@ impl Mask {
     /// Fails for columns that are not texts.
     pub fn new(options: &MaskOptions, input: &SchemaRef) -> Result<Mask, Vec<Invalid>> {
         Ok(Mask {
-            scrub: Scrub::new(&options.columns, &options.properties, input)?,
+            scrub: Scrub::new(DOC.name, &options.columns, &options.properties, input)?,
             schema: SchemaRef::clone(input),
             first: options.keep_first as usize,
             last: options.keep_last as usize,
             with: options.with,
         })
+    }
+
+    fn hide(&self, records: &RecordBatch, missed: &mut dyn FnMut(usize)) -> Result<RecordBatch> {
+        self.scrub.apply(records, missed, |text| self.masked(text))
     }
 
     fn masked(&self, text: &str) -> String {
@@ -119,7 +126,17 @@ impl Transform for Mask {
     }
 
     fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
-        self.scrub.apply(&records, |text| self.masked(text))
+        self.hide(&records, &mut |_| {})
+    }
+
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+        let apply =
+            |records: &RecordBatch, missed: &mut dyn FnMut(usize)| self.hide(records, missed);
+        self.scrub.stream(batches, cx, apply)
+    }
+
+    fn stand_ins(&self) -> Option<StandIns> {
+        Some(StandIns::of_the_row())
     }
 }
 
@@ -127,7 +144,7 @@ impl Transform for Mask {
 mod tests {
     use arrow::array::AsArray as _;
 
-    use super::super::tests::{events, jsons, rejected};
+    use super::super::tests::{events, jsons, rejected, task};
     use super::*;
 
     fn built(toml: &str) -> Result<Mask, Vec<Invalid>> {
@@ -166,6 +183,27 @@ mod tests {
             ]
         );
         assert_eq!(output.column(3).as_string::<i32>().value(0), "i*****");
+    }
+
+    #[test]
+    fn lists_are_reached_into_and_what_is_not_reached_is_warned_about() {
+        let mask = built("properties = [\"items.sku\", \"user.phone\"]").expect("they fit");
+        let json = r#"{"items":[{"sku":"ab","n":1},{"sku":7},[{"sku":"c"}],"d"],"user":"+49"}"#;
+        let (cx, _) = task();
+        let batches = Box::new([Ok(events(&[json, json]))].into_iter());
+        let mut stream = mask.stream(batches, &cx);
+        let output = stream.next().expect("a batch").expect("it is JSON");
+        let hidden = r#"{"items":[{"sku":"**","n":1},{"sku":"*"},[{"sku":"*"}],"d"],"user":"+49"}"#;
+        assert_eq!(jsons(&output), [hidden, hidden]);
+        let warning = |path| {
+            format!(
+                "values on the way to `{path}` that are neither objects nor lists of them, so `mask` left them as they are"
+            )
+        };
+        assert_eq!(
+            cx.tally().warnings,
+            [(warning("items.sku"), 2), (warning("user.phone"), 2)].into()
+        );
     }
 
     #[test]

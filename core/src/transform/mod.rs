@@ -15,6 +15,9 @@ mod time;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use tests::events as events_for_tests;
+
 pub use dedupe::{Dedupe, DedupeOptions};
 pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
 pub use filter::{Filter, FilterOptions};
@@ -33,6 +36,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
 use crate::registry::Registry;
 use crate::source::BatchIter;
+use crate::stand_in::StandIns;
 
 /// Changes the rows of a partition.
 ///
@@ -67,6 +71,20 @@ pub trait Transform: Send + Sync {
     /// Adds what rows must share with those that are at the destination
     /// already, such as a key. Called once the transform is prepared.
     fn provenance(&self, _provenance: &mut Provenance) {}
+
+    /// Returns how ids are to be made for events that have none, if this takes
+    /// personal data out of rows: a plain hash of the record would tell it.
+    ///
+    /// Asked when the transform has been prepared.
+    fn stand_ins(&self) -> Option<StandIns> {
+        None
+    }
+
+    /// Returns whether this tells rows apart by their ids, which must then be of
+    /// whole records still.
+    fn compares_ids(&self) -> bool {
+        false
+    }
 
     /// Returns things a person should know before the run.
     fn warnings(&self) -> Vec<String> {

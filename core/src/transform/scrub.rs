@@ -9,7 +9,9 @@ use arrow::record_batch::RecordBatch;
 use super::columns::{is_json_text, is_text, none_or, position, positions, type_name};
 use super::json::{Edit, JsonValue, PathText, Paths, quote};
 use crate::config::Invalid;
+use crate::context::TaskContext;
 use crate::error::Result;
+use crate::source::BatchIter;
 
 /// The column that paths lead into.
 pub(super) const PROPERTIES: &str = "properties";
@@ -19,12 +21,17 @@ pub(super) const PROPERTIES: &str = "properties";
 pub(super) struct Scrub {
     columns: Vec<usize>,
     properties: Option<(usize, Paths)>,
+    /// What is told of each path that did not reach a value.
+    warnings: Vec<String>,
 }
 
 impl Scrub {
     /// Finds `columns`, which are texts, and `properties`, which are paths
     /// inside the column of that name.
+    ///
+    /// `kind` is what the transform is called.
     pub(super) fn new(
+        kind: &str,
         columns: &[String],
         properties: &[PathText],
         input: &Schema,
@@ -52,11 +59,8 @@ impl Scrub {
         }
         let mut paths = Paths::default();
         for (n, PathText(path)) in properties.iter().enumerate() {
-            let others = properties[..n].iter().map(|PathText(other)| other);
-            if let Some(other) = others
-                .into_iter()
-                .find(|o| o.covers(path) || path.covers(o))
-            {
+            if let Some(other) = paths.overlap(path) {
+                let PathText(other) = &properties[other];
                 let message = format!(
                     "`{path}` and `{other}` are the same value, or one is inside the other"
                 );
@@ -64,27 +68,52 @@ impl Scrub {
             }
             paths.add(path);
         }
-        let properties = match properties.is_empty() {
+        let column = match properties.is_empty() {
             true => None,
             false => json_column("properties", PROPERTIES, input)
                 .map_err(|problem| invalid.push(problem))
                 .ok()
                 .map(|at| (at, paths)),
         };
+        let warning = |PathText(path): &PathText| {
+            format!(
+                "values on the way to `{path}` that are neither objects nor lists of them, so `{kind}` left them as they are"
+            )
+        };
         none_or(
             invalid,
             Scrub {
                 columns,
-                properties,
+                properties: column,
+                warnings: properties.iter().map(warning).collect(),
             },
         )
     }
 
+    /// Changes the batches of a partition, and counts what was not reached.
+    pub(super) fn stream<'a>(
+        &'a self,
+        batches: BatchIter<'a>,
+        cx: &'a TaskContext,
+        apply: impl Fn(&RecordBatch, &mut dyn FnMut(usize)) -> Result<RecordBatch> + 'a,
+    ) -> BatchIter<'a> {
+        Box::new(batches.map(move |records| {
+            let mut missed = vec![0; self.warnings.len()];
+            let records = apply(&records?, &mut |path| missed[path] += 1)?;
+            for (warning, n) in self.warnings.iter().zip(missed) {
+                cx.count_warning(warning, n);
+            }
+            Ok(records)
+        }))
+    }
+
     /// Gives each text to `rewrite`; a JSON value that is none, as its JSON.
-    /// Nulls stay null.
+    /// Nulls stay null. Gives the number of a path to `missed` for each value
+    /// that it does not reach.
     pub(super) fn apply(
         &self,
         records: &RecordBatch,
+        missed: &mut dyn FnMut(usize),
         rewrite: impl Fn(&str) -> String,
     ) -> Result<RecordBatch> {
         let mut columns = records.columns().to_vec();
@@ -94,12 +123,13 @@ impl Scrub {
             columns[*at] = Arc::new(rewritten);
         }
         if let Some((at, paths)) = &self.properties {
+            let edit = |_, value: &str| match JsonValue::of(value) {
+                JsonValue::Null => Edit::Keep,
+                JsonValue::Text(text) => Edit::Replace(quote(&rewrite(&text))),
+                _ => Edit::Replace(quote(&rewrite(value))),
+            };
             columns[*at] = edited(&columns[*at], |_, json| {
-                paths.edit(json, |_, value| match JsonValue::of(value) {
-                    JsonValue::Null => Edit::Keep,
-                    JsonValue::Text(text) => Edit::Replace(quote(&rewrite(&text))),
-                    _ => Edit::Replace(quote(&rewrite(value))),
-                })
+                paths.edit_in_lists(json, edit, &mut *missed)
             })?;
         }
         Ok(RecordBatch::try_new(records.schema(), columns)?)

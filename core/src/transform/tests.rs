@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::reject::{CountRejects, Rejects};
 
 /// Returns normalised events, one for each text of properties.
-pub(super) fn events(properties: &[&str]) -> RecordBatch {
+pub(crate) fn events(properties: &[&str]) -> RecordBatch {
     let text = |name| Field::new(name, DataType::Utf8, false);
     let time = DataType::Timestamp(TimeUnit::Microsecond, None);
     let schema = Schema::new(vec![
@@ -70,6 +70,7 @@ pub(super) fn task() -> (TaskContext, Receiver<Notice>) {
         tally: Arc::default(),
         notices,
         rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),
+        stand_ins: Arc::default(),
     };
     (task, told)
 }

@@ -8,7 +8,7 @@
 //! with half of an emoji, are mended, so that all readers read the same.
 
 use arrow::record_batch::RecordBatch;
-use sha2::{Digest, Sha256};
+use mixflow_core::stand_in::StandIns;
 
 use crate::escapes::unescape;
 use crate::json::{Fault, Key, Kind, Scanner, Value};
@@ -31,6 +31,7 @@ pub enum Form {
 /// Turns records into batches.
 pub struct Decoder {
     form: Form,
+    stand_ins: StandIns,
     rows: Rows,
     scratch: Scratch,
 }
@@ -56,9 +57,16 @@ impl Decoder {
         };
         Decoder {
             form,
+            stand_ins: StandIns::default(),
             rows,
             scratch: Scratch::default(),
         }
+    }
+
+    /// Chooses how ids are made for events without `$insert_id`; a plain hash
+    /// of the record, unless it is said.
+    pub fn with_stand_ins(self, stand_ins: StandIns) -> Decoder {
+        Decoder { stand_ins, ..self }
     }
 
     /// Decodes one record. An error is the reason to reject it.
@@ -105,6 +113,7 @@ impl Decoder {
                     record,
                     &event,
                     clock,
+                    &self.stand_ins,
                     &mut self.scratch,
                     &mut self.rows,
                 )
@@ -231,6 +240,7 @@ fn push_event(
     record: &[u8],
     parts: &EventParts,
     clock: &EventClock,
+    stand_ins: &StandIns,
     scratch: &mut Scratch,
     rows: &mut Rows,
 ) -> Result<(), Refused> {
@@ -270,7 +280,7 @@ fn push_event(
     )?;
     let insert_id = match insert_id {
         "" => {
-            hash = hash_of(record);
+            hash = stand_ins.id(record);
             hash.as_str()
         }
         id => id,
@@ -441,20 +451,6 @@ fn plain<'a>(text: &'a str, value: &Value, scratch: &'a mut String) -> &'a str {
 /// Returns what stands between a string's quotes.
 fn inside<'a>(text: &'a str, value: &Value) -> &'a str {
     &text[value.span.start + 1..value.span.end - 1]
-}
-
-/// Returns what stands in for a missing `$insert_id`: the first 128 bits of
-/// the SHA-256 of the record's bytes, in hex.
-fn hash_of(record: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let digest = Sha256::digest(record);
-    digest
-        .iter()
-        .take(16)
-        .fold(String::with_capacity(32), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
 }
 
 /// Makes UTF-8 of the bytes and escapes control characters inside texts.

@@ -41,7 +41,7 @@ fn event(record: &[u8]) -> Result<model::Event, String> {
         event_name: text(&batch, 0).to_owned(),
         event_time_us: time(&batch, 1).expect("an event has a time"),
         distinct_id: text(&batch, 2).to_owned(),
-        insert_id: (insert_id != hash_of(record)).then(|| insert_id.to_owned()),
+        insert_id: (insert_id != StandIns::default().id(record)).then(|| insert_id.to_owned()),
         properties: model::Properties {
             members: Vec::new(),
             text: text(&batch, 4).to_owned(),

@@ -40,7 +40,7 @@ impl Partition for EventWindow {
     }
 
     fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
-        let decoder = Decoder::new(self.form.clone());
+        let decoder = Decoder::new(self.form.clone()).with_stand_ins(cx.stand_ins());
         match cx.delivery {
             Delivery::Direct => Ok(Box::new(DirectRows::new(
                 &self.client,

@@ -133,6 +133,36 @@ fn what_is_counted_is_in_the_report_once() {
     assert_eq!(prepared, 1);
 }
 
+/// A transform that says nothing of the rows that it leaves out is found out.
+#[test]
+fn rows_that_a_transform_leaves_out_are_in_the_report_by_partition() {
+    let does = Does {
+        drops_every_row: true,
+        ..Does::default()
+    };
+    let source = TestSource::new([good(5), failing_at(2), good(2)]);
+    let (report, _, _) = run_through(source, does, options(1, OnFailure::Keep));
+    let json = serde_json::to_value(&report).expect("it is JSON");
+    assert_eq!((report.read, report.row_count), (7, 0));
+    assert_eq!(json["dropped"], serde_json::json!({"double": {"other": 7}}));
+    let of_partitions = |key: &str| -> Vec<_> {
+        let partitions = json["partitions"].as_array().expect("a list");
+        partitions.iter().map(|one| one[key].to_string()).collect()
+    };
+    assert_eq!(of_partitions("read"), ["5", "0", "2"]);
+    assert_eq!(
+        of_partitions("dropped"),
+        [
+            r#"{"double":{"other":5}}"#,
+            "null",
+            r#"{"double":{"other":2}}"#
+        ]
+    );
+    let source = TestSource::new([good(5)]);
+    let (report, _, _) = run_through(source, Does::default(), RunOptions::default());
+    assert_eq!((report.read, report.dropped.is_empty()), (5, true));
+}
+
 #[test]
 fn what_was_counted_of_a_failed_partition_is_not_told() {
     let does = Does {

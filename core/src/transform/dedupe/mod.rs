@@ -98,6 +98,7 @@ impl Dedupe {
         let stay = winners::of(rows, passes, |each| keys.each(&cx.cancel, each))?;
         let kept = stay.count_set_bits() as u64;
         cx.count_duplicates(rows - kept);
+        cx.count_dropped(DOC.name, "duplicate", rows - kept);
         Ok(Kept {
             batches,
             stay,
@@ -121,6 +122,10 @@ impl Transform for Dedupe {
         };
         let stay = winners::of(keys.len() as u64, 1, all)?;
         Ok(filter_record_batch(&records, &BooleanArray::from(stay))?)
+    }
+
+    fn compares_ids(&self) -> bool {
+        true
     }
 
     fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
