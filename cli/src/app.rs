@@ -22,7 +22,7 @@ use crate::launch::launch;
 use crate::lock::Patience;
 use crate::progress::Reporter;
 use crate::report_file;
-use crate::ui::{Ui, counted, seconds};
+use crate::ui::{Ui, count, counted, seconds};
 
 /// The process: its components, its surroundings and its terminal.
 pub(crate) struct App {
@@ -207,6 +207,9 @@ impl App {
             let records = counted(report.rejected, "record");
             ui.warning(&format!("{records} could not be read and are in {file}"));
         }
+        if let Some(line) = left_out(report) {
+            ui.status(&line);
+        }
         if report.duplicates > 0 {
             let rows = counted(report.duplicates, "row");
             ui.status(&format!("left out {rows} as duplicates"));
@@ -250,6 +253,24 @@ impl App {
             }
         }
     }
+}
+
+/// Says what transforms have left out, but for duplicates, which have a line
+/// of their own.
+fn left_out(report: &RunReport) -> Option<String> {
+    let transforms: Vec<String> = report
+        .dropped
+        .by_transform()
+        .filter(|(kind, _)| *kind != "dedupe")
+        .map(|(kind, reasons)| {
+            let reasons = reasons.iter();
+            let rows = reasons.map(|(reason, rows)| format!("{} ({reason})", count(*rows)));
+            format!("`{kind}` left out {}", rows.collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    let read = counted(report.read, "row");
+    let kept = count(report.read.saturating_sub(report.dropped.rows(None)));
+    (!transforms.is_empty()).then(|| format!("read {read}, kept {kept}: {}", transforms.join("; ")))
 }
 
 /// Returns the folder for what outlives a run.

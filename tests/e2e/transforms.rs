@@ -69,9 +69,134 @@ fn filter_keeps_the_rows_for_which_its_condition_is_true() {
         lines("type = \"filter\"\nwhere = \"event_name = 'Purchase' AND properties.amount >= 10\"");
     assert_eq!(column(&rows, "distinct_id"), ["\"ann\""]);
     assert_eq!(report["row_count"], 1);
-    // What is left out on purpose is not missed.
+    // What is left out on purpose is not missed, and it is told.
     assert_eq!(report["warnings"], Value::Array(Vec::new()));
     assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+    let dropped = serde_json::json!({"filter": {"false": 2, "null": 1}});
+    for told in [&report, &report["partitions"][0]] {
+        assert_eq!((&told["read"], &told["dropped"]), (&4.into(), &dropped));
+    }
+    ran.says("read 4 rows, kept 1: `filter` left out 2 (false), 1 (null)");
+}
+
+#[test]
+fn a_condition_that_leaves_out_more_than_it_seems_is_named_by_check() {
+    let (sim, place) = (shop(), Place::new());
+    let text = |condition: &str| {
+        let transform = format!("[[transform]]\ntype = \"filter\"\nwhere = \"{condition}\"\n");
+        pipeline(&[&shop_events(&sim), &transform, STDOUT])
+    };
+    let denied = "NOT properties.$email LIKE '%@example.com'";
+    place.write("t.toml", &text(denied));
+    place
+        .mixflow(&["check", "t.toml"])
+        .ended(0)
+        .says("leaves out the rows that have no `properties.$email`")
+        .says("`OR properties.$email IS NULL` keeps them");
+    place.write(
+        "t.toml",
+        &text(&format!("{denied} OR properties.$email IS NULL")),
+    );
+    let checked = place.mixflow(&["check", "t.toml"]).ended(0);
+    assert!(!checked.stderr.contains("leaves out"), "{}", checked.stderr);
+}
+
+/// Events without `$insert_id`: two are the same, and one differs from them in
+/// its phone number alone.
+fn calls() -> Simulator {
+    let line = |phone: &str| {
+        format!(
+            r#"{{"event":"call","properties":{{"time":1704067200,"distinct_id":"d","phone":"{phone}"}}}}"#
+        )
+    };
+    let lines = [line("+49170001"), line("+49170001"), line("+49170002")];
+    started(sim(Data::from_lines(lines, Vec::<String>::new()).unwrap()))
+}
+
+fn calls_through(sim: &Simulator, transforms: &str, key: &str) -> Vec<Value> {
+    let place = Place::new();
+    place.write(
+        "t.toml",
+        &pipeline(&[&shop_events(sim), transforms, STDOUT]),
+    );
+    let output = place
+        .command(&["run", "t.toml"])
+        .env("HASH_KEY", key)
+        .output()
+        .unwrap();
+    let stdout = Ran::of(output).ended(0).stdout_lossy();
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// With a list of all numbers, a plain hash over the record tells whose it was.
+#[test]
+fn an_id_that_stands_in_does_not_tell_what_was_hashed_or_masked() {
+    let sim = calls();
+    let dedupe = "[[transform]]\ntype = \"dedupe\"\n";
+    let hash =
+        "[[transform]]\ntype = \"hash\"\nproperties = [\"phone\"]\nkey = { env = \"HASH_KEY\" }\n";
+    let mask = "[[transform]]\ntype = \"mask\"\nproperties = [\"phone\"]\nkeep_last = 1\n";
+    let rename = "[[transform]]\ntype = \"rename\"\ncolumns = { insert_id = \"id\" }\n";
+    let ids = |transforms: &[&str], key: &str| {
+        let rows = calls_through(&sim, &transforms.concat(), key);
+        let id = |row: &Value| row.get("insert_id").or(row.get("id")).unwrap().to_string();
+        rows.iter().map(id).collect::<Vec<_>>()
+    };
+    let plain = ids(&[], KEY);
+    assert_eq!((plain.len(), &plain[0]), (3, &plain[1]));
+    let other_key = "another key of many bytes";
+    for scrubs in [
+        hash.to_owned(),
+        mask.to_owned(),
+        rename.to_owned() + mask,
+        mask.to_owned() + hash,
+    ] {
+        let found = ids(&[&scrubs], KEY);
+        assert_eq!((found.len(), &found[0]), (3, &found[1]), "{scrubs}");
+        assert_ne!(found[0], found[2], "{scrubs}");
+        // The same on every run; nothing that anybody can compute of a guess.
+        assert_eq!(found, ids(&[&scrubs], KEY), "{scrubs}");
+        assert_eq!(
+            found == ids(&[&scrubs], other_key),
+            !scrubs.contains("hash")
+        );
+        for id in &found {
+            assert!(!plain.contains(id) && id.len() == 34, "{id}");
+            assert!(
+                id[1..33].bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{id}"
+            );
+        }
+        let deduped = ids(&[dedupe, &scrubs], KEY);
+        assert_eq!(deduped, [found[0].clone(), found[2].clone()], "{scrubs}");
+    }
+    // Behind `mask` the rows differ no more, and still none is lost.
+    let hidden = mask.replace("keep_last = 1", "");
+    assert_eq!(ids(&[&hidden, dedupe], KEY).len(), 2);
+    let ids = ids(&[dedupe, &hidden], KEY);
+    assert_eq!((ids.len(), &ids[0]), (2, &ids[1]));
+}
+
+#[test]
+fn hash_and_mask_reach_into_lists_and_say_what_they_did_not_reach() {
+    let line = r#"{"event":"buy","properties":{"time":1704067200,"distinct_id":"d","$insert_id":"i","items":[{"card":"4711","n":1},{"card":"0815"}],"user":"{\"phone\":\"+49\"}"}}"#;
+    let sim = started(sim(Data::from_lines([line], Vec::<&str>::new()).unwrap()));
+    let place = Place::new();
+    let transforms = "[[transform]]\ntype = \"mask\"\nproperties = [\"items.card\", \"user.phone\"]\n\
+        [[transform]]\ntype = \"filter\"\nwhere = \"properties.items.card IS NULL\"\n";
+    let (ran, report) = place.run(&pipeline(&[&shop_events(&sim), transforms, STDOUT]));
+    let ran = ran.ended(0);
+    let warning = "values on the way to `user.phone` that are neither objects nor lists of them, so `mask` left them as they are: 1";
+    assert_eq!(report["warnings"], serde_json::json!([warning]));
+    let row: Value = serde_json::from_str(&ran.stdout_lossy()).unwrap();
+    assert_eq!(
+        row["properties"]["items"].to_string(),
+        r#"[{"card":"****","n":1},{"card":"****"}]"#
+    );
+    ran.says(warning);
 }
 
 #[test]
@@ -211,6 +336,10 @@ fn check_finds_what_does_not_fit_and_points_at_it() {
         (
             "type = \"extract\"\ncolumns = [{ name = \"insert_id\", type = \"text\" }]",
             "`transform.0.columns.0.name`: there is a column `insert_id` already",
+        ),
+        (
+            "type = \"extract\"\ncolumns = [{ name = \"city\", type = \"text\" }, { name = \"City\", type = \"text\" }]",
+            "`transform.0.columns.1.name`: the column `City` differs only in case from `city`",
         ),
         (
             "type = \"extract\"\ncolumns = [{ name = \"x\", type = \"number\" }]",

@@ -19,6 +19,7 @@ pub(super) fn condition(expression: &Expr, input: &Schema) -> Result<Condition, 
     let mut compiler = Compiler {
         input,
         json: Vec::new(),
+        names: Vec::new(),
         paths: Vec::new(),
         depth: 0,
     };
@@ -26,12 +27,14 @@ pub(super) fn condition(expression: &Expr, input: &Schema) -> Result<Condition, 
     Ok(Condition {
         root,
         json: compiler.json,
+        names: compiler.names,
     })
 }
 
 struct Compiler<'a> {
     input: &'a Schema,
     json: Vec<(usize, Paths)>,
+    names: Vec<Vec<String>>,
     /// The paths so far, with where they are in `json`.
     paths: Vec<(usize, JsonPath, usize)>,
     depth: usize,
@@ -331,6 +334,7 @@ impl Compiler<'_> {
         let known = self.json.iter().position(|(column, _)| *column == at);
         let json = known.unwrap_or_else(|| {
             self.json.push((at, Paths::default()));
+            self.names.push(Vec::new());
             self.json.len() - 1
         });
         // `IN` and `BETWEEN` name theirs several times.
@@ -340,6 +344,7 @@ impl Compiler<'_> {
             Some((_, _, number)) => *number,
             None => {
                 let number = self.json[json].1.add(&path);
+                self.names[json].push(shown.clone());
                 self.paths.push((json, path, number));
                 number
             }

@@ -8,11 +8,15 @@ mod compile;
 mod evaluate;
 mod number;
 mod parse;
+mod traps;
 mod tree;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
+use arrow::array::Array as _;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -20,17 +24,19 @@ use serde::Deserialize;
 
 use super::Transform;
 use crate::config::Invalid;
+use crate::context::TaskContext;
 use crate::error::Result;
 use crate::registry::{ComponentDoc, OptionDoc, Registry};
+use crate::source::BatchIter;
 use tree::Condition;
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "filter",
-    about: "keeps the rows for which a condition is true, not those for which it is false or null",
+    about: "keeps the rows for which a condition is true, not those for which it is false or null; the report says how many of each there were",
     options: &[OptionDoc::new(
         "where",
         "a condition, required: event_name = 'Purchase' AND properties.amount >= 10",
-        "SQL of columns, paths (properties.cart.\"$sku\", properties->>'$sku'), texts in single quotes, numbers, TRUE and FALSE with = <> < <= > >= AND OR NOT ( ) IN, BETWEEN, LIKE, ILIKE, IS NULL and IS TRUE; a path has the type of what it is compared with, and a value of another JSON type is null; times are compared with texts: event_time >= '2024-01-31 12:00'",
+        "SQL of columns, paths (properties.cart.\"$sku\", properties->>'$sku'), texts in single quotes, numbers, TRUE and FALSE with = <> < <= > >= AND OR NOT ( ) IN, BETWEEN, LIKE, ILIKE, IS NULL and IS TRUE; a path has the type of what it is compared with, and a value of another JSON type, or inside a list, is null; NOT and <> are null of a missing value, too; times are compared with texts: event_time >= '2024-01-31 12:00'",
     )],
 };
 
@@ -55,6 +61,7 @@ pub struct FilterOptions {
 pub struct Filter {
     schema: SchemaRef,
     condition: Condition,
+    trap: Option<String>,
 }
 
 impl Filter {
@@ -68,6 +75,7 @@ impl Filter {
             .map_err(|message| vec![Invalid::new("where", message)])?;
         Ok(Filter {
             schema: SchemaRef::clone(input),
+            trap: condition.trap(input),
             condition,
         })
     }
@@ -81,5 +89,26 @@ impl Transform for Filter {
     fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
         let passes = self.condition.evaluate(&records)?;
         Ok(filter_record_batch(&records, &passes)?)
+    }
+
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+        let count = |reason, rows: usize| cx.count_dropped(DOC.name, reason, rows as u64);
+        // Also said of partitions without a row.
+        count("false", 0);
+        count("null", 0);
+        Box::new(batches.map(move |records| {
+            let records = records?;
+            let passes = self.condition.evaluate(&records)?;
+            count("null", passes.null_count());
+            count(
+                "false",
+                passes.len() - passes.null_count() - passes.true_count(),
+            );
+            Ok(filter_record_batch(&records, &passes)?)
+        }))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.trap.iter().cloned().collect()
     }
 }

@@ -9,6 +9,8 @@ pub(super) struct Condition {
     pub(super) root: Node,
     /// The JSON columns that are looked into, and for what.
     pub(super) json: Vec<(usize, Paths)>,
+    /// How each path of each of them was first written, for messages.
+    pub(super) names: Vec<Vec<String>>,
 }
 
 /// Something that is true, false or null.
