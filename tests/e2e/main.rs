@@ -17,6 +17,7 @@ mod exec;
 mod failures;
 mod fits;
 mod full_disk;
+mod full_files;
 mod full_state;
 mod hostile;
 mod interrupts;

@@ -273,3 +273,34 @@ fn append_object(column: &mut StringBuilder, properties: Properties<'_>) -> usiz
     column.append_value("");
     length
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many rows are a batch, whose ids and properties are of these sizes.
+    fn batch_of(id: usize, properties: usize) -> usize {
+        let (id, text) = ("i".repeat(id), "p".repeat(properties));
+        let mut rows = Rows::profiles();
+        while !rows.is_full() {
+            rows.push_profile(&ProfileRow {
+                distinct_id: &id,
+                last_seen_us: None,
+                properties: Properties {
+                    text: &text,
+                    runs: &[(0, properties)],
+                },
+            });
+        }
+        rows.take().expect("there are rows").num_rows()
+    }
+
+    #[test]
+    fn the_wider_rows_are_the_fewer_are_in_a_batch() {
+        assert_eq!(batch_of(36, 1_000), MAX_BATCH_ROWS);
+        assert_eq!(batch_of(36, 255_000), 17);
+        // Wherever they are wide.
+        assert_eq!(batch_of(255_000, 36), 17);
+        assert_eq!(batch_of(36, 5 << 20), 1);
+    }
+}

@@ -390,7 +390,11 @@ fn seed_002_sc_004_every_filter_asks_for_the_same_with_and_without_a_database() 
             Ran::of(output.unwrap()).ended(0);
             asked(&project, Endpoint::Export)
         };
-        assert_eq!(ask(&["--stdout"]), ask(&["--replace"]), "{filter:?}");
+        assert_eq!(
+            ask(&["--stdout"]),
+            ask(&["--replace", "--allow-shrink"]),
+            "{filter:?}"
+        );
     }
     for filter in [
         vec!["--where", PRO],
@@ -403,7 +407,11 @@ fn seed_002_sc_004_every_filter_asks_for_the_same_with_and_without_a_database() 
             project.profiles(&[&filter, more].concat()).ended(0);
             asked(&project, Endpoint::Engage)
         };
-        assert_eq!(ask(&["--stdout"]), ask(&["--replace"]), "{filter:?}");
+        assert_eq!(
+            ask(&["--stdout"]),
+            ask(&["--replace", "--allow-shrink"]),
+            "{filter:?}"
+        );
     }
 }
 
