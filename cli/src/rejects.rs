@@ -160,20 +160,20 @@ impl RejectLog for RejectFile {
         {
             log::warn!("the reject file may not outlive a power cut: {error}");
         }
-        if self.lost > 0 {
-            log::warn!(
-                "{} of the records that cannot be read could not be kept: no disk has room for them",
-                self.lost
-            );
-        }
         let open = self.open.as_ref().map(|open| &open.path);
-        let paths: Vec<String> = self
+        let mut places: Vec<String> = self
             .filled
             .iter()
             .chain(open)
             .map(|path| path.display().to_string())
             .collect();
-        Ok((!paths.is_empty()).then(|| paths.join(" and ")))
+        if self.lost > 0 && !places.is_empty() {
+            places.push(format!(
+                "nowhere ({} of them, as no disk has room)",
+                self.lost
+            ));
+        }
+        Ok((!places.is_empty()).then(|| places.join(" and ")))
     }
 }
 

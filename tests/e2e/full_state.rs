@@ -14,7 +14,9 @@ const THREE: &str = "from = \"2024-01-01\"\nto = \"2024-01-03\"\nwindow_days = 1
 ///
 /// `None` where nothing can be mounted.
 fn run_with_room(place: &Place, kilobytes: u32) -> Option<Ran> {
-    std::fs::create_dir_all(place.path("state")).unwrap();
+    for folder in ["state", "tmp"] {
+        std::fs::create_dir_all(place.path(folder)).unwrap();
+    }
     let mount = format!("mount -t tmpfs -o size={kilobytes}k none state");
     let own = |script: &str| {
         let mut command = Command::new("unshare");
@@ -34,6 +36,7 @@ fn run_with_room(place: &Place, kilobytes: u32) -> Option<Ran> {
     for (key, value) in plain.get_envs() {
         command.env(key, value.unwrap_or_default());
     }
+    command.env("TMPDIR", place.path("tmp"));
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     Some(Ran::of(command.output().unwrap()))
 }
@@ -42,6 +45,8 @@ fn run_with_room(place: &Place, kilobytes: u32) -> Option<Ran> {
 fn a_full_disk_of_state_fails_no_run() {
     // Days of some 300 KB as they come, and 1 MB plain.
     let mut data = Data::generated_between(date(2024, 1, 1), date(2024, 1, 3), 9_000, 0, 7);
+    let days = ExportQuery::new(date(2024, 1, 1), date(2024, 1, 3));
+    let expected = sorted(expected_events(&started(sim(data.clone())), &days));
     for _ in 0..2_000 {
         data.add_raw_line(
             date(2024, 1, 2),
@@ -66,10 +71,9 @@ fn a_full_disk_of_state_fails_no_run() {
                 };
                 eprintln!("{kilobytes} KB, {n} workers:\n{}", ran.stderr);
                 ran.ended(0);
-                let days = ExportQuery::new(date(2024, 1, 1), date(2024, 1, 3));
                 assert_same(
                     &sorted(in_table::<Event>(&place.path("out.db"), "events")),
-                    &sorted(expected_events(&sim, &days)),
+                    &expected,
                 );
                 let report: serde_json::Value =
                     serde_json::from_str(&place.read("report.json")).unwrap();
