@@ -33,6 +33,9 @@ pub struct BuildContext {
     /// The component's keys whose values came from environment variables; of
     /// sources and transforms.
     pub expanded: BTreeSet<String>,
+    /// The environment variables that secrets of the pipeline come from: they
+    /// are nobody else's business.
+    pub secret_variables: BTreeSet<String>,
 }
 
 impl BuildContext {
@@ -47,6 +50,7 @@ impl BuildContext {
             store: None,
             only: None,
             expanded: BTreeSet::new(),
+            secret_variables: BTreeSet::new(),
         }
     }
 

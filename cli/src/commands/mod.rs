@@ -58,17 +58,13 @@ fn shown(app: &App, result: Result<()>) -> Exit {
 fn overrides(app: &App, changes: &Changes) -> Result<Vec<Override>, Exit> {
     let mut overrides = Vec::new();
     for set in &changes.set {
-        let Some((key, value)) = set.split_once('=') else {
-            app.ui.complaint(&format!(
-                "`--set {set}` has no `=`: write it as `--set sink.mode=replace`"
-            ));
-            return Err(Exit::Usage);
-        };
-        overrides.push(Override::set(
-            key.trim(),
-            OverrideValue::Guess(value.trim().to_owned()),
-            format!("--set {set}"),
-        ));
+        match Override::from_argument("--set", set) {
+            Ok(change) => overrides.push(change),
+            Err(problem) => {
+                app.ui.complaint(&problem);
+                return Err(Exit::Usage);
+            }
+        }
     }
     for (flag, value) in [("from", &changes.from), ("to", &changes.to)] {
         if let Some(value) = value {

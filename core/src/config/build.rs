@@ -68,15 +68,8 @@ pub fn build(
 ) -> Result<Pipeline, Problems> {
     let root = document.root().clone();
     for (key, _) in root.iter() {
-        let key = key.get_ref();
-        if !TOP.contains(&key.as_ref()) {
-            document.invalid(
-                key,
-                format!(
-                    "unknown field `{key}`, expected one of `name`, `source`, `transform`, `sink`, `run`{}",
-                    did_you_mean(key, &TOP)
-                ),
-            );
+        if !TOP.contains(&key.get_ref().as_ref()) {
+            document.unknown_key(key, &TOP);
         }
     }
     let name = match root.get("name") {
@@ -91,6 +84,7 @@ pub fn build(
         store: source_table
             .as_ref()
             .and_then(|table| store_name(registry, table)),
+        secret_variables: document.secret_variables().clone(),
         ..cx.clone()
     };
     let sink = sink_table.and_then(|table| build_sink(&mut document, table, registry, &cx));

@@ -11,7 +11,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::env::Env;
 use super::mask::{self, Mask};
 use super::problem::{Place, Problem, Problems};
-use crate::suggest::did_you_mean;
+use super::sensitive::{is_secret, is_telling_url};
+use crate::suggest::{did_you_mean, nearest};
 
 /// A pipeline file: parsed, with variables and overrides put in.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Document<'t> {
     /// which no value of the text can have.
     overrides: Vec<String>,
     expanded: BTreeSet<String>,
+    /// The variables that secrets come from.
+    secret_variables: BTreeSet<String>,
     /// The keys whose values are of the wrong type, or unknown.
     unreadable: BTreeSet<String>,
     problems: Vec<Problem>,
@@ -56,16 +59,17 @@ impl<'t> Document<'t> {
             root: DeTable::new(),
             overrides: Vec::new(),
             expanded: BTreeSet::new(),
+            secret_variables: BTreeSet::new(),
             unreadable: BTreeSet::new(),
             problems: Vec::new(),
-            mask: Mask::default(),
+            mask: Mask::new(text, !errors.is_empty()),
         };
-        if !errors.is_empty() {
-            document.mask.broken();
-        }
         for error in errors {
-            let place = error.span().map_or(Place::Nowhere, Place::Text);
-            document.problem("", error.message(), place);
+            document.problems.push(Problem {
+                path: String::new(),
+                message: error.message().to_owned(),
+                place: error.span().map_or(Place::Nowhere, Place::Text),
+            });
         }
         for change in overrides {
             document.apply(&mut root, change);
@@ -74,6 +78,7 @@ impl<'t> Document<'t> {
         document.mask.collect(&root);
         document.expand_table(&mut root, "", env);
         document.mask.collect(&root);
+        named_variables(&root, &mut document.secret_variables);
         document.root = root;
         document
     }
@@ -86,6 +91,11 @@ impl<'t> Document<'t> {
     /// Returns the keys whose value came from a variable, with their tables.
     pub(crate) fn expanded(&self) -> &BTreeSet<String> {
         &self.expanded
+    }
+
+    /// Returns the variables that secrets come from.
+    pub(crate) fn secret_variables(&self) -> &BTreeSet<String> {
+        &self.secret_variables
     }
 
     /// Adds a problem at the place of `path`, or of the nearest table around it.
@@ -121,6 +131,21 @@ impl<'t> Document<'t> {
         self.problem(path, message, place);
     }
 
+    /// Adds the problem of a key at the top that nobody knows.
+    pub(crate) fn unknown_key(&mut self, key: &Spanned<Cow<'t, str>>, known: &[&str]) {
+        let name = key.get_ref();
+        let list: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+        let message = format!(
+            "unknown field `{name}`, expected one of {}",
+            list.join(", ")
+        );
+        let (message, is_strange) = explained(&message);
+        if is_strange {
+            self.mask.hide_value(key.span().end);
+        }
+        self.invalid(name, message);
+    }
+
     /// Reads `value`, which stands at `path`, as a `T`.
     ///
     /// Collects every problem, not only the first: the entry that an error
@@ -138,7 +163,9 @@ impl<'t> Document<'t> {
                 Ok(read) => return Some(read),
                 Err(error) => error,
             };
-            let message = explain(error.message());
+            // Before anything of it is changed, or the secret is not found.
+            let message = self.mask.message(error.message());
+            let (message, unknown) = explained(&message);
             let span = error.span().unwrap_or_else(|| value.span());
             let removed = match value.get_mut() {
                 DeValue::Table(table) => remove(table, &span),
@@ -147,6 +174,9 @@ impl<'t> Document<'t> {
             match removed {
                 Some(key) => {
                     let path = join(path, &key);
+                    if unknown {
+                        self.mask.hide_value(span.end);
+                    }
                     let place = self.place(span);
                     self.problem(&path, message, place);
                     self.unreadable.insert(path);
@@ -177,6 +207,10 @@ impl<'t> Document<'t> {
         }
         for problem in &mut self.problems {
             problem.message = self.mask.message(&problem.message);
+            problem.path = self.mask.message(&problem.path);
+            if let Place::Override(argument) = &mut problem.place {
+                *argument = self.mask.message(argument);
+            }
         }
         self.problems.dedup();
         Err(Problems {
@@ -186,7 +220,14 @@ impl<'t> Document<'t> {
         })
     }
 
+    /// Adds a problem, unless it is in a line of which it is already said that
+    /// it cannot be read: what was made of that line is a guess.
     fn problem(&mut self, path: &str, message: impl Into<String>, place: Place) {
+        if let Place::Text(span) = &place
+            && self.mask.is_illegible(self.text, span.start)
+        {
+            return;
+        }
         self.problems.push(Problem {
             path: path.to_owned(),
             message: message.into(),
@@ -227,9 +268,13 @@ impl<'t> Document<'t> {
     fn expand(&mut self, value: &mut Spanned<DeValue<'t>>, path: &str, env: &Env) {
         let span = value.span();
         match value.get_mut() {
-            DeValue::String(text) => match substitute(text, env) {
+            DeValue::String(text) => match substitute(text, env, path) {
                 Ok(None) => {}
                 Ok(Some(replaced)) => {
+                    if mask::is_secret_key(path) || is_telling_url(&replaced) {
+                        let names = variables(text).map(str::to_owned);
+                        self.secret_variables.extend(names);
+                    }
                     *text = replaced.into();
                     self.expanded.insert(path.to_owned());
                 }
@@ -273,6 +318,30 @@ impl Override {
             value,
             argument,
         }
+    }
+
+    /// Reads what `flag` was given, such as `sink.mode=replace`.
+    ///
+    /// An error shows nothing of what may be a secret.
+    pub fn from_argument(flag: &str, text: &str) -> Result<Override, String> {
+        let right = format!("write it as `{flag} sink.mode=replace`");
+        let Some((key, value)) = text.split_once('=') else {
+            let shown = mask::key_alone(text);
+            return Err(format!("`{flag} {shown}` has no `=`: {right}"));
+        };
+        let (key, value) = (key.trim(), value.trim());
+        let is_secret = mask::is_secret_key(key);
+        let may_be = |c: char| mask::is_plain(c.encode_utf8(&mut [0; 4])) || "$ -.".contains(c);
+        if !key.chars().all(may_be) || (is_secret && key.contains(['$', ' ', '-'])) {
+            return Err(format!("the key of `{flag} …=…` is none: {right}"));
+        }
+        if is_secret && value.is_empty() {
+            return Err(format!(
+                "`{flag} {key}=` has no value: {right}, without spaces"
+            ));
+        }
+        let value = OverrideValue::Guess(value.to_owned());
+        Ok(Override::set(key, value, format!("{flag} {text}")))
     }
 
     /// Creates a value for a key that the file does not have.
@@ -441,6 +510,12 @@ const PLAIN_WORDS: [(&str, &str); 11] = [
 /// Adds "did you mean" to serde's message about an unknown name, and says
 /// the rest in plain words.
 pub fn explain(message: &str) -> String {
+    explained(message).0
+}
+
+/// As [`explain`]; also whether nobody knows what the name stands for, or it
+/// may be that of a secret.
+fn explained(message: &str) -> (String, bool) {
     let mut message = message.to_owned();
     for (theirs, plain) in PLAIN_WORDS {
         message = message.replace(theirs, plain);
@@ -451,14 +526,44 @@ pub fn explain(message: &str) -> String {
     match quoted.next() {
         Some(name) if unknown => {
             let known: Vec<&str> = quoted.collect();
-            format!("{message}{}", did_you_mean(name, &known))
+            let is_strange = nearest(name, &known).is_none_or(is_secret);
+            (
+                format!("{message}{}", did_you_mean(name, &known)),
+                is_strange,
+            )
         }
-        _ => message.to_owned(),
+        _ => (message.to_owned(), false),
     }
 }
 
+/// Collects the variables that secrets name as `{ env = "NAME" }`, at any depth.
+fn named_variables(table: &DeTable<'_>, names: &mut BTreeSet<String>) {
+    for (_, value) in table.iter() {
+        let tables = match value.get_ref() {
+            DeValue::Array(items) => items.as_ref(),
+            _ => std::slice::from_ref(value),
+        };
+        for inner in tables.iter().filter_map(|item| item.get_ref().as_table()) {
+            if let Some(name) = inner.get("env").and_then(|name| name.get_ref().as_str())
+                && inner.iter().count() == 1
+            {
+                names.insert(name.to_owned());
+            }
+            named_variables(inner, names);
+        }
+    }
+}
+
+/// Returns the names in `${NAME}` and `${NAME:-default}`.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${").skip(1).filter_map(|rest| {
+        let inner = rest.split_once('}')?.0;
+        Some(inner.split_once(":-").map_or(inner, |(name, _)| name))
+    })
+}
+
 /// Replaces `${NAME}` and `${NAME:-default}`; `None` if there is none.
-fn substitute(text: &str, env: &Env) -> Result<Option<String>, String> {
+fn substitute(text: &str, env: &Env, path: &str) -> Result<Option<String>, String> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -476,7 +581,10 @@ fn substitute(text: &str, env: &Env) -> Result<Option<String>, String> {
             .get(name)
             .filter(|value| default.is_none() || !value.is_empty())
             .or_else(|| default.map(str::to_owned))
-            .ok_or_else(|| format!("the environment variable `{name}` is not set"))?;
+            .ok_or_else(|| match mask::is_variable(name, path) {
+                true => format!("the environment variable `{name}` is not set"),
+                false => "`${…}` has no name of a variable that is set".to_owned(),
+            })?;
         out.push_str(before);
         out.push_str(&value);
         rest = behind;

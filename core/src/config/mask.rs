@@ -1,7 +1,19 @@
 //! Keeps secrets out of what is said about a pipeline file.
+//!
+//! A secret is known by the name that it stands under. Where a line cannot be
+//! read, nothing of it is shown but a name that everybody may read.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::illegible;
+use super::sensitive::{
+    has_secret_in_it, is_harmless, is_secret, is_telling_address, is_telling_url, mentions_secret,
+};
 
 /// What stands in the place of a secret.
 const MASK: &str = "…";
@@ -15,21 +27,42 @@ const SHORTEST: usize = 6;
 pub(super) struct Mask {
     texts: Vec<String>,
     /// Where they stand in the text, in bytes.
-    spans: Vec<std::ops::Range<usize>>,
+    spans: Vec<Range<usize>>,
+    /// Where a key ends whose value nobody knows the meaning of, in bytes.
+    strange: Vec<usize>,
     /// The text could not be parsed, so that spans are not to be relied on.
     broken: bool,
+    /// The words of lines that cannot be read.
+    words: HashSet<String>,
 }
 
 impl Mask {
-    /// Says that the text has syntax errors.
-    pub(super) fn broken(&mut self) {
-        self.broken = true;
+    /// Creates a mask that as yet knows nothing but the text.
+    pub(super) fn new(text: &str, broken: bool) -> Mask {
+        let mut mask = Mask {
+            broken,
+            ..Mask::default()
+        };
+        if broken {
+            let mut veiled = text.as_bytes().to_vec();
+            illegible::veil(&mut veiled);
+            mask.words = illegible::hidden_words(text, &veiled).collect();
+        }
+        mask
     }
 
     /// Collects what stands under keys such as `secret`, at any depth.
     pub(super) fn collect(&mut self, table: &DeTable<'_>) {
         for (key, value) in table.iter() {
-            if is_secret(key.get_ref()) {
+            let name = key.get_ref();
+            if has_secret_in_it(name) {
+                self.take_key(key);
+            }
+            let is_telling = match value.get_ref() {
+                DeValue::String(text) => is_telling_address(name, text),
+                _ => false,
+            };
+            if is_telling || is_secret(name) {
                 self.take(value);
             } else {
                 self.look_into(value);
@@ -37,50 +70,88 @@ impl Mask {
         }
     }
 
+    /// Hides what stands behind a key that nobody knows, which ends at `end`.
+    pub(super) fn hide_value(&mut self, end: usize) {
+        self.strange.push(end);
+    }
+
+    /// Returns whether nothing is shown of the line at `offset` of `text`.
+    pub(super) fn is_illegible(&self, text: &str, offset: usize) -> bool {
+        let before = text.as_bytes().get(..offset).unwrap_or_default();
+        let newline = before.iter().rposition(|byte| *byte == b'\n');
+        let line = text.get(newline.map_or(0, |n| n + 1)..).unwrap_or_default();
+        let line = line.lines().next().unwrap_or_default();
+        self.broken && DeTable::parse(line).is_err()
+    }
+
     fn look_into(&mut self, value: &Spanned<DeValue<'_>>) {
         match value.get_ref() {
             DeValue::Table(inner) => self.collect(inner),
             // Such as the tables of `[[transform]]`.
             DeValue::Array(items) => items.iter().for_each(|item| self.look_into(item)),
+            DeValue::String(text) if is_telling_url(text) => self.take(value),
             _ => {}
         }
     }
 
+    fn take_key(&mut self, key: &Spanned<Cow<'_, str>>) {
+        self.texts.push(key.get_ref().to_string());
+        self.spans.push(key.span());
+    }
+
     fn take(&mut self, value: &Spanned<DeValue<'_>>) {
-        match value.get_ref() {
-            DeValue::String(text) => {
-                self.texts.push(text.to_string());
-                self.spans.push(value.span());
-            }
-            DeValue::Array(items) => items.iter().for_each(|item| self.take(item)),
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Integer(number) => number.as_str().to_owned(),
+            DeValue::Float(number) => number.as_str().to_owned(),
+            DeValue::Datetime(time) => time.to_string(),
+            DeValue::Boolean(_) => return,
+            DeValue::Array(items) => return items.iter().for_each(|item| self.take(item)),
             DeValue::Table(table) => {
                 for (key, value) in table.iter() {
+                    if is_no_option(key.get_ref()) {
+                        self.take_key(key);
+                    }
                     // These say where a secret is, or whose it is.
                     if !matches!(key.get_ref().as_ref(), "username" | "env" | "file") {
                         self.take(value);
                     }
                 }
+                return;
             }
-            DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_) => {}
-        }
+        };
+        self.texts.push(text);
+        self.spans.push(value.span());
     }
 
     /// Returns the text of the file without secrets, as long as it was.
     pub(super) fn file(&self, text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
+        self.blank_spans(&mut bytes);
+        for end in &self.strange {
+            let line = bytes.get_mut(*end..).unwrap_or_default();
+            let length = line.iter().position(|byte| *byte == b'\n');
+            let line = line.split_at_mut(length.unwrap_or(line.len())).0;
+            let value = line.iter().position(|byte| *byte == b'=');
+            blank(&mut line[value.map_or(0, |n| n + 1)..]);
+        }
+        if self.broken {
+            illegible::veil(&mut bytes);
+        } else {
+            for line in bytes.split_mut(|byte| *byte == b'\n') {
+                blank_comment(line, mentions_secret);
+            }
+        }
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Overwrites the literals that were collected.
+    pub(super) fn blank_spans(&self, bytes: &mut [u8]) {
         for span in &self.spans {
             // An override's place is behind the end.
             if let Some(literal) = bytes.get_mut(span.clone()) {
-                blank(literal);
+                blank_literal(literal);
             }
-        }
-        let text = String::from_utf8(bytes).unwrap_or_default();
-        match self.broken {
-            true => text.split_inclusive('\n').map(blank_line).collect(),
-            false => text,
         }
     }
 
@@ -94,63 +165,109 @@ impl Mask {
                 message = message.replace(text.as_str(), MASK);
             }
         }
+        if self.words.is_empty() {
+            return message;
+        }
+        let is_part = |c: char| c.is_alphanumeric();
         message
+            .split_inclusive(|c| !is_part(c))
+            .map(|piece| {
+                let word = piece.trim_end_matches(|c| !is_part(c));
+                match self.words.contains(word) {
+                    true => piece.replacen(word, MASK, 1),
+                    false => piece.to_owned(),
+                }
+            })
+            .collect()
     }
 }
 
-/// Returns an argument such as `--set source.auth.secret=…` without its value.
+/// Whether a name is too odd for that of an option, even a misspelt one.
+fn is_no_option(name: &str) -> bool {
+    const LONGEST: usize = 9;
+    !is_harmless(name) && (name.len() > LONGEST || !is_plain(name))
+}
+
+/// Whether a name has nothing that would need quotes.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether a dotted key leads to what may be a secret.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    key.split('.').any(is_secret)
+}
+
+/// Whether what stands between `${` and `}` under a key is the name of a
+/// variable, and not what somebody has written in its place.
+pub(super) fn is_variable(name: &str, path: &str) -> bool {
+    let may_be = |c: char| match is_secret_key(path) {
+        true => c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_',
+        false => c.is_ascii_alphanumeric() || c == '_',
+    };
+    name.chars().all(may_be)
+}
+
+/// Returns a dotted key, or nothing of it if it may be more than that.
+pub(super) fn key_alone(key: &str) -> &str {
+    let is_name = |name: &str| is_harmless(name) || name.parse::<usize>().is_ok();
+    match key.split('.').all(is_name) {
+        true => key,
+        false => MASK,
+    }
+}
+
+/// Returns an argument such as `--set source.auth.secret=…` without its value,
+/// if that may be a secret.
 pub(super) fn argument(key: &str, argument: &str) -> String {
-    match argument.split_once('=') {
-        Some((before, _)) if key.split('.').any(is_secret) => format!("{before}={MASK}"),
-        _ => argument.to_owned(),
+    let Some((before, value)) = argument.split_once('=') else {
+        return argument.to_owned();
+    };
+    let is_telling = is_secret_key(key)
+        || mentions_secret(value)
+        || is_telling_url(value)
+        || is_telling_address(key, value)
+        // A table, in which anything may be misspelt.
+        || value.contains('{');
+    match is_telling {
+        true => format!("{before}={MASK}"),
+        false => argument.to_owned(),
     }
-}
-
-/// Whether what stands under a key of this name may be a secret.
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    // `key` is that of the transform `hash`.
-    matches!(key.as_str(), "auth" | "key")
-        || ["secret", "token", "password"]
-            .iter()
-            .any(|word| key.contains(word))
 }
 
 /// Overwrites what stands between the quotes of a literal.
-fn blank(literal: &mut [u8]) {
-    let last = literal.len().saturating_sub(1);
-    for (n, byte) in literal.iter_mut().enumerate() {
-        let quote = (n == 0 || n == last) && matches!(byte, b'"' | b'\'');
-        if !quote && *byte != b'\n' {
+fn blank_literal(literal: &mut [u8]) {
+    match literal {
+        [b'"' | b'\'', inside @ .., b'"' | b'\''] => blank(inside),
+        whole => blank(whole),
+    }
+}
+
+/// Overwrites everything but what keeps lines and words apart.
+pub(super) fn blank(bytes: &mut [u8]) {
+    for byte in bytes {
+        if !byte.is_ascii_whitespace() {
             *byte = b'*';
         }
     }
 }
 
-/// Overwrites every literal of a line that mentions secrets, also one that
-/// does not end.
-fn blank_line(line: &str) -> String {
-    if !line
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .any(is_secret)
-    {
-        return line.to_owned();
-    }
+/// Overwrites the comment at the end of a line, if it is `telling`.
+pub(super) fn blank_comment(line: &mut [u8], telling: fn(&str) -> bool) {
     let mut quote = None;
-    line.chars()
-        .map(|char| match (quote, char) {
-            (None, '"' | '\'') => {
-                quote = Some(char);
-                char
-            }
-            (Some(open), _) if open == char => {
-                quote = None;
-                char
-            }
-            (Some(_), '\n') | (None, _) => char,
-            (Some(_), _) => '*',
-        })
-        .collect()
+    let start = line.iter().position(|byte| {
+        match (quote, byte) {
+            (None, b'#') => return true,
+            (None, b'"' | b'\'') => quote = Some(*byte),
+            (Some(open), close) if open == *close => quote = None,
+            _ => {}
+        }
+        false
+    });
+    let Some(start) = start else { return };
+    if telling(&String::from_utf8_lossy(&line[start..])) {
+        blank(&mut line[start + 1..]);
+    }
 }
 
 #[cfg(test)]
@@ -159,10 +276,7 @@ mod tests {
 
     fn mask(text: &str) -> Mask {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut mask = Mask::default();
-        if !errors.is_empty() {
-            mask.broken();
-        }
+        let mut mask = Mask::new(text, !errors.is_empty());
         mask.collect(table.get_ref());
         mask
     }
@@ -191,11 +305,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_parsed_shows_no_literal_beside_a_secret() {
-        let text = "auth = { secret = \"abc, token = 'x'\nwhere = \"x\" y\n";
+    fn a_line_that_cannot_be_read_shows_its_name_alone() {
+        let text = "where = \"x\"\nauth = { secret = \"abc, token = 'x'\n";
         let shown = mask(text).file(text);
         assert!(!shown.contains("abc"), "{shown}");
-        assert!(shown.contains("where = \"x\""), "{shown}");
+        assert!(shown.starts_with("where = \"x\"\nauth "), "{shown}");
         assert_eq!(shown.len(), text.len());
     }
 

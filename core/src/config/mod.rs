@@ -6,10 +6,12 @@
 mod build;
 mod document;
 mod env;
+mod illegible;
 mod mask;
 mod path;
 mod problem;
 mod secret;
+mod sensitive;
 mod values;
 
 pub use build::{Reader, RunTable, build};
@@ -20,5 +22,7 @@ pub use problem::{Invalid, Place, Problem, Problems};
 pub use secret::{Secret, SecretSource};
 pub use values::{DateSpec, Days, Seconds, TextOrNumber};
 
+#[cfg(test)]
+mod slips;
 #[cfg(test)]
 mod tests;

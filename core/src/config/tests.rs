@@ -19,6 +19,7 @@ struct SourceOptions {
     rows: Option<u64>,
     names: Option<Vec<String>>,
     auth: Option<Auth>,
+    base_url: Option<String>,
     day: Option<DateSpec>,
 }
 
@@ -52,6 +53,7 @@ fn registry() -> Registry {
         None,
         |options: SourceOptions, _| match options.rows {
             Some(13) => Err(vec![Invalid::new("rows", "13 brings bad luck")]),
+            _ if options.base_url.is_some() => Err(vec![Invalid::new("base_url", "no URL")]),
             rows => Ok(Box::new(TestSource::new([good(rows.unwrap_or(1))])) as Box<dyn Source>),
         },
     );
@@ -66,7 +68,7 @@ fn registry() -> Registry {
     registry
 }
 
-fn built(text: &str, env: &Env, overrides: &[Override]) -> Result<Pipeline, String> {
+pub(super) fn built(text: &str, env: &Env, overrides: &[Override]) -> Result<Pipeline, String> {
     let document = Document::parse("p.toml", text, env, overrides);
     let cx = BuildContext {
         env: env.clone(),
