@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, Select, Sender, TryRecvError};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 enum Never {}
 
@@ -120,6 +120,32 @@ impl CancelToken {
         }
     }
 
+    /// Runs `work` on a thread of its own and waits for it, or until this work
+    /// is to stop, which is an error.
+    ///
+    /// For what may hang and cannot be woken, such as reading a file that is a
+    /// pipe. The thread is then left to itself; it ends with the process.
+    pub fn attempt<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let (sender, receiver) = channel::bounded(1);
+        std::thread::Builder::new()
+            .name("mixflow-attempt".to_owned())
+            .spawn(move || {
+                // Nobody may be there any more.
+                let _ = sender.send(work());
+            })
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, "cannot start a thread").with_source(error)
+            })?;
+        match self.recv(&receiver) {
+            Some(outcome) => Ok(outcome),
+            None if self.is_cancelled() => Err(Error::interrupted()),
+            None => Err(Error::new(ErrorKind::Panic, "what was waited for panicked")),
+        }
+    }
+
     /// Adds the token to what `select` waits for.
     pub(crate) fn add_to<'s>(&'s self, select: &mut Select<'s>) {
         for receiver in &self.receivers {
@@ -180,6 +206,18 @@ mod tests {
         let (_other_guard, other) = parent.child();
         drop(parent_guard);
         assert!(other.is_cancelled());
+    }
+
+    #[test]
+    fn what_hangs_is_left_to_itself() {
+        let (guard, token) = cancellation();
+        let (_kept, never) = channel::bounded::<()>(0);
+        assert_eq!(token.attempt(|| 7).ok(), Some(7));
+        drop(guard);
+        let error = token.attempt(move || never.recv()).expect_err("it hangs");
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+        let error = CancelToken::never().attempt(|| panic!("on purpose"));
+        assert!(error.is_err_and(|error| error.kind() == ErrorKind::Panic));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub mod error;
 pub mod fit;
 mod guard;
 pub mod observer;
+#[cfg(unix)]
+pub mod patient;
 pub mod private;
 pub mod registry;
 pub mod reject;

@@ -154,6 +154,9 @@ pub struct TxnContext {
     pub source: SourceInfo,
     /// When the run started.
     pub started_at: Timestamp,
+    /// Tells that the run is to stop. For waits that may be long, such as for
+    /// a reader that does not read; nothing else need look at it.
+    pub cancel: CancelToken,
 }
 
 /// What a transaction is told of a partition.

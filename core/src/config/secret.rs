@@ -1,13 +1,17 @@
 //! Secrets: where they come from, and a type that does not print them.
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::env::Env;
 use super::path::local_path;
+use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A secret's text. Its `Debug` form says nothing.
@@ -23,6 +27,35 @@ impl Secret {
     /// Returns the text. For the header that carries it, and for nothing else.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Secret {
+    /// Returns `text` without the secret, whatever white space and control
+    /// characters somebody has put into it or left out of it.
+    ///
+    /// For what comes from elsewhere, before anything else is done to it.
+    pub fn hide_in(&self, text: &str) -> String {
+        let counts = |c: &char| !c.is_whitespace() && !c.is_control();
+        let needle: String = self.0.chars().filter(counts).collect();
+        if needle.is_empty() {
+            return text.to_owned();
+        }
+        // The text without what does not count, and where each byte of that is.
+        let (mut dense, mut places) = (String::new(), Vec::new());
+        for (at, c) in text.char_indices().filter(|(_, c)| counts(c)) {
+            dense.push(c);
+            places.resize(dense.len(), (at, at + c.len_utf8()));
+        }
+        let (mut shown, mut from) = (String::new(), 0);
+        for (at, found) in dense.match_indices(&needle) {
+            let (start, end) = (places[at].0, places[at + found.len() - 1].1);
+            shown.push_str(&text[from..start]);
+            shown.push('…');
+            from = end;
+        }
+        shown.push_str(&text[from..]);
+        shown
     }
 }
 
@@ -52,8 +85,9 @@ impl SecretSource {
     /// Gets the secret. `what` names it in errors.
     ///
     /// Reads a file or runs a command, so it is not for building, only for
-    /// planning. An empty secret is an error.
-    pub fn resolve(&self, what: &str, env: &Env) -> Result<Secret> {
+    /// planning; neither is waited for once `cancel` is cancelled. An empty
+    /// secret is an error.
+    pub fn resolve(&self, what: &str, env: &Env, cancel: &CancelToken) -> Result<Secret> {
         let fail = |place: String| {
             Error::new(
                 ErrorKind::Config,
@@ -62,22 +96,19 @@ impl SecretSource {
         };
         let text = match self {
             SecretSource::Plain(secret) => secret.0.clone(),
-            SecretSource::Env(name) => env.get(name).ok_or_else(|| {
-                fail(format!("`{name}`"))
-                    .because("the environment variable is not set")
-                    .hint(format!(
-                        "set {name}; under cron, in the crontab or the script"
-                    ))
-            })?,
+            SecretSource::Env(name) => env.get(name).ok_or_else(|| unset(what, name))?,
             SecretSource::File(path) => {
                 let home = env.get("HOME").map(PathBuf::from);
                 let place = || fail(format!("`{}`", path.display()));
                 let file =
                     local_path(path, home.as_deref()).map_err(|reason| place().because(reason))?;
-                std::fs::read_to_string(file).map_err(|error| place().with_source(error))?
+                // It may be a pipe that nobody writes to.
+                cancel
+                    .attempt(move || std::fs::read_to_string(file))?
+                    .map_err(|error| place().with_source(error))?
             }
             SecretSource::Command(argv) => {
-                run(argv).map_err(|cause| fail(format!("`{}`", argv[0])).because(cause))?
+                run(argv, cancel)?.map_err(|cause| fail(program(argv)).because(cause))?
             }
         };
         let text = text.trim_end_matches(['\r', '\n']);
@@ -98,17 +129,80 @@ impl SecretSource {
     }
 }
 
-fn run(argv: &[String]) -> Result<String, String> {
-    let output = Command::new(&argv[0])
+/// Returns the error of a variable that is not set.
+///
+/// Who writes the secret itself where its variable's name belongs does not
+/// see it again: variables are written in capitals.
+fn unset(what: &str, name: &str) -> Error {
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let error = |message| {
+        Error::new(ErrorKind::Config, message).because("the environment variable is not set")
+    };
+    match name.chars().all(is_name) {
+        true => error(format!("cannot get the {what} from `{name}`")).hint(format!(
+            "set {name}; under cron, in the crontab or the script"
+        )),
+        false => error(format!("cannot get the {what} from what `env` names"))
+            .hint("give `env` the name of a variable, not what is in it"),
+    }
+}
+
+/// Returns the program of a command for messages, without what may follow it
+/// where a whole line was written.
+fn program(argv: &[String]) -> String {
+    let name = argv[0].split_whitespace().next().unwrap_or_default();
+    format!("`{name}`")
+}
+
+/// Runs a command and returns what it prints, or why that is not to be had.
+///
+/// The outer error is that of a run that is to stop; the command is killed.
+fn run(argv: &[String], cancel: &CancelToken) -> Result<Result<String, String>> {
+    let spawned = Command::new(&argv[0])
         .args(&argv[1..])
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(format!("it ended with {}", output.status));
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let stdout = child.stdout.take();
+    let child = Arc::new(Mutex::new(child));
+    let watched = Arc::clone(&child);
+    let ended = cancel.attempt(move || {
+        let mut printed = Vec::new();
+        if let Some(mut stdout) = stdout {
+            stdout.read_to_end(&mut printed)?;
+        }
+        Ok((printed, ended(&watched)?))
+    });
+    let outcome: std::io::Result<_> = ended.inspect_err(|_| {
+        // It may be gone already.
+        let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    })?;
+    Ok(match outcome {
+        Err(error) => Err(error.to_string()),
+        Ok((_, status)) if !status.success() => Err(format!("it ended with {status}")),
+        Ok((printed, _)) => {
+            String::from_utf8(printed).map_err(|_| "what it printed is not UTF-8".to_owned())
+        }
+    })
+}
+
+/// Waits for a process that somebody else may want to kill.
+fn ended(child: &Mutex<Child>) -> std::io::Result<ExitStatus> {
+    loop {
+        let status = child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_wait()?;
+        if let Some(status) = status {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
-    String::from_utf8(output.stdout).map_err(|_| "what it printed is not UTF-8".to_owned())
 }
 
 impl<'de> Deserialize<'de> for SecretSource {
@@ -160,6 +254,7 @@ impl<'de> Visitor<'de> for SecretVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::cancellation;
 
     #[derive(serde::Deserialize, Debug)]
     struct Table {
@@ -174,7 +269,7 @@ mod tests {
 
     fn resolve(toml: &str, env: &Env) -> Result<String, String> {
         parse(toml)?
-            .resolve("secret", env)
+            .resolve("secret", env, &CancelToken::never())
             .map(|secret| secret.expose().to_owned())
             .map_err(|error| format!("{error:?}"))
     }
@@ -226,6 +321,52 @@ mod tests {
         assert!(parse("secret = { evn = \"A\" }").is_err_and(|error| error.contains("`env`")));
         assert!(parse("secret = { command = [] }").is_err());
         assert!(parse("secret = 5").is_err());
+    }
+
+    #[test]
+    fn what_hangs_ends_with_the_run() {
+        for toml in [
+            "secret = { command = [\"sleep\", \"600\"] }",
+            "secret = { command = [\"sh\", \"-c\", \"sleep 600; echo x\"] }",
+        ] {
+            let (guard, token) = cancellation();
+            let source = parse(toml).expect("it parses");
+            let waiting =
+                std::thread::spawn(move || source.resolve("secret", &Env::empty(), &token));
+            drop(guard);
+            let error = waiting.join().expect("no panic").expect_err("it hangs");
+            assert_eq!(error.kind(), ErrorKind::Interrupted);
+        }
+    }
+
+    #[test]
+    fn a_secret_where_its_place_belongs_is_not_told() {
+        let error = resolve("secret = { env = \"hunter22\" }", &Env::empty());
+        assert!(error.is_err_and(|error| !error.contains("hunter22")));
+        let error = resolve(
+            "secret = { command = [\"no-such hunter22\"] }",
+            &Env::empty(),
+        );
+        assert!(error.is_err_and(|error| !error.contains("hunter22") && error.contains("no-such")));
+    }
+
+    #[test]
+    fn a_secret_is_found_whatever_white_space_is_in_it() {
+        let secret = Secret::new("ab  cé+d");
+        for text in [
+            "ab  cé+d",
+            "ab cé+d",
+            "abcé+d",
+            "a\nb\tcé+\u{1b}d",
+            "a b c é + d",
+        ] {
+            assert_eq!(
+                secret.hide_in(&format!("é <{text}>, <{text}> é")),
+                "é <…>, <…> é"
+            );
+        }
+        assert_eq!(secret.hide_in("ab cé-d"), "ab cé-d");
+        assert_eq!(Secret::new(" ").hide_in("a b"), "a b");
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub type Hold<'a> = Box<dyn FnOnce(&CancelToken) -> Result<Box<dyn Any>> + 'a>;
 /// and so, within half a second, does this call.
 pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     let started = Instant::now();
-    let txn_cx = txn_context(pipeline, cx.run_id);
+    let txn_cx = txn_context(pipeline, cx.run_id, cx.cancel.clone());
     let (info, started_at) = (txn_cx.source.clone(), txn_cx.started_at);
     let counters = Arc::new(Counters::default());
     let rejects = Arc::new(Rejects::new(cx.rejects, pipeline.source.max_rejects()));
@@ -350,11 +350,11 @@ fn is_of_use_to_the_next_run(report: &RunReport) -> bool {
 
 /// Says what a run would do to the destination. Changes nothing.
 pub fn preview(pipeline: &Pipeline, run_id: String) -> Result<Preview> {
-    let cx = txn_context(pipeline, run_id);
+    let cx = txn_context(pipeline, run_id, CancelToken::never());
     contained("the sink", || pipeline.sink.preview(&cx))
 }
 
-fn txn_context(pipeline: &Pipeline, run_id: String) -> TxnContext {
+fn txn_context(pipeline: &Pipeline, run_id: String, cancel: CancelToken) -> TxnContext {
     let schema = pipeline
         .transforms
         .last()
@@ -364,6 +364,7 @@ fn txn_context(pipeline: &Pipeline, run_id: String) -> TxnContext {
         schema,
         source: pipeline.source.info(),
         started_at: Timestamp::now(),
+        cancel,
     }
 }
 

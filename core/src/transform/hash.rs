@@ -118,7 +118,9 @@ impl Transform for Hash {
     }
 
     fn prepare(&self, cx: &TaskContext) -> Result<()> {
-        let secret = self.secret.resolve("key of `hash`", &self.env)?;
+        let secret = self
+            .secret
+            .resolve("key of `hash`", &self.env, &cx.cancel)?;
         let bytes = secret.expose().as_bytes();
         if bytes.len() < SHORTEST_KEY {
             cx.notify(Notice::Warning(format!(

@@ -144,6 +144,7 @@ impl ContextDoc {
                 provenance: self.provenance,
             },
             started_at: parsed::<Timestamp>(&self.started_at)?,
+            cancel: mixflow_core::cancel::CancelToken::never(),
         })
     }
 }

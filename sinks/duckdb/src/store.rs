@@ -539,6 +539,7 @@ impl Store {
                 ..SourceInfo::default()
             },
             started_at: Timestamp::now(),
+            cancel: mixflow_core::cancel::CancelToken::never(),
         };
         // Dropped by whatever returns an error, which rolls back.
         let mut txn = begin(&sink, &cx, PATIENCE, &CancelToken::never())?;

@@ -223,6 +223,7 @@ fn context() -> TxnContext {
             ..SourceInfo::default()
         },
         started_at: jiff::Timestamp::UNIX_EPOCH,
+        cancel: mixflow_core::cancel::CancelToken::never(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use mixflow_core::cancel::CancelToken;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, ioctl_fionread};
 use rustix::process::{
@@ -14,6 +15,9 @@ use crate::output::Listener;
 
 /// How long the program may take after SIGTERM, to tidy up.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The same when the run is to stop: whoever asked for that waits.
+const SHORT_GRACE: Duration = Duration::from_millis(400);
 
 /// How often it is looked whether the program still runs while its input is
 /// full: something that it has started may hold the other end.
@@ -34,6 +38,8 @@ pub(crate) enum Trouble {
     Closed,
     /// It did nothing for as long as it was given.
     Stuck,
+    /// The run is to stop, and the program did not take its rows until then.
+    Stopped,
     /// The system did not do its part.
     System(io::Error),
 }
@@ -48,6 +54,7 @@ pub(crate) struct Running {
     stdin: Option<ChildStdin>,
     listener: Option<Listener>,
     timeout: Duration,
+    cancel: CancelToken,
     /// Set when the process is reaped; its number may then be another's.
     status: Option<ExitStatus>,
 }
@@ -59,6 +66,7 @@ impl Running {
         command: &mut Command,
         name: &str,
         timeout: Duration,
+        cancel: CancelToken,
     ) -> io::Result<Running> {
         let child = command.spawn()?;
         let mut running = Running {
@@ -67,6 +75,7 @@ impl Running {
             stdin: None,
             listener: None,
             timeout,
+            cancel,
             status: None,
         };
         // From here on an error drops `running`, which kills the program.
@@ -101,7 +110,7 @@ impl Running {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => self.wait_for_room(since)?,
                     // It may have closed its input because it is about to end.
-                    io::ErrorKind::BrokenPipe if self.ends_within(GRACE) => {
+                    io::ErrorKind::BrokenPipe if self.ends_within(self.grace()) => {
                         return Err(Trouble::Ended);
                     }
                     io::ErrorKind::BrokenPipe => return Err(Trouble::Closed),
@@ -117,9 +126,7 @@ impl Running {
         if self.has_ended() {
             return Err(Trouble::Ended);
         }
-        if since.elapsed() >= self.timeout {
-            return Err(Trouble::Stuck);
-        }
+        self.patience(since)?;
         let Some(stdin) = &self.stdin else {
             return Err(Trouble::Closed);
         };
@@ -150,10 +157,19 @@ impl Running {
             if unread < before {
                 (before, since) = (unread, Instant::now());
             }
-            if since.elapsed() >= self.timeout {
-                return Err(Trouble::Stuck);
-            }
+            self.patience(since)?;
             pause.sleep();
+        }
+    }
+
+    /// Says whether to wait on for what has been waited for `since`.
+    fn patience(&self, since: Instant) -> Result<(), Trouble> {
+        if self.cancel.is_cancelled() {
+            return Err(Trouble::Stopped);
+        }
+        match since.elapsed() >= self.timeout {
+            true => Err(Trouble::Stuck),
+            false => Ok(()),
         }
     }
 
@@ -162,8 +178,17 @@ impl Running {
     /// What a program that failed has started is killed.
     pub(crate) fn answer(&mut self) -> Result<ExitStatus, Trouble> {
         drop(self.stdin.take());
-        if !self.ends_within(self.timeout) {
-            return Err(Trouble::Stuck);
+        let since = Instant::now();
+        let mut pause = Pause::new();
+        // It has all rows and may be at its last step: one that is quick is
+        // heard, even when the run is to stop.
+        while !self.has_ended() {
+            if let Err(trouble) = self.patience(since)
+                && !(matches!(trouble, Trouble::Stopped) && self.ends_within(SHORT_GRACE))
+            {
+                return Err(trouble);
+            }
+            pause.sleep();
         }
         match self.look() {
             Ok(Some(status)) if status.exit_status() == Some(0) => {}
@@ -179,10 +204,10 @@ impl Running {
     pub(crate) fn kill(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.signal(Signal::TERM);
-            self.ends_within(GRACE);
+            self.ends_within(self.grace());
             // The group's number is taken until its leader is reaped.
             self.signal(Signal::KILL);
-            if !self.ends_within(GRACE) {
+            if !self.ends_within(self.grace()) {
                 log::warn!("process {} cannot be killed", self.child.id());
                 return None;
             }
@@ -211,6 +236,13 @@ impl Running {
     fn look(&self) -> rustix::io::Result<Option<WaitIdStatus>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         waitid(WaitId::Pid(self.group), options)
+    }
+
+    fn grace(&self) -> Duration {
+        match self.cancel.is_cancelled() {
+            true => SHORT_GRACE,
+            false => GRACE,
+        }
     }
 
     fn ends_within(&self, time: Duration) -> bool {

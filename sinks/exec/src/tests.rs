@@ -90,6 +90,7 @@ fn begun<'s>(sink: &'s ExecSink, batch: &Batch) -> Box<dyn SinkTxn + 's> {
             ..SourceInfo::default()
         },
         started_at: jiff::Timestamp::UNIX_EPOCH,
+        cancel: mixflow_core::cancel::CancelToken::never(),
     };
     let mut txn = sink.begin(&cx).expect("it starts");
     let info = PartitionInfo {

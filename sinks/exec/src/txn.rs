@@ -33,7 +33,9 @@ impl<'s> ExecTxn<'s> {
         let permit = Permit::new()?;
         let mut command = sink.program.command(cx, &permit.path());
         let name = sink.program.shown();
-        let child = Running::start(&mut command, &name, sink.timeout).map_err(|error| {
+        let cancel = cx.cancel.clone();
+        let started = Running::start(&mut command, &name, sink.timeout, cancel);
+        let child = started.map_err(|error| {
             let kind = match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Config,
                 _ => ErrorKind::Io,
@@ -103,6 +105,7 @@ impl<'s> ExecTxn<'s> {
             (Stage::End, Trouble::Stuck) => {
                 format!("{name} hangs: it had all rows and has not ended for {timeout:?}")
             }
+            (_, Trouble::Stopped) => return Error::interrupted(),
             (_, Trouble::Closed) => {
                 format!("{name} closed its standard input before it had all rows")
             }
@@ -114,7 +117,7 @@ impl<'s> ExecTxn<'s> {
             Trouble::Stuck => {
                 error.hint("look at what it waits for, or raise `timeout` in `[sink]`")
             }
-            Trouble::Ended | Trouble::Closed => error,
+            Trouble::Ended | Trouble::Closed | Trouble::Stopped => error,
         };
         match self.child.last_words() {
             words if words.is_empty() => error.because("it wrote nothing to stderr"),

@@ -1,14 +1,17 @@
 //! The sink: where lines go and in which form.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use arrow::datatypes::Schema;
 use mixflow_core::Result;
 use mixflow_core::config::Invalid;
+#[cfg(unix)]
+use mixflow_core::patient::Patient;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, guarded,
 };
-use mixflow_core::staged::FileMode;
+use mixflow_core::staged::{FileMode, cannot};
 use serde::Deserialize;
 
 use crate::encode::Encoder;
@@ -135,13 +138,25 @@ impl Sink for JsonlSink {
                 Box::new(FileTxn::begin(path, *mode, encoder, guarded)?)
             }
             None => Box::new(StreamTxn::new(
-                std::io::stdout(),
+                standard_output(cx)?,
                 encoder,
                 self.destination(),
             )),
         };
         Ok(guarded(cx, txn))
     }
+}
+
+/// Returns what a run that is to stop does not hang on, whoever reads it.
+#[cfg(unix)]
+fn standard_output(cx: &TxnContext) -> Result<impl Write + use<>> {
+    let stdout = Patient::new(&std::io::stdout(), cx.cancel.clone());
+    stdout.map_err(cannot("write to standard output"))
+}
+
+#[cfg(not(unix))]
+fn standard_output(_cx: &TxnContext) -> Result<impl Write + use<>> {
+    Ok(std::io::stdout())
 }
 
 #[cfg(test)]

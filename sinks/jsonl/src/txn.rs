@@ -41,6 +41,10 @@ impl Lines {
     }
 
     fn failed(&self, error: io::Error) -> Error {
+        // Nobody reads, and the run is to stop.
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Error::interrupted();
+        }
         cannot(format_args!("write to {}", self.destination))(error)
     }
 

@@ -61,6 +61,7 @@ fn context(run_id: &str) -> TxnContext {
             ..SourceInfo::default()
         },
         started_at: Timestamp::UNIX_EPOCH,
+        cancel: mixflow_core::cancel::CancelToken::never(),
     }
 }
 

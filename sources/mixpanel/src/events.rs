@@ -180,7 +180,7 @@ impl Source for EventsSource {
     }
 
     fn plan(&self, cx: &TaskContext) -> Result<Plan> {
-        let credentials = self.auth.resolve(&self.env)?;
+        let credentials = self.auth.resolve(&self.env, &cx.cancel)?;
         let client = Arc::new(Client::new(
             self.endpoint.clone(),
             &credentials,

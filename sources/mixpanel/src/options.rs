@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{DateSpec, Days, Env, Invalid, Secret, SecretSource, TextOrNumber};
 use mixflow_core::error::Result;
 use mixflow_core::registry::BuildContext;
@@ -133,16 +134,16 @@ impl Auth {
     }
 
     /// Gets the secrets. Reads files or runs commands if told to.
-    pub(crate) fn resolve(&self, env: &Env) -> Result<Credentials> {
+    pub(crate) fn resolve(&self, env: &Env, cancel: &CancelToken) -> Result<Credentials> {
         Ok(match self {
             Auth::ServiceAccount { username, secret } => Credentials::ServiceAccount {
                 username: username.clone(),
-                secret: secret.resolve("service account's secret", env)?,
+                secret: secret.resolve("service account's secret", env, cancel)?,
             },
             Auth::ProjectSecret(secret) => {
-                Credentials::ProjectSecret(secret.resolve("project secret", env)?)
+                Credentials::ProjectSecret(secret.resolve("project secret", env, cancel)?)
             }
-            Auth::Token(token) => Credentials::Token(token.resolve("OAuth token", env)?),
+            Auth::Token(token) => Credentials::Token(token.resolve("OAuth token", env, cancel)?),
         })
     }
 }

@@ -136,7 +136,7 @@ impl Source for ProfilesSource {
 
     /// Asks for page 0, and splits by what it says.
     fn plan(&self, cx: &TaskContext) -> Result<Plan> {
-        let credentials = self.auth.resolve(&self.env)?;
+        let credentials = self.auth.resolve(&self.env, &cx.cancel)?;
         let client = Client::new(
             self.endpoint.clone(),
             &credentials,

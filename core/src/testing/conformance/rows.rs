@@ -88,6 +88,7 @@ pub(super) fn context(schema: SchemaRef) -> TxnContext {
             ..SourceInfo::default()
         },
         started_at: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000),
+        cancel: crate::cancel::CancelToken::never(),
     }
 }
 

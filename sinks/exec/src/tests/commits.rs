@@ -208,6 +208,7 @@ fn a_preview_finds_the_program_and_starts_nothing() {
         schema: few().records.schema(),
         source: SourceInfo::default(),
         started_at: jiff::Timestamp::UNIX_EPOCH,
+        cancel: mixflow_core::cancel::CancelToken::never(),
     };
     let actions = sink.preview(&cx).expect("it is there").actions;
     assert_eq!(actions.len(), 1);

@@ -163,6 +163,7 @@ fn a_program_that_is_absent_or_cannot_be_started_is_a_wrong_option() {
             schema: batch.records.schema(),
             source: SourceInfo::default(),
             started_at: jiff::Timestamp::UNIX_EPOCH,
+            cancel: mixflow_core::cancel::CancelToken::never(),
         };
         let begun = sink.begin(&cx).map(|_| ()).expect_err("absent");
         [begun, sink.preview(&cx).expect_err("absent")]
