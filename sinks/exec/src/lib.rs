@@ -61,14 +61,15 @@ pub const DOC: ComponentDoc = ComponentDoc {
         OptionDoc::new(
             "env",
             "table of texts",
-            "variables for it; an empty text leaves one out, as `MIXPANEL_…` always are",
+            "variables for it; an empty text leaves one out, as `MIXPANEL_…` and those of secrets always are",
         ),
     ],
 };
 
 /// Adds the sink of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
-    registry.add_sink(DOC, |options: ExecOptions, _| {
-        ExecSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
+    registry.add_sink(DOC, |options: ExecOptions, cx| {
+        let sink = ExecSink::new(options)?.without_variables(cx.secret_variables.clone());
+        Ok(Box::new(sink) as Box<dyn Sink>)
     });
 }

@@ -1,6 +1,6 @@
 //! The program: how it is shown, found and prepared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub(crate) struct Program {
     name: String,
     arguments: Vec<String>,
     env: BTreeMap<String, String>,
+    /// Variables that secrets of the pipeline come from.
+    hidden: BTreeSet<String>,
 }
 
 impl Program {
@@ -44,7 +46,13 @@ impl Program {
             name,
             arguments: arguments.collect(),
             env,
+            hidden: BTreeSet::new(),
         })
+    }
+
+    /// Keeps variables from the program, unless its own table sets them.
+    pub(crate) fn hide(&mut self, variables: BTreeSet<String>) {
+        self.hidden = variables;
     }
 
     /// Returns the command as people read it, in backticks, on one line.
@@ -96,6 +104,9 @@ impl Program {
             if name.as_encoded_bytes().starts_with(CREDENTIALS.as_bytes()) {
                 command.env_remove(name);
             }
+        }
+        for name in &self.hidden {
+            command.env_remove(name);
         }
         // One of an outer run, which has started us, is not this run's.
         for name in OURS {

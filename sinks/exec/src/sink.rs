@@ -1,6 +1,6 @@
 //! The sink: its options, and what it promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
@@ -97,6 +97,15 @@ impl ExecSink {
                 Err(invalid)
             }
         }
+    }
+}
+
+impl ExecSink {
+    /// Keeps the environment's variables of these names from the program,
+    /// such as those that secrets come from.
+    pub fn without_variables(mut self, names: BTreeSet<String>) -> ExecSink {
+        self.program.hide(names);
+        self
     }
 }
 
