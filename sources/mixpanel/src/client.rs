@@ -99,7 +99,7 @@ impl Client {
             agent,
             url: endpoint.url(),
             project_id: endpoint.project_id.clone(),
-            secrets: vec![secret.clone(), Secret::new(encoded)],
+            secrets: vec![secret.clone(), escaped(secret), Secret::new(encoded)],
             authorization: Secret::new(authorization),
             endpoint,
             retry,
@@ -303,6 +303,11 @@ impl Client {
         let _ = crate::body::decoded(Box::new(wire), encoding)
             .take(EXCERPT)
             .read_to_end(&mut bytes);
+        // What was cut off may be the rest of a secret.
+        if bytes.len() as u64 == EXCERPT {
+            let longest = self.secrets.iter().map(|secret| secret.expose().len());
+            bytes.truncate(bytes.len() - longest.max().unwrap_or(0).min(bytes.len()));
+        }
         self.shown(&bytes)
     }
 
@@ -312,9 +317,12 @@ impl Client {
         struct Said {
             error: String,
         }
-        let text = match serde_json::from_slice::<Said>(bytes) {
-            Ok(said) => said.error,
-            Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        // Before anything of it is changed, or a secret is not found; and once
+        // more when JSON's escapes are gone.
+        let text = self.without_secrets(&String::from_utf8_lossy(bytes));
+        let text = match serde_json::from_str::<Said>(&text) {
+            Ok(said) => self.without_secrets(&said.error),
+            Err(_) => text,
         };
         let mut text: String = text
             .split_whitespace()
@@ -323,9 +331,6 @@ impl Client {
             .chars()
             .filter(|char| !char.is_control())
             .collect();
-        for secret in &self.secrets {
-            text = text.replace(secret.expose(), "…");
-        }
         let mut end = text.len().min(SHOWN);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -335,6 +340,11 @@ impl Client {
             text.push('…');
         }
         text
+    }
+
+    fn without_secrets(&self, text: &str) -> String {
+        let secrets = self.secrets.iter();
+        secrets.fold(text.to_owned(), |text, secret| secret.hide_in(&text))
     }
 
     /// Returns what the client reads, for errors: `events of project 12345`.
@@ -442,6 +452,12 @@ fn is_html(response: &Response<Body>) -> bool {
         let kind = kind.as_bytes();
         kind.len() >= 9 && kind[..9].eq_ignore_ascii_case(b"text/html")
     })
+}
+
+/// Returns a secret as it stands in JSON.
+fn escaped(secret: &Secret) -> Secret {
+    let json = serde_json::Value::from(secret.expose()).to_string();
+    Secret::new(&json[1..json.len() - 1])
 }
 
 fn basic(username: &str, password: &str) -> String {
