@@ -1,11 +1,10 @@
 //! What the commands share: how pipelines are loaded and run.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use mixflow_core::cancel::{CancelGuard, CancelToken, cancellation};
 use mixflow_core::config::{Document, Env, Override, Problems, build};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
@@ -18,11 +17,24 @@ use serde::de::DeserializeOwned;
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::history;
+use crate::interrupt::{self, Tidying};
 use crate::launch::launch;
 use crate::lock::Patience;
 use crate::progress::Reporter;
 use crate::report_file;
-use crate::ui::{Ui, count, counted, seconds};
+use crate::screen::plain;
+use crate::ui::{self, Ui, count, counted, seconds};
+
+/// How a pipeline is run.
+pub(crate) struct Manner {
+    /// How long another run that writes to the same destination is waited for
+    /// before this one fails.
+    pub(crate) patience: Patience,
+    /// The run that this one completes.
+    pub(crate) only_failed_of: Option<String>,
+    /// What to do when something is missing at the end.
+    pub(crate) remedy: &'static str,
+}
 
 /// The process: its components, its surroundings and its terminal.
 pub(crate) struct App {
@@ -32,27 +44,22 @@ pub(crate) struct App {
     global: Global,
     home: Option<PathBuf>,
     state: Option<PathBuf>,
-    interrupt: CancelToken,
 }
 
 impl App {
     pub(crate) fn new(registry: Registry, global: &Global) -> App {
-        start_logging(global.verbose);
+        let ui = Ui::new(global);
+        interrupt::catch(ui);
+        start_logging(global.verbose, ui);
         let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
         App {
             registry,
-            ui: Ui::new(global),
+            ui,
             env: Env::new(|name| std::env::var(name).ok()),
             global: global.clone(),
             state: state_folder(home.as_deref()),
             home,
-            interrupt: catch_interrupts(),
         }
-    }
-
-    /// Returns what Ctrl-C, SIGTERM and SIGHUP cancel.
-    pub(crate) fn interrupt(&self) -> &CancelToken {
-        &self.interrupt
     }
 
     pub(crate) fn state(&self) -> Option<&Path> {
@@ -142,28 +149,21 @@ impl App {
     }
 
     /// Runs a pipeline and tells how it went.
-    ///
-    /// Another run that writes to the same destination makes it wait up to
-    /// `patience`, and then fail.
-    pub(crate) fn run(
-        &self,
-        pipeline: &Pipeline,
-        patience: Patience,
-        only_failed_of: Option<String>,
-    ) -> RunReport {
+    pub(crate) fn run(&self, pipeline: &Pipeline, manner: Manner) -> RunReport {
+        let _tidying = Tidying::begin();
         let mut reporter = Reporter::new(self.ui, &self.global, &*pipeline.source);
         let mut report = launch(
             pipeline,
             self.state.as_deref(),
-            patience,
+            manner.patience,
             self.ui,
-            &self.interrupt,
+            &interrupt::token(),
             &mut reporter,
         );
-        report.only_failed_of = only_failed_of;
+        report.only_failed_of = manner.only_failed_of;
         reporter.finish();
         if !reporter.finished(&report) {
-            self.conclude(&report);
+            self.conclude(&report, manner.remedy);
         }
         if let Some(state) = &self.state
             && let Err(error) = history::append(state, &report)
@@ -195,7 +195,7 @@ impl App {
     }
 
     /// Says what is now where.
-    fn conclude(&self, report: &RunReport) {
+    fn conclude(&self, report: &RunReport, remedy: &str) {
         let ui = self.ui;
         let took = seconds(report.duration_seconds);
         let rows = counted(report.row_count, "row");
@@ -236,7 +236,7 @@ impl App {
                 ui.warning(&format!(
                     "committed {rows} from {partitions} to {place} in {took}; missing: {missing}"
                 ));
-                ui.hint("fetch what is missing with `mixflow run FILE --only-failed`, or all of it again");
+                ui.hint(remedy);
             }
             Status::Aborted => {
                 if let Some(error) = &report.error {
@@ -285,29 +285,7 @@ pub(crate) fn state_folder(home: Option<&Path>) -> Option<PathBuf> {
         .or_else(|| home.map(|home| home.join(".local/state/mixflow")))
 }
 
-/// Returns a token that Ctrl-C, SIGTERM and SIGHUP cancel.
-///
-/// A second one ends the process at once.
-fn catch_interrupts() -> CancelToken {
-    let (guard, token) = cancellation();
-    let guard: Arc<Mutex<Option<CancelGuard>>> = Arc::new(Mutex::new(Some(guard)));
-    let kept = Arc::clone(&guard);
-    let handler = move || {
-        let first = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if first.is_none() {
-            std::process::exit(Exit::Interrupted.number().into());
-        }
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        log::warn!("cannot take over Ctrl-C: {error}");
-        // The system then ends the process, which aborts too; the token must
-        // not be cancelled by the guard going out of scope.
-        std::mem::forget(guard);
-    }
-    token
-}
-
-fn start_logging(verbose: u8) {
+fn start_logging(verbose: u8, ui: Ui) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(log::LevelFilter::Off);
     // The HTTP client's own logs say too much: it is named only by RUST_LOG.
@@ -319,6 +297,37 @@ fn start_logging(verbose: u8) {
     };
     builder.filter_module("mixflow", level);
     builder.parse_default_env();
+    // Like everything else on stderr: it holds up no process that is to end,
+    // and gives no orders to a terminal.
+    if ui.has_color() {
+        builder.write_style(env_logger::WriteStyle::Always);
+    }
+    builder.target(env_logger::Target::Pipe(Box::new(LogLines)));
+    builder.format(|out, record| {
+        let (time, level) = (out.timestamp(), record.level());
+        let style = out.default_level_style(level);
+        let text = record.args().to_string();
+        let target = record.target();
+        writeln!(
+            out,
+            "[{time} {style}{level:<5}{style:#} {target}] {}",
+            plain(&text)
+        )
+    });
     // Tests may start it twice.
     let _ = builder.try_init();
+}
+
+/// Where log lines go.
+struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        ui::stderr().write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

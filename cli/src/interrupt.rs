@@ -1,14 +1,48 @@
-//! Signals and commands that only ask and show.
+//! Ctrl-C, SIGTERM and SIGHUP: the first one is answered within a second.
+//!
+//! Where nothing has to be left in order, it ends the process at once. While a
+//! run goes on it cancels the run's token, and the run tidies up. A second one
+//! ends the process whatever it does.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use mixflow_core::cancel::CancelToken;
+use mixflow_core::Error;
+use mixflow_core::cancel::{CancelGuard, CancelToken, cancellation};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::exit::Exit;
+use crate::ui::Ui;
 
-/// How long a command may take to end by itself: enough to remove what it has
-/// staged.
+/// The process has one set of signals, so there is one token of them.
+static TOKEN: OnceLock<CancelToken> = OnceLock::new();
+
+/// How many things would not be left in order if the process just ended.
+static TIDYING: AtomicUsize = AtomicUsize::new(0);
+
+/// While it lives, the first signal cancels [`token`] instead of ending the
+/// process. For work that leaves something in order when it is cancelled, and
+/// that notices soon.
+#[must_use]
+pub(crate) struct Tidying(());
+
+impl Tidying {
+    pub(crate) fn begin() -> Tidying {
+        TIDYING.fetch_add(1, Ordering::SeqCst);
+        Tidying(())
+    }
+}
+
+impl Drop for Tidying {
+    fn drop(&mut self) {
+        TIDYING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// How long a command that only asks and shows may take to end by itself:
+/// enough to remove what it has staged.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Ends the process at the first Ctrl-C, SIGTERM or SIGHUP, from when it is
@@ -22,16 +56,18 @@ pub(crate) struct EndsAtSignals {
 }
 
 impl EndsAtSignals {
-    pub(crate) fn from_now(interrupt: &CancelToken) -> EndsAtSignals {
+    pub(crate) fn from_now() -> EndsAtSignals {
+        // For good: the command that has made it is all that the process does.
+        TIDYING.fetch_add(1, Ordering::SeqCst);
         let question: Arc<Mutex<Option<Box<dyn Fn() + Send>>>> = Arc::default();
-        let (asked, interrupt) = (Arc::clone(&question), interrupt.clone());
+        let (asked, token) = (Arc::clone(&question), token());
         std::thread::spawn(move || {
-            interrupt.wait_until_cancelled();
+            token.wait_until_cancelled();
             if let Some(stop) = &*asked.lock().unwrap_or_else(PoisonError::into_inner) {
                 stop();
             }
             std::thread::sleep(GRACE);
-            std::process::exit(Exit::Interrupted.number().into());
+            end();
         });
         EndsAtSignals { question }
     }
@@ -41,4 +77,62 @@ impl EndsAtSignals {
         let mut question = self.question.lock().unwrap_or_else(PoisonError::into_inner);
         *question = Some(Box::new(stop));
     }
+}
+
+/// Returns the token that the first signal cancels.
+pub(crate) fn token() -> CancelToken {
+    TOKEN.get().cloned().unwrap_or_else(CancelToken::never)
+}
+
+/// Takes the signals over. For a process, once.
+pub(crate) fn catch(ui: Ui) {
+    let (guard, token) = cancellation();
+    if TOKEN.set(token).is_err() {
+        return;
+    }
+    let mut signals = vec![SIGINT, SIGTERM];
+    // Under `nohup` it is ignored, and stays so.
+    if !ignores_hangup() {
+        signals.push(SIGHUP);
+    }
+    let listening = Signals::new(signals).and_then(|signals| {
+        std::thread::Builder::new()
+            .name("mixflow-signals".to_owned())
+            .spawn(move || listen(signals, guard, ui))
+    });
+    if let Err(error) = listening {
+        // The system then ends the process, which aborts too.
+        log::warn!("cannot take over Ctrl-C: {error}");
+    }
+}
+
+fn listen(mut signals: Signals, guard: CancelGuard, ui: Ui) {
+    let mut guard = Some(guard);
+    for _ in signals.forever() {
+        let is_first = guard.take().is_some();
+        if is_first && TIDYING.load(Ordering::SeqCst) > 0 {
+            continue;
+        }
+        if is_first {
+            ui.error(&Error::interrupted());
+        }
+        end();
+    }
+}
+
+/// Ends the process.
+fn end() -> ! {
+    std::process::exit(Exit::Interrupted.number().into())
+}
+
+/// Whether whoever started the process wants it to outlive the terminal.
+///
+/// Only Linux tells without `unsafe`; elsewhere a hangup interrupts.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }

@@ -29,6 +29,7 @@ mod plot;
 mod progress;
 mod rejects;
 mod report_file;
+mod screen;
 mod ui;
 mod workspace;
 

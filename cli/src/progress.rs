@@ -1,6 +1,6 @@
 //! Progress on stderr: a bar, plain lines, or JSON.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{
@@ -14,7 +14,8 @@ use mixflow_core::source::Source;
 use serde_json::{Value, json};
 
 use crate::args::{Global, ProgressStyle};
-use crate::ui::{Ui, count, counted, seconds};
+use crate::screen::{plain_json, plain_line};
+use crate::ui::{Ui, count, counted, seconds, tell};
 
 /// How often a plain line is printed.
 const PLAIN: Duration = Duration::from_secs(5);
@@ -366,7 +367,7 @@ impl Bars {
     fn started(&self, worker: usize, label: &str) {
         if let Some(line) = self.workers.get(worker) {
             line.reset_elapsed();
-            line.set_message(label.to_owned());
+            line.set_message(plain_line(label).into_owned());
         }
     }
 
@@ -394,8 +395,9 @@ fn quota_left(source: &dyn Source) -> Option<u64> {
 }
 
 fn json_line(line: &Value) {
-    // Nobody is left to tell when stderr is gone.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    // What a terminal would act on stands in texts alone, where JSON may have
+    // it written out.
+    tell(&format!("{}\n", plain_json(&line.to_string())));
 }
 
 /// Returns an error and its innermost cause.

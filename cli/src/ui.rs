@@ -1,11 +1,15 @@
 //! The only place that prints.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 use mixflow_core::Error;
+#[cfg(unix)]
+use mixflow_core::patient::Patient;
 
 use crate::args::{Color, Global};
+use crate::interrupt;
+use crate::screen::plain;
 
 /// Prints to stdout and stderr.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +43,16 @@ impl Ui {
         }
     }
 
+    pub(crate) fn has_color(self) -> bool {
+        self.color
+    }
+
     /// Prints what the user asked for. A reader that went away is no error.
     pub(crate) fn out(self, text: &str) {
+        let text = match io::stdout().is_terminal() {
+            true => plain(text),
+            false => text.into(),
+        };
         let _ = io::stdout().lock().write_all(text.as_bytes());
     }
 
@@ -94,13 +106,34 @@ impl Ui {
             true => Style::new().bold().fg_color(Some(color.into())),
             false => Style::new(),
         };
-        self.line(&format!("{style}{label}:{style:#} {text}"));
+        tell(&format!("{style}{label}:{style:#} {}\n", plain(text)));
     }
 
     fn line(self, line: &str) {
-        // Nobody is left to tell when stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        tell(&format!("{}\n", plain(line)));
     }
+}
+
+/// Writes to stderr.
+///
+/// Nobody is left to tell when stderr is gone, or when nobody reads it and the
+/// process is to end.
+pub(crate) fn tell(text: &str) {
+    let _ = stderr().write_all(text.as_bytes());
+}
+
+/// Returns stderr as something that does not hold up a process that is to end.
+#[cfg(unix)]
+pub(crate) fn stderr() -> Box<dyn Write + Send> {
+    match Patient::new(&io::stderr(), interrupt::token()) {
+        Ok(patient) => Box::new(patient),
+        Err(_) => Box::new(io::stderr()),
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn stderr() -> Box<dyn Write + Send> {
+    Box::new(io::stderr())
 }
 
 /// Returns a count with thousands apart: `12,345`.

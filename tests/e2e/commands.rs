@@ -260,7 +260,26 @@ fn fetch_wants_its_days_and_credentials() {
         .ended(2)
         .says("MIXPANEL_USERNAME is not set")
         .says("hint: ");
+    let mut command = place.command(&with(&["fetch", "events"], &DAYS));
+    command.env("MIXPANEL_USERNAME", "sim");
+    command.env("MIXPANEL_SECRET", SECRET);
+    Ran::of(command.output().unwrap())
+        .ended(2)
+        .says("MIXPANEL_PROJECT_ID is not set")
+        .says("hint: ");
     assert_eq!(sim.requests().len(), 0);
+}
+
+#[test]
+fn a_partial_fetch_says_what_to_do_without_a_file() {
+    let sim = sample_sim();
+    let fault = "export from=2024-01-03 always status=400";
+    sim.add_fault(mixflow_tests::sim::Fault::parse(fault).unwrap());
+    let place = Place::new();
+    let args = ["events", "--window-days", "1", "--workers", "2"];
+    let ran = fetch(&place, &sim, &with(&args, &DAYS)).ended(3);
+    assert!(!ran.stderr.contains("FILE"), "{}", ran.stderr);
+    ran.says("hint: fetch the missing days again, with their `--from` and `--to` and with `--replace-window`");
 }
 
 #[test]

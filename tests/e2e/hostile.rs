@@ -261,3 +261,65 @@ fn secrets_are_in_no_output() {
     let (ran, _) = place.run_with(&pipeline(&[&plain, "[sink]"]), &["--set", &set]);
     ran.ended(2);
 }
+
+/// What was sent comes back, set otherwise; and files and arguments with slips.
+#[test]
+fn secrets_are_in_no_output_however_they_are_spelt() {
+    use mixflow_tests::sim::{Action, Fault, Matcher};
+    let spaced = SECRET.replace('-', " \t\n ").replace(' ', "  ");
+    let parts: Vec<String> = SECRET.chars().map(String::from).collect();
+    for echo in [
+        format!("no: {}", parts.join("\n")),
+        format!("{{\"error\": \"no: {}\"}}", parts.join("\\u0020")),
+        format!("{}{}", " ".repeat((16 << 10) - 10), basic()),
+        spaced,
+    ] {
+        let sim = started(sim(Data::sample()));
+        let place = Place::new();
+        let action = Action::Status {
+            code: 400,
+            retry_after: None,
+            body: Some(echo),
+        };
+        sim.add_fault(Fault::always(Matcher::export(), action));
+        let ran = place
+            .run_with(&pipeline(&[&events(&sim, ""), DUCKDB]), &["-vvv"])
+            .0
+            .ended(1);
+        let dense: String = ran.stderr.split_whitespace().collect();
+        assert!(!dense.contains(SECRET), "{}", ran.stderr);
+        assert!(!dense.contains(&basic()[..6]), "{}", ran.stderr);
+    }
+    let sim = started(sim(Data::sample()));
+    let place = Place::new();
+    let plain = events(&sim, "").replace("{ env = \"SIM_SECRET\" }", &format!("\"{SECRET}\""));
+    let auth = plain.lines().find(|line| line.starts_with("auth")).unwrap();
+    for slip in [
+        auth.replace("\" }", " }"),
+        auth.replace(',', ";"),
+        auth.replace("secret =", "secret"),
+        auth.replace("secret", "scret"),
+        auth.replace("auth", "kye"),
+        format!("base_url = \"https://sim:{SECRET}@example.com\""),
+        format!("base_url = \"https://sim:{SECRET}.example.com\""),
+    ] {
+        let text = pipeline(&[&plain.replace(auth, &slip), DUCKDB]);
+        place.run_with(&text, &["-vvv"]).0.ended(2);
+    }
+    place.write("good.toml", &pipeline(&[&plain, DUCKDB]));
+    for set in [
+        format!("sourceauthsecret {SECRET}"),
+        format!("source.auth.secret {SECRET}=="),
+        format!("source.auth.secret{SECRET}="),
+        format!("source={{ auth = {{ secret = \"{SECRET}\" }} "),
+        format!("source.base_url=https://sim:{SECRET}@example.com"),
+        format!("source.auth.scret={SECRET}"),
+    ] {
+        place
+            .mixflow(&["check", "good.toml", "--set", &set])
+            .ended(2);
+    }
+    place
+        .mixflow(&["check", "good.toml", "--set", "source.auth.secret=", SECRET])
+        .ended(2);
+}

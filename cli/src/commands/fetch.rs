@@ -3,7 +3,7 @@
 use mixflow_core::config::{Override, OverrideValue};
 use mixflow_core::{Error, ErrorKind};
 
-use crate::app::App;
+use crate::app::{App, Manner};
 use crate::args::{FetchCommand, FetchCommon, FetchEvents, FetchProfiles};
 use crate::exit::Exit;
 use crate::lock::Patience;
@@ -17,6 +17,7 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
         FetchCommand::Events(args) => ("fetch events", &args.common, events(args)),
         FetchCommand::Profiles(args) => ("fetch profiles", &args.common, profiles(args)),
     };
+    let remedy = remedy(command);
     credentials(app, &mut changes);
     let (origin, text) = match &common.config {
         None => ("the command line".to_owned(), String::new()),
@@ -30,10 +31,12 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
             }
         },
     };
-    if common.config.is_none() && app.env.get("MIXPANEL_USERNAME").is_none() {
+    if common.config.is_none()
+        && let Some(variable) = unset(app)
+    {
         app.ui.error(
             &Error::new(ErrorKind::Config, "there are no credentials")
-                .because("MIXPANEL_USERNAME is not set")
+                .because(format!("{variable} is not set"))
                 .hint("set MIXPANEL_USERNAME, MIXPANEL_SECRET and MIXPANEL_PROJECT_ID, or give `--config FILE`"),
         );
         return Exit::Usage;
@@ -43,7 +46,12 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
             if let Err(exit) = app.check_report(&pipeline) {
                 return exit;
             }
-            let report = app.run(&pipeline, Patience::default(), None);
+            let manner = Manner {
+                patience: Patience::default(),
+                only_failed_of: None,
+                remedy,
+            };
+            let report = app.run(&pipeline, manner);
             let exit = Exit::after(&report);
             app.write_report(&[report]);
             exit
@@ -52,6 +60,31 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
             app.complain(&problems);
             Exit::Usage
         }
+    }
+}
+
+/// Returns the first variable without which nothing can be fetched.
+fn unset(app: &App) -> Option<&'static str> {
+    let needed = [
+        "MIXPANEL_USERNAME",
+        "MIXPANEL_SECRET",
+        "MIXPANEL_PROJECT_ID",
+    ];
+    let is_set = |name| app.env.get(name).is_some_and(|value| !value.is_empty());
+    needed.into_iter().find(|name| !is_set(name))
+}
+
+/// Returns what to do when something is missing at the end.
+fn remedy(command: &FetchCommand) -> &'static str {
+    match command {
+        FetchCommand::Events(args) if args.common.stdout => {
+            "fetch the missing days again, with their `--from` and `--to`"
+        }
+        FetchCommand::Events(_) => {
+            "fetch the missing days again, with their `--from` and `--to` and with `--replace-window`"
+        }
+        FetchCommand::Profiles(args) if args.common.stdout => "fetch all of them again",
+        FetchCommand::Profiles(_) => "fetch all of them again, with `--replace`",
     }
 }
 

@@ -11,7 +11,7 @@ use crate::interrupt::EndsAtSignals;
 use crate::output;
 
 pub(crate) fn query(app: &App, args: &QueryArgs) -> Result<()> {
-    let signals = EndsAtSignals::from_now(app.interrupt());
+    let signals = EndsAtSignals::from_now();
     let sql = match args.sql.as_str() {
         "-" => {
             let mut sql = String::new();
@@ -41,7 +41,7 @@ pub(crate) fn query(app: &App, args: &QueryArgs) -> Result<()> {
 /// Opens the database that is meant, for reading; a signal ends what it is
 /// asked.
 pub(super) fn store(app: &App, args: &DbArg) -> Result<Store> {
-    let signals = EndsAtSignals::from_now(app.interrupt());
+    let signals = EndsAtSignals::from_now();
     let store = Store::open_for_queries(path(app, args)?, None)?;
     signals.by(store.interrupter());
     Ok(store)

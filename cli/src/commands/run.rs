@@ -5,7 +5,7 @@ use std::path::Path;
 use mixflow_core::config::Override;
 use mixflow_core::engine::Pipeline;
 
-use crate::app::App;
+use crate::app::{App, Manner};
 use crate::args::RunArgs;
 use crate::exit::Exit;
 use crate::only_failed::{Remainder, remainder};
@@ -32,7 +32,14 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         }
         let exit = match to_run(app, args, file, &overrides, pipeline) {
             Ok(Some((pipeline, of))) => {
-                let report = app.run(&pipeline, args.wait.into(), of);
+                let report = app.run(
+                    &pipeline,
+                    Manner {
+                        patience: args.wait.into(),
+                        only_failed_of: of,
+                        remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
+                    },
+                );
                 let exit = Exit::after(&report);
                 reports.push(report);
                 exit

@@ -173,7 +173,7 @@ fn plot(app: &App, store: &Store, table: &str) -> Result<()> {
 }
 
 pub(crate) fn drop(app: &App, args: &DropArgs) -> Result<()> {
-    let _signals = EndsAtSignals::from_now(app.interrupt());
+    let _signals = EndsAtSignals::from_now();
     let path = path(app, &args.db)?;
     // Looked at first, and only for reading: a typo must not make a file.
     let table = Store::open_read_only(&path)?.table(&args.table)?;

@@ -20,6 +20,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::args::{Format, OutputArgs};
+use crate::screen::Screen;
 use table::Table;
 use zones::{printable, printable_schema};
 
@@ -45,8 +46,16 @@ pub(crate) fn write(
             inner: BufWriter::with_capacity(64 << 10, io::stdout()),
             gone: Arc::clone(&gone),
         };
-        let width = io::stdout().is_terminal().then(width);
-        let written = write_to(out, args.format, width, schema, batches);
+        let written = match io::stdout().is_terminal() {
+            true => write_to(
+                Screen::new(out),
+                args.format,
+                Some(width()),
+                schema,
+                batches,
+            ),
+            false => write_to(out, args.format, None, schema, batches),
+        };
         return match gone.load(Ordering::Relaxed) {
             true => Ok(()),
             false => written,

@@ -10,6 +10,7 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row
 use mixflow_core::Result;
 
 use super::{RowWriter, formatters, unwritten};
+use crate::screen::plain_line;
 use crate::ui::counted;
 
 /// Rows that decide how wide columns are, and that are in memory at once.
@@ -55,7 +56,8 @@ impl<W: Write> Table<W> {
                 .set_width(width),
             None => table.set_content_arrangement(ContentArrangement::Disabled),
         };
-        table.set_header(self.schema.fields().iter().map(|field| field.name()));
+        let names = self.schema.fields().iter().map(|field| field.name());
+        table.set_header(names.map(|name| plain_line(name).into_owned()));
         for cells in self.chunk.drain(..) {
             let mut row = Row::from(cells.into_iter().map(Cell::new).collect::<Vec<_>>());
             if self.terminal.is_some() {
@@ -110,7 +112,9 @@ impl<W: Write> RowWriter for Table<W> {
             if self.chunk.len() == CHUNK {
                 self.print(false)?;
             }
-            let cells = columns.iter().map(|column| shown(&column.value(row)));
+            let cells = columns
+                .iter()
+                .map(|column| plain_line(&column.value(row).to_string()).into_owned());
             self.chunk.push(cells.collect());
             self.rows += 1;
         }
@@ -149,19 +153,4 @@ fn whole_columns(contents: &[u16], terminal: u16) -> Vec<u16> {
         }
     }
     widths
-}
-
-/// Returns a value on one line, without what would move the cursor.
-fn shown(value: &impl std::fmt::Display) -> String {
-    let text = value.to_string();
-    match text.chars().any(char::is_control) {
-        true => text
-            .chars()
-            .flat_map(|c| match c.is_control() {
-                true => c.escape_default().collect(),
-                false => vec![c],
-            })
-            .collect(),
-        false => text,
-    }
 }
