@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::env::Env;
 use super::mask::{self, Mask};
 use super::problem::{Place, Problem, Problems};
-use super::sensitive::{is_secret, is_telling_url};
+use super::sensitive::{is_harmless, is_secret, is_telling_url};
 use crate::suggest::{did_you_mean, nearest};
 
 /// A pipeline file: parsed, with variables and overrides put in.
@@ -526,7 +526,8 @@ fn explained(message: &str) -> (String, bool) {
     match quoted.next() {
         Some(name) if unknown => {
             let known: Vec<&str> = quoted.collect();
-            let is_strange = nearest(name, &known).is_none_or(is_secret);
+            let meant = nearest(name, &known).unwrap_or(name);
+            let is_strange = is_secret(meant) || !(known.contains(&meant) || is_harmless(meant));
             (
                 format!("{message}{}", did_you_mean(name, &known)),
                 is_strange,

@@ -128,19 +128,19 @@ impl Mask {
     pub(super) fn file(&self, text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
         self.blank_spans(&mut bytes);
-        for end in &self.strange {
-            let line = bytes.get_mut(*end..).unwrap_or_default();
-            let length = line.iter().position(|byte| *byte == b'\n');
-            let line = line.split_at_mut(length.unwrap_or(line.len())).0;
-            let value = line.iter().position(|byte| *byte == b'=');
-            blank(&mut line[value.map_or(0, |n| n + 1)..]);
-        }
         if self.broken {
             illegible::veil(&mut bytes);
         } else {
             for line in bytes.split_mut(|byte| *byte == b'\n') {
                 blank_comment(line, mentions_secret);
             }
+        }
+        for end in &self.strange {
+            let line = bytes.get_mut(*end..).unwrap_or_default();
+            let length = line.iter().position(|byte| *byte == b'\n');
+            let line = line.split_at_mut(length.unwrap_or(line.len())).0;
+            let value = line.iter().position(|byte| *byte == b'=');
+            blank(&mut line[value.map_or(0, |n| n + 1)..]);
         }
         String::from_utf8(bytes).unwrap_or_default()
     }
