@@ -15,6 +15,7 @@ use mixflow_core::{Error, ErrorKind};
 use serde::de::DeserializeOwned;
 
 use crate::args::Global;
+use crate::defaults;
 use crate::exit::Exit;
 use crate::history;
 use crate::interrupt::{self, Tidying};
@@ -131,7 +132,9 @@ impl App {
             }
         };
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        match self.build(&file.display().to_string(), &name, &text, overrides, only) {
+        let defaults = defaults::of_file(&text, &self.registry, &self.env);
+        let changes: Vec<Override> = overrides.iter().cloned().chain(defaults).collect();
+        match self.build(&file.display().to_string(), &name, &text, &changes, only) {
             Ok(pipeline) => Some(pipeline),
             Err(problems) => {
                 self.complain(&problems);

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use mixflow_core::Error;
 use mixflow_core::cancel::{CancelGuard, CancelToken, cancellation};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -114,15 +113,16 @@ fn listen(mut signals: Signals, guard: CancelGuard, ui: Ui) {
             continue;
         }
         if is_first {
-            ui.error(&Error::interrupted());
+            ui.complaint("interrupted");
         }
         end();
     }
 }
 
-/// Ends the process.
+/// Ends the process, without what libraries do at the end: their threads still
+/// work.
 fn end() -> ! {
-    std::process::exit(Exit::Interrupted.number().into())
+    signal_hook::low_level::exit(Exit::Interrupted.number().into())
 }
 
 /// Whether whoever started the process wants it to outlive the terminal.

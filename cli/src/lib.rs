@@ -17,6 +17,7 @@
 mod app;
 mod args;
 mod commands;
+mod defaults;
 mod exit;
 mod history;
 mod interrupt;

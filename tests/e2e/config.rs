@@ -332,3 +332,37 @@ fn relative_days_are_the_projects() {
     let said = ran.stdout_lossy();
     assert!(said.contains(&days) || said.contains(&days_later), "{said}");
 }
+
+/// `check`, `plan` and `run` take from the environment what `fetch` does.
+#[test]
+fn what_the_file_leaves_out_comes_from_the_environment() {
+    let sim = started(sim(Data::sample()));
+    let place = Place::new();
+    let bare = "[source]\ntype = \"mixpanel_events\"\nfrom = \"2024-01-01\"\nto = \"2024-01-01\"\n";
+    place.write("bare.toml", &pipeline(&[bare, DUCKDB]));
+    place.write(
+        "other.toml",
+        &pipeline(&[&format!("{bare}project_id = 777\n"), DUCKDB]),
+    );
+    place.write(
+        "made.toml",
+        &pipeline(&[&bare.replace("mixpanel", "synthetic"), DUCKDB]),
+    );
+    place.mixflow(&["check", "bare.toml"]).ended(2);
+    let with = |args: &[&str]| {
+        let mut command = place.command(args);
+        command
+            .env("MIXPANEL_USERNAME", "sim")
+            .env("MIXPANEL_SECRET", super::support::SECRET)
+            .env("MIXPANEL_PROJECT_ID", "12345")
+            .env("MIXPANEL_BASE_URL", sim.base_url());
+        Ran::of(command.output().unwrap())
+    };
+    // Other sources have no use for them.
+    with(&["check", "bare.toml", "made.toml"]).ended(0);
+    with(&["plan", "bare.toml"]).ended(0);
+    // What the file says stands.
+    let ran = with(&["plan", "other.toml"]).ended(0);
+    assert!(ran.stdout_lossy().contains("project 777"));
+    with(&["run", "bare.toml"]).ended(0);
+}

@@ -81,14 +81,14 @@ fn a_pipeline_file_that_is_a_pipe_does_not_hold_up_a_signal() {
 fn a_secret_that_does_not_come_does_not_hold_up_a_signal() {
     let sim = started(sim(Data::sample()));
     for (signal, secret) in [
-        ("INT", "{ file = \"fifo\" }"),
+        ("INT", "{ file = \"secret\" }"),
         (
             "TERM",
             "{ command = [\"/bin/sh\", \"-c\", \"echo > mark; exec /bin/sleep 600\"] }",
         ),
     ] {
         let place = Place::new();
-        fifo(&place, "fifo");
+        fifo(&place, "secret");
         let source = events(&sim, "").replace("{ env = \"SIM_SECRET\" }", secret);
         place.write("test.toml", &pipeline(&[&source, DUCKDB]));
         let mut child = place.spawn(&["run", "test.toml"]);

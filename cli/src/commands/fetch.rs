@@ -5,6 +5,7 @@ use mixflow_core::{Error, ErrorKind};
 
 use crate::app::{App, Manner};
 use crate::args::{FetchCommand, FetchCommon, FetchEvents, FetchProfiles};
+use crate::defaults::credentials;
 use crate::exit::Exit;
 use crate::lock::Patience;
 
@@ -18,7 +19,7 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
         FetchCommand::Profiles(args) => ("fetch profiles", &args.common, profiles(args)),
     };
     let remedy = remedy(command);
-    credentials(app, &mut changes);
+    changes.extend(credentials(&app.env));
     let (origin, text) = match &common.config {
         None => ("the command line".to_owned(), String::new()),
         Some(path) => match std::fs::read_to_string(path) {
@@ -192,32 +193,4 @@ fn common(flags: &mut Flags, args: &FetchCommon, table: &str, parallel: usize) {
     };
     let workers = workers.map(|workers| workers.to_string());
     flags.guess("run.workers", "--workers", workers.as_ref());
-}
-
-/// Puts the environment's credentials where the configuration has none.
-fn credentials(app: &App, changes: &mut Vec<Override>) {
-    for (key, variable) in [
-        ("source.project_id", "MIXPANEL_PROJECT_ID"),
-        ("source.region", "MIXPANEL_REGION"),
-        ("source.base_url", "MIXPANEL_BASE_URL"),
-    ] {
-        if let Some(value) = app.env.get(variable).filter(|value| !value.is_empty()) {
-            let value = OverrideValue::Text(value);
-            changes.push(Override::if_missing(key, value, variable.to_owned()));
-        }
-    }
-    if let Some(username) = app.env.get("MIXPANEL_USERNAME") {
-        let table = OverrideValue::Table(vec![
-            ("username".to_owned(), OverrideValue::Text(username)),
-            (
-                "secret".to_owned(),
-                OverrideValue::Table(vec![(
-                    "env".to_owned(),
-                    OverrideValue::Text("MIXPANEL_SECRET".to_owned()),
-                )]),
-            ),
-        ]);
-        let variable = "MIXPANEL_USERNAME".to_owned();
-        changes.push(Override::if_missing("source.auth", table, variable));
-    }
 }
