@@ -141,6 +141,7 @@ fn a_run_writes_through_the_store_that_is_open() {
         schema,
         source: mixflow::core::source::SourceInfo::default(),
         started_at: jiff::Timestamp::now(),
+        cancel: mixflow::core::cancel::CancelToken::never(),
     };
     let txn = sink.begin(&cx).unwrap();
     // Only one writes at a time.
