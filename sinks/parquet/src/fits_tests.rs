@@ -71,6 +71,7 @@ impl Place {
                 ..SourceInfo::default()
             },
             started_at: Timestamp::UNIX_EPOCH,
+            cancel: mixflow_core::cancel::CancelToken::never(),
         };
         let refused = |error: Error| {
             assert_eq!(error.kind(), ErrorKind::Destination);
