@@ -443,7 +443,12 @@ fn is_framed(response: &Response<Body>) -> bool {
         .flat_map(|value| value.split(','))
         .any(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
     let is_old = response.version() == Version::HTTP_10;
-    response.body().content_length().is_some() || (is_chunked && !is_old)
+    // Of a length of 0 ureq makes no body, and no length.
+    let is_empty = response
+        .headers()
+        .get("content-length")
+        .is_some_and(|length| length.as_bytes() == b"0");
+    is_empty || response.body().content_length().is_some() || (is_chunked && !is_old)
 }
 
 fn is_html(response: &Response<Body>) -> bool {

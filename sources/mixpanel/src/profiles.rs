@@ -229,8 +229,9 @@ impl Snapshot {
             ))
             .hint("narrow them by `where`, or set `accept_short = true` if the total is known to be wrong"));
         }
+        let until_empty = count < size && total.is_some_and(|total| total > count);
         // A full page may be followed by another one, whatever the total says.
-        let mut pages = announced.max(1 + u64::from(first.is_full()));
+        let mut pages = announced.max(1 + u64::from(first.is_full() || until_empty));
         let id = first.page.session_id.clone();
         if pages > 1 && id.is_none() {
             if total != Some(count) {
@@ -246,12 +247,12 @@ impl Snapshot {
             size,
             announced,
             pages,
-            until_empty: count < size && total.is_some_and(|total| total > count),
+            until_empty,
         })
     }
 
     fn warning(&self, first: &FetchedPage) -> Option<String> {
-        let (count, size, pages) = (first.count(), self.size, self.pages);
+        let (count, size, pages) = (first.count(), self.size, self.announced);
         (pages > 1 && count < size).then(|| {
             format!("page 0 has {count} of {size} profiles although {pages} pages were announced")
         })
@@ -267,7 +268,7 @@ impl Snapshot {
     /// Returns whether a server may say that there is no page `n`: it is the
     /// first one after a total that the pages before it fill.
     fn may_lack(&self, n: u64) -> bool {
-        n == self.announced && self.total == Some(n * self.size)
+        n == self.announced && self.total.is_some() && self.total == n.checked_mul(self.size)
     }
 }
 

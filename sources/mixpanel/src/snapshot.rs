@@ -104,9 +104,9 @@ impl Session {
         };
         let label = format!("page {n}");
         let mut again = self.client.retry.max_attempts > 1;
-        let mut stray = false;
+        let (mut stray, mut repeated) = (false, false);
         let fetched = Tries::new(&self.client.retry, cx, &label).run(|| {
-            stray = false;
+            (stray, repeated) = (false, false);
             let page = self.attempt(&request, &label, cx)?;
             if page.count() < announced && std::mem::take(&mut again) {
                 let count = page.count();
@@ -115,8 +115,11 @@ impl Session {
                     format!("it has {count} profiles where {announced} were announced"),
                 ));
             }
-            let admitted = self.is_page(n, &page).and_then(|()| self.admit(&page));
-            stray = admitted.is_err();
+            let is_page = self.is_page(n, &page);
+            stray = is_page.is_err();
+            is_page.map_err(|reason| self.cut(&label, reason))?;
+            let admitted = self.admit(&page);
+            repeated = admitted.is_err();
             admitted.map_err(|reason| self.cut(&label, reason))?;
             Ok(page)
         });
@@ -133,6 +136,9 @@ impl Session {
                 ))
                 .hint("run it again; with more workers it takes less time")
                 .voids_plan()),
+            // Which of two pages with the same people is the wrong one, nobody
+            // can tell: neither is to be kept.
+            Err(error) if repeated => Err(error.voids_plan()),
             Err(error) if stray && self.strays.fetch_add(1, Ordering::Relaxed) + 1 >= ENOUGH => {
                 Err(error.fatal())
             }

@@ -30,8 +30,9 @@ pub(super) struct Book {
     pause_reason: String,
     /// The requests of an hour that the server says the project has.
     per_hour: Option<u32>,
-    /// When a 429 about the hour last asked for a wait of moments.
-    told_shortly: u64,
+    /// When the hour was to be over, as the last 429 said that asked for
+    /// moments; 0 once a request went through.
+    over_at: u64,
 }
 
 /// Waits shorter than this are no wait for an hour to pass.
@@ -122,13 +123,19 @@ impl Book {
         }
         // An hour that was to be over in moments, and is not, is waited for:
         // the tries are not spent against it.
-        let again = now.saturating_sub(self.told_shortly) < HOUR_MS;
-        self.told_shortly = now;
-        if again {
-            Some(wait.max(self.until_hour_has_room(now)))
-        } else {
-            Some(wait)
+        if self.over_at > 0 && now >= self.over_at && now - self.over_at < HOUR_MS {
+            return Some(wait.max(self.until_hour_has_room(now)));
         }
+        // Workers that ask at once are refused at once.
+        let moment = wait.max(Duration::from_millis(SECOND_MS));
+        let ms = u64::try_from(moment.as_millis()).unwrap_or(u64::MAX);
+        self.over_at = self.over_at.max(now.saturating_add(ms));
+        Some(wait)
+    }
+
+    /// Notes that the server has let a request through.
+    pub(super) fn went_through(&mut self) {
+        self.over_at = 0;
     }
 
     /// Lets nobody make a request before `until`.
@@ -161,8 +168,8 @@ impl Book {
         if self.paused_until > now + 24 * HOUR_MS {
             self.paused_until = 0;
         }
-        if self.told_shortly > now {
-            self.told_shortly = 0;
+        if self.over_at > now + HOUR_MS {
+            self.over_at = 0;
         }
     }
 }
@@ -361,14 +368,19 @@ mod tests {
             exceeded: Some(Exceeded::Hour),
             ..Said::default()
         };
-        let mut wait = |seconds, at: u64| {
-            book.wait_for(&said(seconds), limits(9, 60), NOW + at * 1000)
-                .map(|wait| wait.as_secs())
+        let wait = |book: &mut Book, seconds, at: u64| {
+            let now = NOW + at * 1000;
+            let wait = book.wait_for(&said(seconds), limits(9, 60), now);
+            wait.map(|wait| wait.as_secs())
         };
-        assert_eq!(wait(1, 0), Some(1));
-        assert_eq!(wait(1, 1), Some(3_600));
-        assert_eq!(wait(1_800, 2), Some(1_800));
-        assert_eq!(wait(1, 9_000), Some(1));
+        assert_eq!(wait(&mut book, 2, 0), Some(2));
+        // Another worker, which had asked before that was known.
+        assert_eq!(wait(&mut book, 2, 1), Some(2));
+        assert_eq!(wait(&mut book, 2, 3), Some(3_600));
+        assert_eq!(wait(&mut book, 1_800, 4), Some(1_800));
+        // What goes through restores the belief: the window slides.
+        book.went_through();
+        assert_eq!(wait(&mut book, 2, 5), Some(2));
     }
 
     #[test]

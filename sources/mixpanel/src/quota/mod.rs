@@ -10,7 +10,7 @@ mod places;
 mod said;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mixflow_core::context::{Notice, TaskContext};
@@ -94,6 +94,8 @@ pub(crate) struct Quota {
     places: Places,
     /// What the server last said of the hour; 0 if nothing.
     heard: AtomicU32,
+    /// Whether a 429 came since the last request that went through.
+    refused: AtomicBool,
 }
 
 impl Quota {
@@ -105,6 +107,7 @@ impl Quota {
             ledger: Ledger::new(ledger),
             places: Places::new(limits.concurrent, folder),
             heard: AtomicU32::new(0),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -160,8 +163,12 @@ impl Quota {
     pub(crate) fn hear(&self, said: &Said) {
         let heard = said.per_hour.unwrap_or(0);
         // The file is written when it is news only.
-        if heard != 0 && self.heard.swap(heard, Ordering::Relaxed) != heard {
-            self.ledger.with(|book, _| book.learn(said.per_hour));
+        let news = heard != 0 && self.heard.swap(heard, Ordering::Relaxed) != heard;
+        if news || self.refused.swap(false, Ordering::Relaxed) {
+            self.ledger.with(|book, _| {
+                book.learn(said.per_hour);
+                book.went_through();
+            });
         }
     }
 
@@ -169,6 +176,7 @@ impl Quota {
     ///
     /// All workers wait, and all processes.
     pub(crate) fn refused(&self, said: &Said) -> Option<Duration> {
+        self.refused.store(true, Ordering::Relaxed);
         self.ledger.with(|book, now| {
             let wait = book.wait_for(said, self.limits, now)?;
             let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
