@@ -84,9 +84,10 @@ fn write_to<W: Write + Send>(
     batches: impl Iterator<Item = Result<RecordBatch>>,
 ) -> Result<()> {
     let is_text = !matches!(format, Format::Parquet | Format::Arrow);
-    let schema = &match is_text {
-        true => printable_schema(schema),
-        false => schema.clone(),
+    let schema = &if is_text {
+        printable_schema(schema)
+    } else {
+        schema.clone()
     };
     let mut writer: Box<dyn RowWriter + '_> = match format {
         Format::Table => Box::new(Table::new(out, schema, width)),
@@ -97,9 +98,11 @@ fn write_to<W: Write + Send>(
         Format::Arrow => Box::new(StreamWriter::try_new(out, schema)?),
     };
     for batch in batches {
-        match is_text {
-            true => writer.write(&printable(&batch?)?)?,
-            false => writer.write(&batch?)?,
+        let batch = batch?;
+        if is_text {
+            writer.write(&printable(&batch)?)?;
+        } else {
+            writer.write(&batch)?;
         }
     }
     writer.finish()
@@ -204,9 +207,10 @@ pub(crate) fn plan(batches: impl Iterator<Item = Result<RecordBatch>>) -> Result
                 continue;
             };
             for c in text.trim_end().chars() {
-                match c.is_control() && c != '\n' {
-                    true => plan.extend(c.escape_default()),
-                    false => plan.push(c),
+                if c.is_control() && c != '\n' {
+                    plan.extend(c.escape_default());
+                } else {
+                    plan.push(c);
                 }
             }
             plan.push('\n');

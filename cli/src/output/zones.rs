@@ -31,10 +31,10 @@ pub(super) fn printable(batch: &RecordBatch) -> Result<RecordBatch> {
 
 fn printable_field(field: &FieldRef) -> FieldRef {
     let kind = printable_type(field.data_type());
-    match kind == *field.data_type() {
-        true => Arc::clone(field),
-        false => Arc::new(Field::clone(field).with_data_type(kind)),
+    if kind == *field.data_type() {
+        return Arc::clone(field);
     }
+    Arc::new(Field::clone(field).with_data_type(kind))
 }
 
 fn printable_type(kind: &DataType) -> DataType {

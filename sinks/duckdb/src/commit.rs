@@ -59,9 +59,10 @@ pub(crate) fn fate(connection: &Connection, table: &str, cx: &TxnContext) -> Res
         known.run_id == cx.run_id
             && known.fetched_at.as_microsecond() == cx.started_at.as_microsecond()
     });
-    Ok(match ours {
-        true => Fate::Committed,
-        false => Fate::RolledBack,
+    Ok(if ours {
+        Fate::Committed
+    } else {
+        Fate::RolledBack
     })
 }
 

@@ -105,9 +105,10 @@ impl Database {
     /// Checks that this process can write to the file once this connection is
     /// gone.
     pub(crate) fn check_writable(&self, path: &Path) -> Result<()> {
-        match self.access.writes() || self.is_alone() {
-            true => Ok(()),
-            false => Err(open_for_reading(path)),
+        if self.access.writes() || self.is_alone() {
+            Ok(())
+        } else {
+            Err(open_for_reading(path))
         }
     }
 

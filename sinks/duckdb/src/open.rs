@@ -52,9 +52,12 @@ pub(crate) fn connect(path: &Path, access: Access) -> Result<Connection> {
     let config = quiet()
         .and_then(|config| config.max_memory(&format!("{memory}MB")))
         // `automatic` is what makes the file if it is not there.
-        .and_then(|config| match access.writes() {
-            true => Ok(config),
-            false => config.access_mode(AccessMode::ReadOnly),
+        .and_then(|config| {
+            if access.writes() {
+                Ok(config)
+            } else {
+                config.access_mode(AccessMode::ReadOnly)
+            }
         })
         .map_err(failed("configure DuckDB"))?;
     let connection =

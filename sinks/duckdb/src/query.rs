@@ -94,6 +94,8 @@ pub(crate) fn unanswered(error: duckdb::Error) -> Error {
         "give it more with `--memory 4GB`, or ask for less at once"
     } else if text.contains("disabled by configuration") {
         "query what is in the database; DuckDB's own client reads other files"
+    } else if text.contains("'timezone(") {
+        "shift the time by hand, such as `event_time - INTERVAL 8 HOUR`: this DuckDB is built without time zones"
     } else if text.contains("WITH TIME ZONE") && text.contains("No function matches") {
         "cast the time first, such as `now()::TIMESTAMP`, which is in UTC"
     } else {
