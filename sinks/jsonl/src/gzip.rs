@@ -26,13 +26,15 @@ pub(crate) fn last_byte(path: &Path) -> Result<Option<u8>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot(format_args!("read `{shown}`"))(error)),
     };
-    let is_empty = file.metadata().is_ok_and(|found| found.len() == 0);
+    if file.metadata().is_ok_and(|found| found.len() == 0) {
+        return Ok(None);
+    }
     let mut text = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file));
     let mut part = vec![0; 1 << 16];
     let mut last = None;
-    while !is_empty {
+    loop {
         match text.read(&mut part) {
-            Ok(0) => break,
+            Ok(0) => return Ok(last),
             Ok(read) => last = Some(part[read - 1]),
             Err(error) => {
                 return Err(
@@ -43,5 +45,4 @@ pub(crate) fn last_byte(path: &Path) -> Result<Option<u8>> {
             }
         }
     }
-    Ok(last)
 }

@@ -111,7 +111,7 @@ impl<W: Write> SinkTxn for StreamTxn<W> {
 /// A file that appears at commit, as it is named: gzipped or not.
 enum Out {
     Plain(StagedFile),
-    Gzip(GzEncoder<StagedFile>),
+    Gzip(Box<GzEncoder<StagedFile>>),
 }
 
 impl Out {
@@ -130,7 +130,7 @@ impl Out {
             let what = format!("write to {}", path.display());
             encoder.write_all(b"\n").map_err(cannot(what))?;
         }
-        Ok(Out::Gzip(encoder))
+        Ok(Out::Gzip(Box::new(encoder)))
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
