@@ -143,7 +143,7 @@ impl<'a> Scanner<'a> {
         let text_end = self.at - 1;
         if let Some(keys) = &mut self.keys {
             match escaped {
-                false => keys.note(&self.bytes[start + 1..text_end]),
+                false => keys.note(self.bytes, start + 1, text_end),
                 true => keys.note_escaped(&self.text[start + 1..text_end]),
             }
         }

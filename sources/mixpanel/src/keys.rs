@@ -60,7 +60,7 @@ impl Keys {
 
     /// Returns whether an object may have had a key twice.
     pub(crate) fn may_be_repeated(&self) -> bool {
-        self.repeated
+        self.repeated || self.used > PLACES / 2
     }
 
     /// Notes that an object begins.
@@ -77,24 +77,33 @@ impl Keys {
         self.object = self.outer.pop().unwrap_or(0);
     }
 
-    /// Notes a key of the object, as it stands between its quotes.
+    /// Notes a key of the object: what stands in `text` from `start` to `end`.
     #[inline]
-    pub(crate) fn note(&mut self, key: &[u8]) {
-        let hash = hash(self.object, key);
+    pub(crate) fn note(&mut self, text: &[u8], start: usize, end: usize) {
+        let hash = hash(self.object, text, start, end);
         let entry = u64::from(self.record) << 32 | u64::from(hash);
-        let mut at = hash as usize;
-        for _ in 0..FARTHEST {
-            let place = &mut self.places[at % PLACES];
+        let place = &mut self.places[hash as usize % PLACES];
+        if *place >> 32 == u64::from(self.record) {
+            self.note_further(entry);
+            return;
+        }
+        *place = entry;
+        self.used += 1;
+    }
+
+    /// Notes a key whose place is taken, perhaps by itself.
+    #[cold]
+    fn note_further(&mut self, entry: u64) {
+        for further in 0..FARTHEST {
+            let place = &mut self.places[(entry as usize + further) % PLACES];
             if *place >> 32 != u64::from(self.record) {
                 *place = entry;
                 self.used += 1;
-                self.repeated |= self.used > PLACES / 2;
                 return;
             }
             if *place == entry {
                 break;
             }
-            at += 1;
         }
         self.repeated = true;
     }
@@ -102,44 +111,49 @@ impl Keys {
     /// Notes a key that has escapes: `"\u0061"` is `"a"`.
     #[cold]
     pub(crate) fn note_escaped(&mut self, key: &str) {
-        self.note(unescape(key).as_bytes());
+        let key = unescape(key);
+        self.note(key.as_bytes(), 0, key.len());
     }
 }
 
 /// Mixes eight bytes at a time; the last eight may be looked at twice.
 #[inline]
-fn hash(object: u32, key: &[u8]) -> u32 {
+fn hash(object: u32, text: &[u8], start: usize, end: usize) -> u32 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let seed = u64::from(object) << 32 | key.len() as u64;
-    let (first, last) = ends(key);
-    let mut state = fold(seed ^ first, last ^ ODD);
-    if key.len() > 16 {
-        for middle in key[8..key.len() - 8].chunks(8) {
-            let (first, last) = ends(middle);
-            state = fold(state ^ first, last ^ ODD);
-        }
-    }
+    let length = end - start;
+    let seed = (u64::from(object) << 32 | length as u64) ^ ODD;
+    let state = match length {
+        0..8 => fold(seed ^ short(text, start, length), ODD),
+        8..=16 => fold(seed ^ word(text, start), ODD ^ word(text, end - 8)),
+        _ => long(seed, text, start, end),
+    };
     (state >> 32) as u32 ^ state as u32
 }
 
-/// Returns the first eight bytes and the last eight, which may overlap; of
-/// fewer bytes all are in it.
+/// Returns fewer than eight bytes.
 #[inline]
-fn ends(key: &[u8]) -> (u64, u64) {
-    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
-        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+fn short(text: &[u8], start: usize, length: usize) -> u64 {
+    match text.get(start..start + 8) {
+        // What stands behind the key is taken off.
+        Some(_) => word(text, start) & !(u64::MAX << (8 * length)),
+        None => {
+            let bytes = text[start..start + length].iter().rev();
+            bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+        }
     }
-    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
-        return (
-            u32::from_le_bytes(*first).into(),
-            u32::from_le_bytes(*last).into(),
-        );
-    }
-    match key {
-        [] => (0, 0),
-        [first, .., last] => ((*first).into(), u64::from(key[1]) << 8 | u64::from(*last)),
-        [only] => ((*only).into(), 0),
-    }
+}
+
+fn long(seed: u64, text: &[u8], start: usize, end: usize) -> u64 {
+    const ODD: u64 = 0xD6E8_FEB8_6659_FD93;
+    let words = (start..end - 8).step_by(8);
+    let state = words.fold(seed, |state, at| fold(state ^ word(text, at), ODD));
+    fold(state ^ word(text, end - 8), ODD)
+}
+
+#[inline]
+fn word(text: &[u8], at: usize) -> u64 {
+    let bytes = text[at..at + 8].try_into().expect("these are 8 bytes");
+    u64::from_le_bytes(bytes)
 }
 
 #[inline]
@@ -154,19 +168,23 @@ mod tests {
 
     use super::*;
 
+    fn note(keys: &mut Keys, key: &[u8]) {
+        keys.note(key, 0, key.len());
+    }
+
     #[test]
     fn the_same_key_counts_in_the_same_object_of_the_same_record_only() {
         let mut keys = Keys::default();
         for _ in 0..3 {
             keys.start_over();
-            keys.note(b"a");
+            note(&mut keys, b"a");
             keys.enter();
-            keys.note(b"a");
+            note(&mut keys, b"a");
             keys.leave();
             keys.enter();
-            keys.note(b"a");
+            note(&mut keys, b"a");
             keys.leave();
-            keys.note(b"b");
+            note(&mut keys, b"b");
             assert!(!keys.may_be_repeated());
         }
         keys.note_escaped("\\u0061");
@@ -178,10 +196,10 @@ mod tests {
         let mut keys = Keys::default();
         keys.start_over();
         for n in 0..PLACES / 2 {
-            keys.note(format!("$property number {n}").as_bytes());
+            note(&mut keys, format!("$property number {n}").as_bytes());
         }
         assert!(!keys.may_be_repeated());
-        keys.note(b"one more");
+        note(&mut keys, b"one more");
         assert!(keys.may_be_repeated());
     }
 
@@ -196,8 +214,12 @@ mod tests {
             let mut changed = key.clone();
             let at = at.index(key.len());
             changed[at] = other;
-            prop_assert_eq!(hash(1, &key) == hash(1, &changed), key == changed);
-            prop_assert_ne!(hash(1, &key), hash(2, &key));
+            let of = |object, key: &[u8]| hash(object, key, 0, key.len());
+            prop_assert_eq!(of(1, &key) == of(1, &changed), key == changed);
+            prop_assert_ne!(of(1, &key), of(2, &key));
+            // What stands around it does not count.
+            let inside = [b"x\"", key.as_slice(), b"\": 1 and more"].concat();
+            prop_assert_eq!(of(1, &key), hash(1, &inside, 2, 2 + key.len()));
         }
     }
 }
