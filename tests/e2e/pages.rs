@@ -205,8 +205,9 @@ fn a_cache_that_repeats_page_0_for_ever_ends_the_run() {
                 ran.ended(if keeps { 3 } else { 1 });
                 let kept = if keeps { 100 } else { 0 };
                 assert_eq!(report["row_count"], kept);
+                // The tries of five workers, in two snapshots.
                 let requests = sim.requests_to(Endpoint::Engage).len();
-                assert!(requests < 50, "{requests}");
+                assert!(requests <= 2 * (1 + 5 * 5), "{requests}");
             }
         }
     }
