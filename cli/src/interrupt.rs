@@ -51,14 +51,17 @@ const GRACE: Duration = Duration::from_millis(500);
 /// after any other error. What hears of nothing (a prompt, a pipe that nobody
 /// reads) ends with the process.
 pub(crate) struct EndsAtSignals {
-    question: Arc<Mutex<Option<Box<dyn Fn() + Send>>>>,
+    question: Arc<Mutex<Option<Stop>>>,
 }
+
+/// Ends what a database is asked.
+type Stop = Box<dyn Fn() + Send>;
 
 impl EndsAtSignals {
     pub(crate) fn from_now() -> EndsAtSignals {
         // For good: the command that has made it is all that the process does.
         TIDYING.fetch_add(1, Ordering::SeqCst);
-        let question: Arc<Mutex<Option<Box<dyn Fn() + Send>>>> = Arc::default();
+        let question: Arc<Mutex<Option<Stop>>> = Arc::default();
         let (asked, token) = (Arc::clone(&question), token());
         std::thread::spawn(move || {
             token.wait_until_cancelled();
