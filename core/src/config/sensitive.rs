@@ -61,9 +61,8 @@ pub(super) fn is_secret(name: &str) -> bool {
 /// forgotten: `secrethunter22`.
 pub(super) fn has_secret_in_it(name: &str) -> bool {
     INSIDE.iter().any(|word| {
-        name.split_once(word).is_some_and(|(_, rest)| {
-            rest.len() >= 4 && !rest.starts_with(|c: char| c == '_' || c == '-')
-        })
+        name.split_once(word)
+            .is_some_and(|(_, rest)| rest.len() >= 4 && !rest.starts_with(['_', '-']))
     })
 }
 
