@@ -141,7 +141,7 @@ impl<'t> Document<'t> {
         );
         let (message, is_strange) = explained(&message);
         if is_strange {
-            self.mask.hide_value(key.span().end);
+            self.hide_value(&key.span());
         }
         self.invalid(name, message);
     }
@@ -175,7 +175,7 @@ impl<'t> Document<'t> {
                 Some(key) => {
                     let path = join(path, &key);
                     if unknown {
-                        self.mask.hide_value(span.end);
+                        self.hide_value(&span);
                     }
                     let place = self.place(span);
                     self.problem(&path, message, place);
@@ -233,6 +233,15 @@ impl<'t> Document<'t> {
             message: message.into(),
             place,
         });
+    }
+
+    /// Hides what stands behind a key that nobody knows.
+    fn hide_value(&mut self, key: &Range<usize>) {
+        let set = key.start.checked_sub(self.text.len() + 1);
+        match set.and_then(|n| self.overrides.get_mut(n)) {
+            Some(argument) => *argument = mask::without_value(argument),
+            None => self.mask.hide_value(key.end),
+        }
     }
 
     fn place(&self, span: Range<usize>) -> Place {

@@ -217,6 +217,14 @@ pub(super) fn key_alone(key: &str) -> &str {
     }
 }
 
+/// Returns an argument such as `--set sink.mdoe=…` without its value.
+pub(super) fn without_value(argument: &str) -> String {
+    match argument.split_once('=') {
+        Some((before, _)) => format!("{before}={MASK}"),
+        None => argument.to_owned(),
+    }
+}
+
 /// Returns an argument such as `--set source.auth.secret=…` without its value,
 /// if that may be a secret.
 pub(super) fn argument(key: &str, argument: &str) -> String {
