@@ -140,7 +140,8 @@ impl<'t> Document<'t> {
             list.join(", ")
         );
         let (message, is_strange) = explained(&message);
-        if is_strange {
+        // What an argument sets below a table with a slip in its name is not known.
+        if is_strange || matches!(self.place(key.span()), Place::Override(_)) {
             self.hide_value(&key.span());
         }
         self.invalid(name, message);
