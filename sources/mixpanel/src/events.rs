@@ -200,10 +200,8 @@ impl Source for EventsSource {
         let today = self.today();
         let room = Room::new(&cx.cancel);
         let checkpoint = |window: &Window, request: &Request| {
-            // A day that is not over will be another one next time; and one
-            // window alone is the whole run.
-            let fit = window.last < today && self.windows.len() > 1;
-            let checkpoints = checkpoints.as_ref().filter(|_| fit)?;
+            // A day that is not over will be another one next time.
+            let checkpoints = checkpoints.as_ref().filter(|_| window.last < today)?;
             Some(checkpoints.at(&client.identity(request)))
         };
         let partitions = self
