@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use mixflow_core::private;
 use mixflow_core::report::RunReport;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,12 +15,13 @@ const FILE: &str = "runs.jsonl";
 ///
 /// One write of one line, so that runs at the same time do not mix theirs.
 pub(crate) fn append(state: &Path, report: &RunReport) -> io::Result<()> {
-    fs::create_dir_all(state)?;
+    // One that is there may be anybody's, such as `/tmp`.
+    if !state.exists() {
+        private::create_folder(state)?;
+    }
     let mut line = serde_json::to_vec(report)?;
     line.push(b'\n');
-    OpenOptions::new()
-        .create(true)
-        .append(true)
+    private::file(OpenOptions::new().create(true).append(true))
         .open(state.join(FILE))?
         .write_all(&line)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::Seconds;
+use mixflow_core::private;
 use mixflow_core::sink::PATIENCE;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -132,14 +133,11 @@ fn lock_path(state: &Path, place: &Path) -> PathBuf {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        private::create_folder(folder)?;
     }
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    private::file(&mut options).open(path)
 }
 
 fn read(file: &mut File) -> Holder {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use mixflow_core::Result;
-use mixflow_core::private::create_folder;
+use mixflow_core::private;
 use mixflow_core::reject::{Reject, RejectLog};
 use serde::Serialize;
 
@@ -99,14 +99,11 @@ impl RejectFile {
 impl Open {
     fn new(path: PathBuf) -> io::Result<Open> {
         if let Some(folder) = path.parent() {
-            create_folder(folder)?;
+            private::create_folder(folder)?;
         }
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        // Records are personal data.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path)?;
+        let file = private::file(&mut options).open(&path)?;
         Ok(Open {
             file,
             path,

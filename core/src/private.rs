@@ -1,4 +1,5 @@
-//! Folders that nobody else may look into: what they hold is personal data.
+//! Folders and files that nobody else may look into: what they hold is
+//! personal data.
 
 use std::fs;
 use std::io;
@@ -25,4 +26,11 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     }
     #[cfg(not(unix))]
     builder.create(path)
+}
+
+/// Lets a file that `options` create be read and written by its owner alone.
+pub fn file(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
 }
