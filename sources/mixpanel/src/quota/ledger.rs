@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mixflow_core::private;
 use serde::{Deserialize, Serialize};
 
 use super::said::{Exceeded, Said};
@@ -37,6 +38,11 @@ pub(super) struct Book {
 
 /// Waits shorter than this are no wait for an hour to pass.
 const SHORTLY: Duration = Duration::from_secs(60);
+
+/// A place at the server is free when any of its queries ends. It is not known
+/// whether a 429 for them carries the `Retry-After: 3600` of the hour, so a
+/// longer wait than [`SHORTLY`] is not believed, and this is waited instead.
+const UNTIL_A_PLACE_IS_FREE: Duration = Duration::from_secs(10);
 
 impl Book {
     /// Books a request now and returns its time, or says how long to wait and
@@ -112,7 +118,11 @@ impl Book {
         // Of a server that names no limit it is the one that we know used up.
         let used_up = self.used(now) >= self.per_hour(limits) as usize;
         let exceeded = said.exceeded.or(used_up.then_some(Exceeded::Hour));
-        let wait = said.wait.or(match exceeded {
+        let asked = said.wait.map(|wait| match exceeded {
+            Some(Exceeded::AtOnce) if wait > SHORTLY => UNTIL_A_PLACE_IS_FREE,
+            _ => wait,
+        });
+        let wait = asked.or(match exceeded {
             Some(Exceeded::Hour) => Some(self.until_hour_has_room(now)),
             Some(Exceeded::AtOnce) => Some(BRIEFLY),
             Some(Exceeded::Second) => Some(Duration::from_millis(SECOND_MS)),
@@ -250,13 +260,11 @@ fn with_file<T>(path: &Path, work: &mut impl FnMut(&mut Book, u64) -> T) -> io::
 /// is not there.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        private::create_folder(folder)?;
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    private::file(&mut options).open(path)
 }
 
 pub(super) fn now_ms() -> u64 {
@@ -381,6 +389,23 @@ mod tests {
         // What goes through restores the belief: the window slides.
         book.went_through();
         assert_eq!(wait(&mut book, 2, 5), Some(2));
+    }
+
+    #[test]
+    fn a_place_at_the_server_is_not_waited_for_by_the_hour() {
+        let mut book = Book::default();
+        let mut wait = |seconds, exceeded| {
+            let said = Said {
+                wait: Some(Duration::from_secs(seconds)),
+                exceeded,
+                ..Said::default()
+            };
+            book.wait_for(&said, limits(9, 60), NOW)
+        };
+        let at_once = Some(Exceeded::AtOnce);
+        assert_eq!(wait(30, at_once), Some(Duration::from_secs(30)));
+        assert_eq!(wait(3_600, at_once), Some(UNTIL_A_PLACE_IS_FREE));
+        assert_eq!(wait(3_600, None), Some(Duration::from_secs(3_600)));
     }
 
     #[test]
