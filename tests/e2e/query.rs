@@ -169,6 +169,19 @@ fn a_file_appears_when_it_is_whole() {
 }
 
 #[test]
+fn rows_are_not_written_over_a_database() {
+    let place = filled();
+    std::os::unix::fs::symlink("out.db", place.path("link.csv")).unwrap();
+    for output in ["out.db", "./out.db", "link.csv"] {
+        ask(&place, &["query", "SELECT 1", "--output", output])
+            .ended(6)
+            .says(&format!("cannot write rows to `{output}`"))
+            .says("a DuckDB database is there");
+    }
+    ask(&place, &["query", "FROM events LIMIT 1"]).ended(0);
+}
+
+#[test]
 fn query_prints_one_value() {
     let place = filled();
     assert_eq!(

@@ -4,7 +4,7 @@ mod json;
 mod table;
 mod zones;
 
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,10 +61,28 @@ pub(crate) fn write(
             false => written,
         };
     };
+    refuse_database(path)?;
     let staged = StagedFile::begin(path, FileMode::Replace)?;
     write_to(staged.handle()?, args.format, None, schema, batches)
         .map_err(|error| error.context(format!("cannot write `{}`", path.display())))?;
     staged.commit()
+}
+
+/// Fails if there is a database at `path`, very likely the one that is asked.
+fn refuse_database(path: &Path) -> Result<()> {
+    let mut head = [0; 12];
+    // A pipe would be waited for.
+    let is_file = std::fs::metadata(path).is_ok_and(|found| found.is_file());
+    let mut read = || std::fs::File::open(path)?.read_exact(&mut head);
+    if !is_file || read().is_err() || !head.ends_with(b"DUCK") {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Destination,
+        format!("cannot write rows to `{}`", path.display()),
+    )
+    .because("a DuckDB database is there")
+    .hint("choose another file for `--output`"))
 }
 
 /// Returns how many columns the terminal has; 80 where there is none.
