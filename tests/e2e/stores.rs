@@ -191,7 +191,7 @@ fn a_file_that_was_replaced_under_a_store_is_told() {
     let error = store.list_tables().unwrap_err();
     assert_eq!(
         error.causes(),
-        ["somebody has removed or replaced the file while it was open"]
+        ["somebody has replaced the file while it was open"]
     );
     // Whoever opens it now opens the new one.
     assert_eq!(tables(&path), [("a".to_owned(), Some(1))]);

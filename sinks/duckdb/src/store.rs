@@ -226,11 +226,16 @@ impl Store {
         if self.database.is_at(&self.path) {
             return Ok(&self.database);
         }
+        let what = if self.path.exists() {
+            "replaced"
+        } else {
+            "removed"
+        };
         Err(Error::new(
             ErrorKind::Io,
             format!("cannot use `{}`", self.path.display()),
         )
-        .because("somebody has removed or replaced the file while it was open")
+        .because(format!("somebody has {what} the file while it was open"))
         .hint("open the store again, and fetch again what was in it"))
     }
 
