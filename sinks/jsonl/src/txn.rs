@@ -109,7 +109,6 @@ impl<W: Write> SinkTxn for StreamTxn<W> {
 }
 
 /// A file that appears at commit, as it is named: gzipped or not.
-#[expect(clippy::large_enum_variant, reason = "a run has one of these")]
 enum Out {
     Plain(StagedFile),
     Gzip(Box<GzEncoder<StagedFile>>),
