@@ -175,7 +175,8 @@ impl<'t> Document<'t> {
             match removed {
                 Some(key) => {
                     let path = join(path, &key);
-                    if unknown {
+                    let is_set = matches!(self.place(span.clone()), Place::Override(_));
+                    if unknown || (is_set && message.starts_with("unknown field")) {
                         self.hide_value(&span);
                     }
                     let place = self.place(span);
@@ -537,7 +538,9 @@ fn explained(message: &str) -> (String, bool) {
         Some(name) if unknown => {
             let known: Vec<&str> = quoted.collect();
             let meant = nearest(name, &known).unwrap_or(name);
-            let is_strange = is_secret(meant) || !(known.contains(&meant) || is_harmless(meant));
+            let is_strange = is_secret(meant)
+                || meant.contains("url")
+                || !(known.contains(&meant) || is_harmless(meant));
             (
                 format!("{message}{}", did_you_mean(name, &known)),
                 is_strange,

@@ -6,47 +6,33 @@
 use toml::de::DeTable;
 
 use super::mask::{Mask, blank, blank_comment};
-use super::sensitive::{is_harmless, is_secret};
+use super::sensitive::is_harmless;
 
 /// Shorter words than this are not looked for in messages.
 const SHORTEST: usize = 3;
 
-/// Overwrites what may be a secret, and everything that cannot be read.
+/// Overwrites everything but names and values that everybody may read.
 pub(super) fn veil(text: &mut [u8]) {
-    let mut is_secret_table = false;
     for line in text.split_mut(|byte| *byte == b'\n') {
-        is_secret_table = veil_line(line, is_secret_table);
+        veil_line(line);
     }
 }
 
-/// Overwrites one line and returns whether the table that it stands in, or
-/// begins, is one of secrets.
-fn veil_line(line: &mut [u8], in_secret_table: bool) -> bool {
+fn veil_line(line: &mut [u8]) {
     let text = String::from_utf8_lossy(line).into_owned();
-    let is_header = text.trim_start().starts_with('[');
     let Ok(table) = DeTable::parse(&text) else {
-        let name = leading_name(&text);
-        blank(&mut line[name..]);
-        return match is_header {
-            true => name == 0 || names_secret(&text[..name]),
-            false => in_secret_table,
-        };
+        return blank(&mut line[leading_name(&text)..]);
     };
-    blank_comment(line, |_| true);
-    if is_header {
-        return names_secret(&text);
-    }
+    blank_comment(line);
     let mut mask = Mask::default();
     mask.collect(table.get_ref());
     mask.blank_spans(line);
-    let name = text.split('=').next().unwrap_or_default().trim();
-    if in_secret_table
-        && !is_harmless(name)
-        && let Some(equals) = text.find('=')
+    // What a name stands for is not known where the tables are not.
+    if let Some((name, _)) = text.split_once('=')
+        && !is_harmless(name.trim())
     {
-        blank(&mut line[equals + 1..]);
+        blank(&mut line[name.len() + 1..]);
     }
-    in_secret_table
 }
 
 /// Returns where the name ends that a line begins with, if everybody may read
@@ -63,12 +49,6 @@ fn leading_name(line: &str) -> usize {
         true => begin + length,
         false => 0,
     }
-}
-
-fn names_secret(header: &str) -> bool {
-    header
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .any(is_secret)
 }
 
 /// Returns the words of `text` that are overwritten in `veiled`.
@@ -110,10 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_secrets_shows_only_names_that_everybody_may_read() {
+    fn a_name_that_is_not_known_shows_no_value() {
         assert_eq!(
-            veiled("[source.auth]\nret = \"s\"\nsecret = \"s\"\ntype = 1\n[sink]\nret = 1\n"),
-            "[source.auth]\nret = ***\nsecret = \"*\"\ntype = 1\n[sink]\nret = 1\n"
+            veiled("[source.auth]\nret = \"s\"\nsecret = \"s\"\ntype = 1\n"),
+            "[source.auth]\nret = ***\nsecret = \"*\"\ntype = 1\n"
         );
     }
 

@@ -59,7 +59,7 @@ impl Mask {
                 self.take_key(key);
             }
             let is_telling = match value.get_ref() {
-                DeValue::String(text) => is_telling_address(name, text),
+                DeValue::String(text) => is_telling_address(name, text) || is_swollen(name, text),
                 _ => false,
             };
             if is_telling || is_secret(name) {
@@ -113,7 +113,9 @@ impl Mask {
                         self.take_key(key);
                     }
                     // These say where a secret is, or whose it is.
-                    if !matches!(key.get_ref().as_ref(), "username" | "env" | "file") {
+                    let name = key.get_ref().as_ref();
+                    let text = value.get_ref().as_str().unwrap_or_default();
+                    if !matches!(name, "username" | "env" | "file") || is_swollen(name, text) {
                         self.take(value);
                     }
                 }
@@ -132,7 +134,7 @@ impl Mask {
             illegible::veil(&mut bytes);
         } else {
             for line in bytes.split_mut(|byte| *byte == b'\n') {
-                blank_comment(line, mentions_secret);
+                blank_comment(line);
             }
         }
         for end in &self.strange {
@@ -180,6 +182,12 @@ impl Mask {
             })
             .collect()
     }
+}
+
+/// Whether what is a name has more in it, as where a quote is missing at its
+/// end and the next one comes only later.
+fn is_swollen(key: &str, text: &str) -> bool {
+    matches!(key, "type" | "username" | "env") && text.contains(['=', '"', '\'', ' '])
 }
 
 /// Whether a name is too odd for that of an option, even a misspelt one.
@@ -235,8 +243,9 @@ pub(super) fn argument(key: &str, argument: &str) -> String {
         || mentions_secret(value)
         || is_telling_url(value)
         || is_telling_address(key, value)
-        // A table, in which anything may be misspelt.
-        || value.contains('{');
+        // A table, an address or a second argument, in which anything may be
+        // misspelt.
+        || value.contains(['{', '@', '=']);
     match is_telling {
         true => format!("{before}={MASK}"),
         false => argument.to_owned(),
@@ -260,8 +269,8 @@ pub(super) fn blank(bytes: &mut [u8]) {
     }
 }
 
-/// Overwrites the comment at the end of a line, if it is `telling`.
-pub(super) fn blank_comment(line: &mut [u8], telling: fn(&str) -> bool) {
+/// Overwrites the comment at the end of a line: it may have been a value.
+pub(super) fn blank_comment(line: &mut [u8]) {
     let mut quote = None;
     let start = line.iter().position(|byte| {
         match (quote, byte) {
@@ -272,8 +281,7 @@ pub(super) fn blank_comment(line: &mut [u8], telling: fn(&str) -> bool) {
         }
         false
     });
-    let Some(start) = start else { return };
-    if telling(&String::from_utf8_lossy(&line[start..])) {
+    if let Some(start) = start {
         blank(&mut line[start + 1..]);
     }
 }
