@@ -37,6 +37,7 @@ mod query;
 mod quota;
 mod reading;
 mod recovery;
+mod rejects;
 mod reports;
 mod retries;
 mod rows;
