@@ -56,6 +56,7 @@ pub(crate) fn launch(
             observer,
             hold: Some(Box::new(hold)),
             patience: patience.programs,
+            patience_at_start: patience.runs,
             queue: None,
         },
     )

@@ -30,7 +30,8 @@ pub(crate) struct Holder {
 /// How long a run waits for others that have its destination.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// For another run of mixflow's.
+    /// For another run of mixflow's, or a program that writes to the database,
+    /// when the run starts.
     pub(crate) runs: Duration,
     /// For a program that has the database open, once rows are there.
     pub(crate) programs: Duration,

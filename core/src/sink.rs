@@ -79,24 +79,22 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a run that waits looks whether the destination is free.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Begins a transaction, and waits up to `patience` while somebody else has
-/// the destination.
+/// Calls `call` again, for up to `patience`, while somebody else has the
+/// destination.
 ///
-/// Fails as [`Sink::begin`] does, then with what it said last, or when
-/// `cancel` is cancelled.
-pub fn begin<'s>(
-    sink: &'s dyn Sink,
-    cx: &TxnContext,
+/// Fails with what `call` said last, or when `cancel` is cancelled.
+pub fn patiently<T>(
     patience: Duration,
     cancel: &CancelToken,
-) -> Result<Box<dyn SinkTxn + 's>> {
+    call: impl Fn() -> Result<T>,
+) -> Result<T> {
     let asked = Instant::now();
     loop {
-        match sink.begin(cx) {
+        match call() {
             Err(error) if error.is_busy() && asked.elapsed() < patience => {
                 cancel.wait(LOOK_AGAIN)?;
             }
-            begun => return begun,
+            done => return done,
         }
     }
 }

@@ -93,6 +93,28 @@ fn who_reads_for_too_long_fails_the_run_and_the_next_one_asks_for_nothing() {
 }
 
 #[test]
+fn a_run_waits_for_who_writes_to_its_database_if_it_is_told_to() {
+    let (sim, place) = place();
+    let requests = sim.requests().len();
+    let writer = mixflow::Store::open(place.path("out.db")).unwrap();
+    let at_once = place.mixflow(&["run", "append.toml"]);
+    at_once.ended(6).says("has it open");
+    assert_eq!(sim.requests().len(), requests);
+    let mut child = place.spawn(&["run", "append.toml", "--wait=1h"]);
+    let mut writer = Some(writer);
+    let mut said = String::new();
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        said += &(line.unwrap() + "\n");
+        if said.contains("the run waits for it") {
+            drop(writer.take());
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    assert!(writer.is_none(), "{said}");
+    assert_eq!(rows(&place), "3");
+}
+
+#[test]
 fn a_signal_ends_the_wait() {
     let (_sim, place) = place();
     let mut reader = reader(&place);

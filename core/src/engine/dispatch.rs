@@ -17,7 +17,9 @@ use crate::context::{Notice, Tally, TaskContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::{Observer, Progress, RunEvent};
 use crate::report::{Dropped, PartitionStatus, Timing, WaitKind, WaitReport};
-use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, begin};
+use crate::sink::{
+    CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn, TxnContext, patiently,
+};
 use crate::source::{Extent, Partition, Plan};
 
 /// How often an observer hears when nothing arrives.
@@ -89,6 +91,7 @@ pub(super) struct Dispatcher<'r, 'o> {
     pub(super) notices: Receiver<Notice>,
     pub(super) started: Instant,
     pub(super) patience: Duration,
+    pub(super) patience_at_start: Duration,
     pub(super) queue: Option<NonZeroUsize>,
     pub(super) slots: Vec<Slot>,
     pub(super) told: Told,
@@ -140,7 +143,7 @@ struct InOrder {
     room: Arc<Room>,
 }
 
-impl Dispatcher<'_, '_> {
+impl<'r> Dispatcher<'r, '_> {
     /// Lets the source make its plan, and tells meanwhile what it waits for.
     pub(super) fn plan(&mut self) -> Result<Plan> {
         let (source, task) = (&self.pipeline.source, self.task);
@@ -421,19 +424,36 @@ impl Dispatcher<'_, '_> {
 
     fn begin(&mut self) -> Result<()> {
         if self.txn.is_none() {
-            let (pipeline, patience) = (self.pipeline, self.patience);
-            let mut begun = contained("the sink", || pipeline.sink.begin(&self.txn_cx));
-            if let Err(error) = &begun
-                && error.is_busy()
-                && !patience.is_zero()
-            {
-                self.warn(format!("{}; the run waits for it", error.in_a_line()));
-                let (cx, cancel) = (&self.txn_cx, &self.task.cancel);
-                begun = contained("the sink", || begin(&*pipeline.sink, cx, patience, cancel));
-            }
+            let begun = self.patiently(self.patience, |sink, cx| sink.begin(cx));
             self.txn = Some(self.judged(begun)?);
         }
         Ok(())
+    }
+
+    /// Looks at the destination before the first request.
+    pub(super) fn preview(&mut self) -> Result<Preview> {
+        self.patiently(self.patience_at_start, |sink, cx| sink.preview(cx))
+    }
+
+    /// Asks the sink, and tells when it is asked again because somebody else
+    /// has the destination.
+    fn patiently<T>(
+        &mut self,
+        patience: Duration,
+        call: impl Fn(&'r dyn Sink, &TxnContext) -> Result<T>,
+    ) -> Result<T> {
+        let sink = &*self.pipeline.sink;
+        let mut done = contained("the sink", || call(sink, &self.txn_cx));
+        if let Err(error) = &done
+            && error.is_busy()
+            && !patience.is_zero()
+        {
+            self.warn(format!("{}; the run waits for it", error.in_a_line()));
+            let (cx, cancel) = (&self.txn_cx, &self.task.cancel);
+            let again = || patiently(patience, cancel, || call(sink, cx));
+            done = contained("the sink", again);
+        }
+        done
     }
 
     /// Notes whether the sink did what it was asked to.

@@ -124,6 +124,9 @@ pub struct RunContext<'a> {
     /// How long to wait for a destination that somebody else has when the first
     /// rows are there.
     pub patience: Duration,
+    /// How long to wait for one that somebody else has when the run starts, such
+    /// as a program that writes to it.
+    pub patience_at_start: Duration,
     /// Batches that may wait for the sink; `None` is two more than workers.
     pub queue: Option<NonZeroUsize>,
 }
@@ -180,6 +183,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             notices: notices_out.clone(),
             started,
             patience: cx.patience,
+            patience_at_start: cx.patience_at_start,
             queue: cx.queue,
             slots: Vec::new(),
             told: std::mem::take(&mut told),
@@ -441,8 +445,7 @@ fn prepare(dispatcher: &mut Dispatcher<'_, '_>, prepared: bool) -> Result<Plan> 
         named.transform.provenance(&mut provenance);
     }
     dispatcher.txn_cx.source.provenance = Some(provenance);
-    let preview = || pipeline.sink.preview(&dispatcher.txn_cx);
-    contained("the sink", preview)?;
+    dispatcher.preview()?;
     let plan = dispatcher.plan()?;
     dispatcher.task.cancel.check()?;
     Ok(plan)

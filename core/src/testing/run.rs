@@ -47,6 +47,7 @@ pub fn test_context(cancel: CancelToken, observer: &mut dyn Observer) -> RunCont
         rejects: Box::new(CountRejects),
         hold: None,
         patience: Duration::ZERO,
+        patience_at_start: Duration::ZERO,
         queue: Some(NonZeroUsize::MIN),
     }
 }

@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::sink::{
-    CommitSummary, Outcome, PATIENCE, PartitionInfo, Sink, TxnContext, begin,
+    CommitSummary, Outcome, PATIENCE, PartitionInfo, Sink, TxnContext, patiently,
 };
 use mixflow_core::source::{Extent, SourceInfo};
 use mixflow_core::staged::StagedFolder;
@@ -547,7 +547,7 @@ impl Store {
             cancel: mixflow_core::cancel::CancelToken::never(),
         };
         // Dropped by whatever returns an error, which rolls back.
-        let mut txn = begin(&sink, &cx, PATIENCE, &CancelToken::never())?;
+        let mut txn = patiently(PATIENCE, &CancelToken::never(), || sink.begin(&cx))?;
         let partition = PartitionInfo {
             id: PartitionId(0),
             label: table.to_owned(),

@@ -306,6 +306,7 @@ fn a_reject_file_that_cannot_be_finished_is_a_warning() {
                 rejects: Box::new(BrokenLog { panics }),
                 hold: None,
                 patience: Duration::ZERO,
+                patience_at_start: Duration::ZERO,
                 queue: None,
             },
         );
@@ -478,6 +479,7 @@ fn a_run_that_cannot_hold_what_it_needs_looks_at_nothing() {
                 rejects: Box::new(crate::reject::CountRejects),
                 hold: Some(hold),
                 patience: Duration::ZERO,
+                patience_at_start: Duration::ZERO,
                 queue: None,
             },
         )

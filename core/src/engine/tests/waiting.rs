@@ -7,10 +7,12 @@ use super::*;
 use crate::sink::{Capabilities, Preview, Sink, SinkTxn};
 use crate::testing::{good, test_context};
 
-/// A sink that somebody else has for some calls of `begin`.
+/// A sink that somebody else has for some calls: of `begin`, or, where
+/// `at_start`, of `preview` first.
 struct Busy {
     sink: TestSink,
     refusals: Cell<u32>,
+    at_start: bool,
 }
 
 impl Sink for Busy {
@@ -27,16 +29,26 @@ impl Sink for Busy {
     }
 
     fn preview(&self, cx: &TxnContext) -> Result<Preview> {
+        if self.at_start {
+            self.refuse()?;
+        }
         self.sink.preview(cx)
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
-        let refusals = self.refusals.get();
-        if refusals > 0 {
-            self.refusals.set(refusals - 1);
-            return Err(Error::new(ErrorKind::Destination, "somebody has it").busy());
-        }
+        self.refuse()?;
         self.sink.begin(cx)
+    }
+}
+
+impl Busy {
+    fn refuse(&self) -> Result<()> {
+        let refusals = self.refusals.get();
+        if refusals == 0 {
+            return Ok(());
+        }
+        self.refusals.set(refusals - 1);
+        Err(Error::new(ErrorKind::Destination, "somebody has it").busy())
     }
 }
 
@@ -48,6 +60,7 @@ fn run_busy(refusals: u32, patience: Duration, cancel: CancelToken) -> (RunRepor
     pipeline.sink = Box::new(Busy {
         sink,
         refusals: Cell::new(refusals),
+        at_start: false,
     });
     let mut observer = crate::observer::Silent;
     let cx = RunContext {
@@ -81,4 +94,26 @@ fn a_run_that_waits_for_its_destination_is_interrupted() {
     drop(guard);
     let kind = waits.join().expect("no panic");
     assert_eq!(kind, Some(ErrorKind::Interrupted));
+}
+
+#[test]
+fn a_run_that_is_told_to_waits_for_its_destination_at_the_start() {
+    for (patience_at_start, status) in [
+        (Duration::from_secs(3600), Status::Committed),
+        (Duration::ZERO, Status::Aborted),
+    ] {
+        let mut pipeline = pipeline(TestSource::new([good(1)]), TestSink::recording());
+        pipeline.sink = Box::new(Busy {
+            sink: TestSink::recording(),
+            refusals: Cell::new(2),
+            at_start: true,
+        });
+        let mut observer = crate::observer::Silent;
+        let cx = RunContext {
+            patience_at_start,
+            ..test_context(CancelToken::never(), &mut observer)
+        };
+        let report = super::super::run(&pipeline, cx);
+        assert_eq!(report.status, status, "{patience_at_start:?}");
+    }
 }
