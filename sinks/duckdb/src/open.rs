@@ -220,3 +220,24 @@ fn text(error: &duckdb::Error) -> String {
     let text = full_text(error);
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
+
+/// Wraps DuckDB's text, all of its lines: they show where in the query.
+pub(crate) fn unanswered(error: duckdb::Error) -> Error {
+    let text = full_text(&error);
+    if text.starts_with("INTERRUPT") {
+        return Error::new(ErrorKind::Interrupted, "the query was interrupted");
+    }
+    let wrapped = Error::new(ErrorKind::Request, "cannot answer the query");
+    let hint = if text.contains("Out of Memory") {
+        "give it more with `--memory 4GB`, or ask for less at once"
+    } else if text.contains("disabled by configuration") {
+        "query what is in the database; DuckDB's own client reads other files"
+    } else if text.contains("'timezone(") {
+        "shift the time by hand, such as `event_time - INTERVAL 8 HOUR`: this DuckDB is built without time zones"
+    } else if text.contains("WITH TIME ZONE") && text.contains("No function matches") {
+        "cast the time first, such as `now()::TIMESTAMP`, which is in UTC"
+    } else {
+        return wrapped.because(text);
+    };
+    wrapped.because(text).hint(hint)
+}

@@ -8,8 +8,7 @@
 use duckdb::{Connection, params};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::open::{connect_to_nothing, failed, full_text};
-use crate::query::unanswered;
+use crate::open::{connect_to_nothing, failed, full_text, unanswered};
 
 /// Shuts a connection off, and its switches with it.
 pub(crate) fn lock_down(connection: &Connection) -> Result<()> {

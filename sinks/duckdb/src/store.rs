@@ -22,8 +22,8 @@ use serde::Serialize;
 use crate::columns::quoted;
 use crate::database::Database;
 use crate::metadata::{self, TableMetadata};
-use crate::open::{Access, failed, limit_memory};
-use crate::query::{Query, unanswered};
+use crate::open::{Access, failed, limit_memory, unanswered};
+use crate::query::Query;
 use crate::reading::{Answer, check_reads, is_locked_down, lock_down};
 use crate::sink::{DuckdbSink, check_name, default_path};
 
