@@ -15,14 +15,14 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::body::decoded;
-use crate::client::{Client, Request};
 use crate::decode::Decoder;
-use crate::last_line::LastLine;
-use crate::lines::Lines;
-use crate::quota::Permit;
-use crate::retry::{Failure, Tries};
-use crate::room::Room;
+use crate::http::body::decoded;
+use crate::http::client::{Client, Request};
+use crate::http::last_line::LastLine;
+use crate::http::lines::Lines;
+use crate::http::quota::Permit;
+use crate::http::retry::{Failure, Tries};
+use crate::http::room::Room;
 
 /// The rows of one window, as they arrive.
 pub(crate) struct DirectRows<'a> {

@@ -16,15 +16,15 @@ use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo};
 use serde_json::{Value, json};
 
-use crate::checkpoint::Checkpoints;
-use crate::client::{Client, Request};
 use crate::decode::Form;
+use crate::http::checkpoint::Checkpoints;
+use crate::http::client::{Client, Request};
+use crate::http::quota::{Limits, Quota};
+use crate::http::retry::RetryOptions;
+use crate::http::room::Room;
 use crate::options::{
     Auth, Endpoint, EndpointKind, EventsOptions, MAX_REJECTS, WindowDays, check_limits,
 };
-use crate::quota::{Limits, Quota};
-use crate::retry::RetryOptions;
-use crate::room::Room;
 use crate::schema;
 use crate::time::{EventClock, midnight_us};
 use crate::window::EventWindow;

@@ -4,37 +4,26 @@
 //! [`decode`] is the normaliser, for whoever has Mixpanel's lines from
 //! elsewhere. What the API does is written down from its OpenAPI files and
 //! from what other connectors have seen; the client is built to survive both.
+//! `http` is all that is only HTTP, `json` is the decoder's hot path.
 
 #![forbid(unsafe_code)]
 
-mod body;
-mod checkpoint;
-mod client;
-mod connector;
 pub mod decode;
 mod direct;
 mod docs;
-mod escapes;
 pub mod events;
 mod filters;
+mod http;
 mod json;
-mod kept;
-mod keys;
-mod last_line;
-mod lines;
-mod mend;
 pub mod options;
 mod page;
 pub mod profiles;
-mod proxy;
-pub mod quota;
-pub mod retry;
-mod room;
 pub mod schema;
 mod snapshot;
-mod tail;
 pub mod time;
 mod window;
+
+pub use http::{quota, retry};
 
 use mixflow_core::registry::Registry;
 use mixflow_core::source::Source;

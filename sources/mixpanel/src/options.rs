@@ -346,10 +346,10 @@ pub struct EventsOptions {
     pub max_rejects: Option<u64>,
     /// How to try again.
     #[serde(default)]
-    pub retry: crate::retry::RetryOptions,
+    pub retry: crate::http::retry::RetryOptions,
     /// Limits other than the documented ones.
     #[serde(default)]
-    pub limits: crate::quota::LimitOptions,
+    pub limits: crate::http::quota::LimitOptions,
 }
 
 /// The options of `mixpanel_profiles`.
@@ -391,10 +391,10 @@ pub struct ProfilesOptions {
     pub max_rejects: Option<u64>,
     /// How to try again.
     #[serde(default)]
-    pub retry: crate::retry::RetryOptions,
+    pub retry: crate::http::retry::RetryOptions,
     /// Limits other than the documented ones.
     #[serde(default)]
-    pub limits: crate::quota::LimitOptions,
+    pub limits: crate::http::quota::LimitOptions,
 }
 
 /// Records that may be rejected before a run fails, unless told otherwise.
@@ -402,8 +402,8 @@ pub(crate) const MAX_REJECTS: u64 = 1000;
 
 /// Checks what both sources share of retry and limits.
 pub(crate) fn check_limits(
-    retry: &crate::retry::RetryOptions,
-    limits: crate::quota::LimitOptions,
+    retry: &crate::http::retry::RetryOptions,
+    limits: crate::http::quota::LimitOptions,
     invalid: &mut Vec<Invalid>,
 ) {
     if retry.max_attempts == 0 {

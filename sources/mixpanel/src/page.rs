@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::escapes::unescape;
-use crate::json::{Fault, Kind, Scanner, Value};
+use crate::json::escapes::unescape;
+use crate::json::scan::{Fault, Kind, Scanner, Value};
 
 /// What stands around the profiles of a page, and where these stand.
 #[derive(Debug, Default)]

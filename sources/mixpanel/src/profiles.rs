@@ -18,12 +18,12 @@ use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{BatchIter, Extent, Outline, Partition, Plan, Source, SourceInfo};
 use serde_json::Value;
 
-use crate::client::Client;
 use crate::decode::{Decoder, Form};
 use crate::filters::filters;
+use crate::http::client::Client;
+use crate::http::quota::{Limits, Quota};
+use crate::http::retry::RetryOptions;
 use crate::options::{Auth, Endpoint, EndpointKind, MAX_REJECTS, ProfilesOptions, check_limits};
-use crate::quota::{Limits, Quota};
-use crate::retry::RetryOptions;
 use crate::schema;
 use crate::snapshot::{FetchedPage, Session};
 

@@ -13,11 +13,11 @@ use mixflow_core::context::{TaskContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 
-use crate::body::{Broken, Content, Keep, keep};
-use crate::client::{Client, Request};
 use crate::decode::{Decoder, Form, repair};
+use crate::http::body::{Broken, Content, Keep, keep};
+use crate::http::client::{Client, Request};
+use crate::http::retry::{Failure, Tries};
 use crate::page::Page;
-use crate::retry::{Failure, Tries};
 
 /// A longer page is not one: pages have 1,000 profiles. It is read as a whole,
 /// so the cap bounds the memory.

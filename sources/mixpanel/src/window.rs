@@ -8,14 +8,14 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 use mixflow_core::source::{BatchIter, Extent, Partition};
 
-use crate::body::{Body, Broken, Content, Keep, Sum, keep};
-use crate::checkpoint::Checkpoint;
-use crate::client::{Client, Request, SharedClient};
 use crate::decode::{Decoder, Form};
 use crate::direct::{DIFFERENT_ENDS, DirectRows, ask_twice};
-use crate::lines::Lines;
-use crate::retry::{Failure, Tries};
-use crate::room::Room;
+use crate::http::body::{Body, Broken, Content, Keep, Sum, keep};
+use crate::http::checkpoint::Checkpoint;
+use crate::http::client::{Client, Request, SharedClient};
+use crate::http::lines::Lines;
+use crate::http::retry::{Failure, Tries};
+use crate::http::room::Room;
 
 /// One window of days.
 pub(crate) struct EventWindow {

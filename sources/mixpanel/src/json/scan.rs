@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 
-use crate::escapes::{Half, half, unescape};
-use crate::keys::Keys;
+use super::escapes::{Half, half, unescape};
+use super::keys::Keys;
 
 /// Why a text is not JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::body::{Body, Encoding, Sum, sum_of};
+use super::body::{Body, Encoding, Sum, sum_of};
 
 /// Bodies older than this are not used again: days go on changing.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);

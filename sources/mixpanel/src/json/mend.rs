@@ -10,8 +10,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::escapes::{Half, half, unescape};
-use crate::json::{Fault, Key, Scanner};
+use super::escapes::{Half, half, unescape};
+use super::scan::{Fault, Key, Scanner};
 
 /// Returns the text of an object, mended; at every level of it.
 ///

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use self::ledger::{Ledger, now_ms};
 use self::places::Places;
-use crate::retry::{RetryOptions, too_long};
+use crate::http::retry::{RetryOptions, too_long};
 use crate::time::in_words;
 
 pub(crate) use self::places::Permit;

@@ -17,11 +17,11 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Body, Timeout};
 
-use crate::body::{Encoding, Wire};
+use super::body::{Encoding, Wire};
+use super::proxy;
+use super::quota::{Permit, Quota, Said};
+use super::retry::{Failure, RetryOptions};
 use crate::options::{Credentials, Endpoint};
-use crate::proxy;
-use crate::quota::{Permit, Quota, Said};
-use crate::retry::{Failure, RetryOptions};
 
 /// How much of an unexpected answer is read, and how much of it is shown.
 const EXCERPT: u64 = 16 << 10;
@@ -300,7 +300,7 @@ impl Client {
             deadline: Instant::now() + self.retry.idle_timeout.0.min(EXCERPT_WAIT),
         };
         // Whatever can be read of it is better than nothing.
-        let _ = crate::body::decoded(Box::new(wire), encoding)
+        let _ = super::body::decoded(Box::new(wire), encoding)
             .take(EXCERPT)
             .read_to_end(&mut bytes);
         // What was cut off may be the rest of a secret.
@@ -381,9 +381,9 @@ fn agent(retry: &RetryOptions, cancel: &CancelToken) -> Agent {
     let connector =
         ().chain(ConnectProxyConnector::default())
             .chain(TcpConnector::default())
-            .chain(crate::connector::IdleTimeout(retry.idle_timeout.0))
+            .chain(super::connector::IdleTimeout(retry.idle_timeout.0))
             .chain(RustlsConnector::default())
-            .chain(crate::connector::ProperEnd(cancel.clone()));
+            .chain(super::connector::ProperEnd(cancel.clone()));
     Agent::with_parts(config, connector, DefaultResolver::default())
 }
 

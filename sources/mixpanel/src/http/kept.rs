@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::body::{Encoding, Keep, Sum, sum_of};
-use crate::checkpoint::Part;
+use super::body::{Encoding, Keep, Sum, sum_of};
+use super::checkpoint::Part;
 
 /// Bodies up to this many bytes, as they came, stay in memory.
 ///

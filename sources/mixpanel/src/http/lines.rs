@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::room::{Place, Room, USUAL};
+use super::room::{Place, Room, USUAL};
 
 /// How much is read at once.
 const STEP: usize = 256 << 10;

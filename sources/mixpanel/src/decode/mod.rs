@@ -10,10 +10,10 @@
 use arrow::record_batch::RecordBatch;
 use mixflow_core::stand_in::StandIns;
 
-use crate::escapes::unescape;
-use crate::json::{Fault, Key, Kind, Scanner, Value};
-use crate::keys::Keys;
-use crate::mend;
+use crate::json::escapes::unescape;
+use crate::json::keys::Keys;
+use crate::json::mend;
+use crate::json::scan::{Fault, Key, Kind, Scanner, Value};
 use crate::schema::{EventRow, ProfileRow, Properties, Rows};
 use crate::time::{EventClock, last_seen};
 
@@ -486,5 +486,4 @@ pub(crate) fn excerpt(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "decode_tests.rs"]
 mod tests;

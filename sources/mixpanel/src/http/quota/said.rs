@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::HeaderMap;
 
-use crate::retry::retry_after;
+use crate::http::retry::retry_after;
 
 /// The window of the limit that a run has to live with.
 const HOUR: u64 = 3_600;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::last_line::LastLine;
+use crate::http::last_line::LastLine;
 
 const CLOCK: EventClock = EventClock {
     in_ms: false,

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder as MultiGzWriter;
 
-use crate::body::{Broken, Content, Encoding};
-use crate::last_line::LastLine;
-use crate::lines::{MAX_LINE, too_long};
-use crate::room::{Place, USUAL};
+use super::body::{Broken, Content, Encoding};
+use super::last_line::LastLine;
+use super::lines::{MAX_LINE, too_long};
+use super::room::{Place, USUAL};
 
 /// How much of a body's beginning is kept, to tell what it is.
 const HEAD: usize = 160;
@@ -198,7 +198,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::room::Room;
+    use crate::http::room::Room;
 
     #[test]
     fn an_html_page_is_called_that() {

@@ -6,10 +6,10 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::checkpoint::Checkpoint;
-use crate::kept::{Kept, Loan, Store};
-use crate::room::Room;
-use crate::tail::Check;
+use super::checkpoint::Checkpoint;
+use super::kept::{Kept, Loan, Store};
+use super::room::Room;
+use super::tail::Check;
 
 pub(crate) const STEP: usize = 64 << 10;
 

@@ -1,0 +1,25 @@
+//! What is only HTTP: requests, their limits, and bodies until they are whole.
+//!
+//! Nothing here knows what a record is. From the request to the lines of its
+//! answer:
+//!
+//! - [`client`]: one endpoint of one project, and what its answers mean;
+//!   [`connector`] and [`proxy`] are its transports, [`retry`] says what is
+//!   tried again, and when, and [`quota`] whether a request may be made now.
+//! - [`body`]: an answer's bytes, checked by [`tail`] while they come in, whose
+//!   end [`last_line`] judges. [`kept`] is where they are until they are read,
+//!   and [`checkpoint`] where the next run finds them after a crash.
+//! - [`lines`]: the lines of a body. [`room`] bounds the memory of long ones.
+
+pub(crate) mod body;
+pub(crate) mod checkpoint;
+pub(crate) mod client;
+mod connector;
+mod kept;
+pub(crate) mod last_line;
+pub(crate) mod lines;
+mod proxy;
+pub mod quota;
+pub mod retry;
+pub(crate) mod room;
+mod tail;
