@@ -12,7 +12,6 @@ use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::Residue;
 use mixflow_core::staged::cannot;
 use mixflow_core::{Error, ErrorKind};
-use serde::de::DeserializeOwned;
 
 use crate::args::Global;
 use crate::defaults;
@@ -68,7 +67,7 @@ impl App {
     }
 
     /// Returns every run of the history, in the order in which they ended.
-    pub(crate) fn history<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
+    pub(crate) fn history(&self) -> Result<Vec<RunReport>, Error> {
         match &self.state {
             Some(state) => history::all(state)
                 .map_err(cannot(format!("read the history in `{}`", state.display()))),

@@ -5,9 +5,10 @@ use std::path::Path;
 use jiff::civil::Date;
 use mixflow_core::config::{Override, OverrideValue};
 use mixflow_core::engine::Pipeline;
+use mixflow_core::report::{RunReport, Status};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::history::{self, PastRun};
+use crate::history;
 
 /// What `--only-failed` makes of a pipeline.
 pub(crate) enum Remainder {
@@ -41,10 +42,10 @@ pub(crate) fn remainder(state: Option<&Path>, pipeline: &Pipeline) -> Result<Rem
     let run = history::last(state, &pipeline.name, &pipeline.sink.destination())
         .map_err(|error| cannot(format!("the history cannot be read: {error}")))?
         .ok_or_else(|| cannot("no run of it to this destination is in the history".to_owned()))?;
-    let stored_nothing = run.stored_nothing();
+    let stored_nothing = run.status == Status::Aborted;
     if !stored_nothing && run.failed_partitions.is_empty() {
         return Ok(Remainder::Nothing {
-            completed_at: run.completed_at,
+            completed_at: run.completed_at.to_string(),
         });
     }
     // What was stored stays: the rest is added to it.
@@ -83,7 +84,7 @@ pub(crate) fn remainder(state: Option<&Path>, pipeline: &Pipeline) -> Result<Rem
     })
 }
 
-fn all_of(run: &PastRun) -> Vec<String> {
+fn all_of(run: &RunReport) -> Vec<String> {
     if !run.partitions.is_empty() {
         return run.partitions.iter().map(|p| p.label.clone()).collect();
     }

@@ -3,10 +3,13 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Says which sort of trouble an error is, as far as a caller decides by it.
 ///
 /// The command line maps every kind to an exit code in an exhaustive `match`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The pipeline file or an argument is wrong; nothing was attempted.
     Config,
@@ -32,7 +35,8 @@ pub enum ErrorKind {
     Interrupted,
     /// A component panicked.
     Panic,
-    /// Anything else.
+    /// Anything else, such as a kind that a newer version has.
+    #[serde(other)]
     Other,
 }
 
@@ -132,7 +136,10 @@ impl Error {
 
     /// Adds a cause that is only a text.
     pub fn because(self, cause: impl Into<String>) -> Error {
-        self.with_source(Cause(cause.into()))
+        self.with_source(Cause {
+            text: cause.into(),
+            source: None,
+        })
     }
 
     /// Adds what to do about it, starting with a verb.
@@ -270,10 +277,57 @@ impl From<arrow::error::ArrowError> for Error {
     }
 }
 
-/// A cause that is only a text.
+/// A cause that is only a text, with its own.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Cause(String);
+#[error("{text}")]
+struct Cause {
+    text: String,
+    source: Option<Box<Cause>>,
+}
+
+/// An error as reports have it: `{kind, message, causes, hint}`, and
+/// `in_doubt` where it is.
+#[derive(Serialize, Deserialize)]
+struct Shape {
+    kind: ErrorKind,
+    message: String,
+    #[serde(default)]
+    causes: Vec<String>,
+    #[serde(default)]
+    hint: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_doubt: bool,
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let shape = Shape {
+            kind: self.kind(),
+            message: self.message().to_owned(),
+            causes: self.causes(),
+            hint: self.hint_text().map(str::to_owned),
+            in_doubt: self.is_in_doubt(),
+        };
+        shape.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Error {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Error, D::Error> {
+        let shape = Shape::deserialize(from)?;
+        let mut error = Error::new(shape.kind, shape.message);
+        let innermost_first = shape.causes.into_iter().rev();
+        let chain = innermost_first.fold(None, |source: Option<Box<Cause>>, text| {
+            Some(Box::new(Cause { text, source }))
+        });
+        if let Some(cause) = chain {
+            error = error.with_source(*cause);
+        }
+        error.inner.hint = shape.hint;
+        error.inner.in_doubt = shape.in_doubt;
+        Ok(error)
+    }
+}
 
 #[cfg(test)]
 mod tests {

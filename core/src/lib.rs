@@ -35,6 +35,7 @@ pub mod suggest;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transform;
+pub mod unit;
 
 pub use arrow;
 pub use error::{Error, ErrorKind, Result};

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 use crate::sink::Residue;
+use crate::unit::DataKind;
 
 /// Everything worth keeping of a run.
 ///
 /// A run always ends in a report; its JSON form is what `--report` writes and
-/// what the history holds.
-#[derive(Debug, Serialize)]
+/// what the history holds, and is read back into this. A report of an older
+/// version lacks some fields, which then have their defaults.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunReport {
     /// The run, unique among runs.
     pub run_id: String,
@@ -27,8 +32,8 @@ pub struct RunReport {
     pub destination: String,
     /// The table, for sinks that have one.
     pub table: Option<String>,
-    /// What the rows are: `events` or `profiles`.
-    pub data_type: String,
+    /// What the rows are.
+    pub data_type: DataKind,
     /// How it ended.
     pub status: Status,
     /// Rows made visible; for an aborted run, rows that remain all the same.
@@ -51,15 +56,15 @@ pub struct RunReport {
     /// Requests that were made again.
     pub retries: u64,
     /// The first day asked for, inclusive.
-    pub from_date: Option<String>,
+    pub from_date: Option<Date>,
     /// The last day asked for, inclusive.
-    pub to_date: Option<String>,
-    /// When the run started, RFC 3339.
-    pub started_at: String,
+    pub to_date: Option<Date>,
+    /// When the run started.
+    pub started_at: Timestamp,
     /// Wall-clock time of the run.
     pub duration_seconds: f64,
-    /// When the run ended, RFC 3339.
-    pub completed_at: String,
+    /// When the run ended.
+    pub completed_at: Timestamp,
     /// The labels of partitions that another run, which has not committed, had
     /// fetched.
     pub reused_partitions: Vec<String>,
@@ -72,10 +77,8 @@ pub struct RunReport {
     /// Things a person should know.
     pub warnings: Vec<String>,
     /// What remains visible of an aborted run.
-    #[serde(serialize_with = "residue")]
     pub residue: Residue,
     /// Why it did not end well.
-    #[serde(serialize_with = "error")]
     pub error: Option<Error>,
 }
 
@@ -87,7 +90,7 @@ impl RunReport {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// All rows are in the destination.
@@ -97,12 +100,25 @@ pub enum Status {
     /// The reader of the output went away; the rows before that are with it.
     Stopped,
     /// Nothing was committed.
+    #[default]
     Aborted,
+}
+
+impl Status {
+    /// Returns the name that reports use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Committed => "committed",
+            Status::Partial => "partial",
+            Status::Stopped => "stopped",
+            Status::Aborted => "aborted",
+        }
+    }
 }
 
 /// Rows that transforms have left out, by the transform's type and then by the
 /// reason in a word: `{"filter": {"false": 3, "null": 1}}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Dropped(BTreeMap<String, BTreeMap<String, u64>>);
 
@@ -141,7 +157,7 @@ impl Dropped {
 }
 
 /// A wait before a request.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WaitReport {
     /// The label of the partition.
     pub label: String,
@@ -154,7 +170,7 @@ pub struct WaitReport {
 }
 
 /// What a wait is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitKind {
     /// Another try, after one that did not do.
@@ -163,8 +179,19 @@ pub enum WaitKind {
     Quota,
 }
 
+impl WaitKind {
+    /// Returns the name that reports use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WaitKind::Retry => "retry",
+            WaitKind::Quota => "quota",
+        }
+    }
+}
+
 /// How a partition ended.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PartitionReport {
     /// What people call it.
     pub label: String,
@@ -193,7 +220,7 @@ pub struct PartitionReport {
 /// Where the time of a partition went, in seconds.
 ///
 /// Waits are in [`RunReport::waits`], by label, and in `fetch_seconds`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// The worker that read it, counted from 0.
     pub worker: usize,
@@ -213,7 +240,7 @@ pub struct Timing {
 }
 
 /// How a partition ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartitionStatus {
     /// All of it was read.
@@ -221,32 +248,94 @@ pub enum PartitionStatus {
     /// It could not be had.
     Failed,
     /// The run ended before its turn.
+    #[default]
     Skipped,
 }
 
-fn residue<S: Serializer>(residue: &Residue, to: S) -> Result<S::Ok, S::Error> {
-    match residue {
-        Residue::None => to.serialize_str("none"),
-        Residue::Rows(rows) => to.serialize_str(&format!("{rows} rows")),
-        Residue::Unknown => to.serialize_str("unknown"),
+impl PartitionStatus {
+    /// Returns the name that reports use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PartitionStatus::Done => "done",
+            PartitionStatus::Failed => "failed",
+            PartitionStatus::Skipped => "skipped",
+        }
     }
 }
 
-fn error<S: Serializer>(error: &Option<Error>, to: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Shape<'a> {
-        kind: &'a str,
-        message: &'a str,
-        causes: Vec<String>,
-        hint: Option<&'a str>,
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn report() -> RunReport {
+        let mut dropped = Dropped::default();
+        dropped.count("filter", "false", 3);
+        RunReport {
+            run_id: "run-1".to_owned(),
+            data_type: DataKind::Profiles,
+            status: Status::Partial,
+            dropped,
+            from_date: Some(jiff::civil::date(2024, 1, 31)),
+            started_at: Timestamp::UNIX_EPOCH,
+            waits: vec![WaitReport {
+                label: "page 1".to_owned(),
+                kind: WaitKind::Quota,
+                seconds: 1.5,
+                reason: "the limit of 60 an hour".to_owned(),
+            }],
+            partitions: vec![
+                PartitionReport {
+                    label: "page 0".to_owned(),
+                    status: PartitionStatus::Done,
+                    timing: Some(Timing {
+                        worker: 1,
+                        ..Timing::default()
+                    }),
+                    ..PartitionReport::default()
+                },
+                PartitionReport::default(),
+            ],
+            residue: Residue::Rows(7),
+            error: Some(
+                Error::new(ErrorKind::Quota, "no more")
+                    .because("60 an hour")
+                    .context("cannot read")
+                    .hint("wait"),
+            ),
+            ..RunReport::default()
+        }
     }
-    error
-        .as_ref()
-        .map(|error| Shape {
-            kind: error.kind().as_str(),
-            message: error.message(),
-            causes: error.causes(),
-            hint: error.hint_text(),
-        })
-        .serialize(to)
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let text = serde_json::to_string(&report()).expect("a report is JSON");
+        let back: RunReport = serde_json::from_str(&text).expect("it is a report");
+        assert_eq!(serde_json::to_string(&back).expect("JSON again"), text);
+        let error = back.error.expect("it had one");
+        assert_eq!(error.kind(), ErrorKind::Quota);
+        assert_eq!(error.causes(), ["no more", "60 an hour"]);
+        assert_eq!(error.hint_text(), Some("wait"));
+        assert_eq!(
+            back.partitions[0].timing.map(|timing| timing.worker),
+            Some(1)
+        );
+        assert_eq!(back.partitions[1].timing, None);
+    }
+
+    #[test]
+    fn a_report_of_an_older_or_a_newer_version_is_read_as_far_as_it_goes() {
+        let old =
+            json!({ "run_id": "1", "status": "committed", "residue": "none", "of_tomorrow": 1 });
+        let report: RunReport = serde_json::from_value(old).expect("it is a report");
+        assert_eq!(
+            (report.run_id.as_str(), report.status),
+            ("1", Status::Committed)
+        );
+        let newer =
+            json!({ "error": { "kind": "flood", "message": "m", "causes": [], "hint": null } });
+        let report: RunReport = serde_json::from_value(newer).expect("it is a report");
+        assert_eq!(report.error_kind(), Some(ErrorKind::Other));
+    }
 }

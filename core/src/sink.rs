@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, PartitionId};
 use crate::cancel::CancelToken;
@@ -232,9 +232,11 @@ impl CommitSummary {
 }
 
 /// What remains visible of a run that was aborted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Residue {
     /// Nothing: the destination is as it was.
+    #[default]
     None,
     /// So many rows went out and cannot be taken back.
     Rows(u64),

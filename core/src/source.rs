@@ -9,6 +9,9 @@ use jiff::civil::Date;
 use crate::context::TaskContext;
 use crate::error::Result;
 use crate::fit::Provenance;
+use crate::unit::DataKind;
+
+pub use crate::unit::{DayRange, Extent};
 
 /// Splits work into partitions and reads them.
 ///
@@ -53,8 +56,8 @@ pub trait Source: Send + Sync {
 /// What is known of a source's rows before any request.
 #[derive(Clone, Debug, Default)]
 pub struct SourceInfo {
-    /// What the rows are: `events` or `profiles`.
-    pub data_type: String,
+    /// What the rows are.
+    pub data_type: DataKind,
     /// Which data, in a few words: ``events of project 12345``.
     pub title: String,
     /// The first day that is asked for, inclusive.
@@ -130,27 +133,3 @@ pub trait Partition: Send {
 
 /// The batches of one partition. Ends at the first error.
 pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
-
-/// What part of the destination a partition stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// Whole days.
-    Days(DayRange),
-    /// Nothing that could be found again in the destination.
-    Unaddressable,
-}
-
-/// A range of whole days, with the instants at which it starts and ends.
-///
-/// In a project's own zone a day does not start at midnight UTC, hence both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DayRange {
-    /// The first day.
-    pub first: Date,
-    /// The last day, inclusive.
-    pub last: Date,
-    /// The first instant of the first day, in microseconds since 1970 (UTC).
-    pub start_us: i64,
-    /// The first instant after the last day, in microseconds since 1970 (UTC).
-    pub end_us: i64,
-}

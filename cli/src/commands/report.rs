@@ -2,17 +2,18 @@
 
 use std::io::Write as _;
 
+use mixflow_core::report::RunReport;
 use mixflow_core::staged::{FileMode, StagedFile, cannot};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
 use crate::args::ReportArgs;
-use crate::page::{Run, page};
+use crate::page::page;
 use crate::ui::counted;
 
 pub(crate) fn report(app: &App, args: &ReportArgs) -> Result<()> {
-    let runs: Vec<Run> = app.history()?;
-    let shown: Vec<&Run> = match &args.run {
+    let runs: Vec<RunReport> = app.history()?;
+    let shown: Vec<&RunReport> = match &args.run {
         Some(id) => {
             let found = runs
                 .iter()

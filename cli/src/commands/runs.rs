@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array};
+use arrow::array::{ArrayRef, Float64Array, StringArray};
+use jiff::civil::Date;
 use mixflow_core::Result;
+use mixflow_core::report::RunReport;
 
 use super::query::how;
 use super::tables::{counts, show, texts};
 use crate::app::App;
 use crate::args::{Format, RunsArgs};
-use crate::history::PastRun;
+use crate::history::error_text;
 
 pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
-    let runs: Vec<PastRun> = app.history()?;
-    let runs: Vec<PastRun> = runs.into_iter().rev().take(args.last).collect();
-    let text = |of: fn(&PastRun) -> Option<&str>| texts(runs.iter().map(of));
-    let errors: Vec<Option<String>> = runs.iter().map(PastRun::error_text).collect();
+    let runs: Vec<RunReport> = app.history()?;
+    let runs: Vec<RunReport> = runs.into_iter().rev().take(args.last).collect();
+    let text = |of: fn(&RunReport) -> Option<&str>| texts(runs.iter().map(of));
+    let errors: Vec<Option<String>> = runs.iter().map(error_text).collect();
     let missing: Vec<String> = runs
         .iter()
         .map(|run| serde_json::json!(run.failed_partitions).to_string())
@@ -27,7 +29,7 @@ pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
     let mut columns = vec![
         ("run_id", text(|run| Some(&run.run_id))),
         ("pipeline", text(|run| Some(&run.pipeline))),
-        ("status", text(|run| Some(&run.status))),
+        ("status", text(|run| Some(run.status.as_str()))),
         ("row_count", counts(runs.iter().map(|run| run.row_count))),
         ("duration_seconds", Arc::new(seconds) as ArrayRef),
         ("destination", text(|run| Some(&run.destination))),
@@ -35,13 +37,22 @@ pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
     ];
     // A table is to fit a terminal; the report has all of it.
     if how(&args.show).format != Format::Table {
-        let missing = missing.iter().map(|json| Some(json.as_str()));
+        let days = |of: fn(&RunReport) -> Option<Date>| {
+            strings(runs.iter().map(|run| of(run).map(|day| day.to_string())))
+        };
         columns.extend([
-            ("from_date", text(|run| run.from_date.as_deref())),
-            ("to_date", text(|run| run.to_date.as_deref())),
-            ("completed_at", text(|run| Some(&run.completed_at))),
-            ("failed_partitions", texts(missing)),
+            ("from_date", days(|run| run.from_date)),
+            ("to_date", days(|run| run.to_date)),
+            (
+                "completed_at",
+                strings(runs.iter().map(|run| Some(run.completed_at.to_string()))),
+            ),
+            ("failed_partitions", strings(missing.into_iter().map(Some))),
         ]);
     }
     show(&args.show, columns)
+}
+
+fn strings(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
 }

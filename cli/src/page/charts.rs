@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use mixflow_core::report::{PartitionStatus, RunReport};
 
-use super::{Run, day, rows_of, scroll, top_events};
+use super::{day, rows_of, scroll, top_events};
 use crate::ui::{count, seconds};
 
 /// Runs that the history shows.
@@ -21,15 +22,17 @@ const RIGHT: f64 = 10.0;
 ///
 /// Inside of a bar its parts stand one after the other, as long as they took
 /// together; in truth decoding and waiting for the sink alternate.
-pub(super) fn waterfall(run: &Run) -> Markup {
+pub(super) fn waterfall(run: &RunReport) -> Markup {
     const ROW: f64 = 18.0;
     const TOP: f64 = 24.0;
-    let begun = run.partitions.iter().filter(|p| p.worker.is_some());
+    let begun = run.partitions.iter().filter_map(|p| Some((p, p.timing?)));
     let begun: Vec<_> = begun.take(PARTITIONS).collect();
     if begun.is_empty() {
         return html! { p { "No partition has begun." } };
     }
-    let end = begun.iter().map(|p| p.ended_seconds + p.write_seconds);
+    let end = begun
+        .iter()
+        .map(|(_, timing)| timing.ended_seconds + timing.write_seconds);
     let end = end.fold(run.duration_seconds, f64::max).max(0.001);
     let x = |at: f64| LEFT + at / end * (WIDTH - LEFT - RIGHT);
     let mut waited: BTreeMap<&str, f64> = BTreeMap::new();
@@ -61,26 +64,26 @@ pub(super) fn waterfall(run: &Run) -> Markup {
                     (format!("{}", (at * 1000.0).round() / 1000.0)) " s"
                 }
             }
-            @for (row, p) in begun.iter().enumerate() {
+            @for (row, (p, timing)) in begun.iter().enumerate() {
                 @let y = TOP + number(row) * ROW;
-                @let wait = waited.get(p.label.as_str()).copied().unwrap_or(0.0).min(p.fetch_seconds);
-                @let parts = [wait, p.fetch_seconds - wait, p.decode_seconds, p.queue_seconds];
+                @let wait = waited.get(p.label.as_str()).copied().unwrap_or(0.0).min(timing.fetch_seconds);
+                @let parts = [wait, timing.fetch_seconds - wait, timing.decode_seconds, timing.queue_seconds];
                 g {
                     title { (format!("{}: {} rows, {:.2} s to {:.2} s; waited {wait:.2} s, fetched {:.2} s, decoded {:.2} s, queued {:.2} s, written {:.2} s{}",
-                        p.label, count(p.rows), p.started_seconds, p.ended_seconds, parts[1], parts[2], parts[3], p.write_seconds,
-                        if p.status == "failed" { "; failed" } else { "" })) }
+                        p.label, count(p.rows), timing.started_seconds, timing.ended_seconds, parts[1], parts[2], parts[3], timing.write_seconds,
+                        if p.status == PartitionStatus::Failed { "; failed" } else { "" })) }
                     text x=(n(LEFT - 6.0)) y=(n(y + 12.0)) text-anchor="end" {
-                        @if p.status == "failed" { "✗ " } (short(&p.label, 26))
+                        @if p.status == PartitionStatus::Failed { "✗ " } (short(&p.label, 26))
                     }
                     @for (part, name) in parts.iter().zip(names) {
-                        @let from = p.started_seconds + parts[..names.iter().position(|n| *n == name).unwrap_or(0)].iter().sum::<f64>();
+                        @let from = timing.started_seconds + parts[..names.iter().position(|n| *n == name).unwrap_or(0)].iter().sum::<f64>();
                         @if *part > 0.0 {
                             rect class=(name) x=(n(x(from))) y=(n(y + 2.0)) width=(n((x(from + part) - x(from)).max(0.5))) height="9" {}
                         }
                     }
-                    @let from = p.started_seconds + p.fetch_seconds;
-                    @if p.write_seconds > 0.0 {
-                        rect.write x=(n(x(from))) y=(n(y + 12.0)) width=(n((x(from + p.write_seconds) - x(from)).max(0.5))) height="3" {}
+                    @let from = timing.started_seconds + timing.fetch_seconds;
+                    @if timing.write_seconds > 0.0 {
+                        rect.write x=(n(x(from))) y=(n(y + 12.0)) width=(n((x(from + timing.write_seconds) - x(from)).max(0.5))) height="3" {}
                     }
                 }
             }
@@ -93,7 +96,7 @@ pub(super) fn waterfall(run: &Run) -> Markup {
 }
 
 /// Draws the rows of each window as a bar, split by event.
-pub(super) fn by_event(run: &Run) -> Option<Markup> {
+pub(super) fn by_event(run: &RunReport) -> Option<Markup> {
     const HEIGHT: f64 = 220.0;
     const BOTTOM: f64 = 20.0;
     const LEFT: f64 = 70.0;
@@ -149,10 +152,10 @@ pub(super) fn by_event(run: &Run) -> Option<Markup> {
 }
 
 /// Draws the time of each run of the past, coloured by how it ended.
-pub(super) fn history(all: &[Run]) -> Markup {
+pub(super) fn history(all: &[RunReport]) -> Markup {
     const HEIGHT: f64 = 140.0;
     const LEFT: f64 = 70.0;
-    let runs: Vec<&Run> = all[all.len().saturating_sub(RUNS)..].iter().collect();
+    let runs: Vec<&RunReport> = all[all.len().saturating_sub(RUNS)..].iter().collect();
     let most = runs.iter().map(|run| run.duration_seconds);
     let most = most.fold(0.001, f64::max);
     let slot = (WIDTH - LEFT - RIGHT) / number(runs.len()).max(10.0);
@@ -169,15 +172,15 @@ pub(super) fn history(all: &[Run]) -> Markup {
             @for (at, run) in runs.iter().enumerate() {
                 // A run that took no time is still there to be seen.
                 @let height = (HEIGHT + 8.0 - y(run.duration_seconds)).max(2.0);
-                rect class={ "bar-" (run.status) } x=(n(LEFT + number(at) * slot + slot * 0.1))
+                rect class={ "bar-" (run.status.as_str()) } x=(n(LEFT + number(at) * slot + slot * 0.1))
                     y=(n(HEIGHT + 8.0 - height)) width=(n(slot * 0.8)) height=(n(height)) {
-                    title { (run.pipeline) ", " (run.started_at) ": " (run.status) ", " (count(run.row_count)) " rows in " (seconds(run.duration_seconds)) }
+                    title { (run.pipeline) ", " (run.started_at) ": " (run.status.as_str()) ", " (count(run.row_count)) " rows in " (seconds(run.duration_seconds)) }
                 }
             }
             @if let (Some(first), Some(last)) = (runs.first(), runs.last()) {
-                text.soft x=(n(LEFT)) y=(n(HEIGHT + 24.0)) { (day(&first.started_at)) }
-                @if day(&first.started_at) != day(&last.started_at) {
-                    text.soft x=(n(LEFT + number(runs.len()) * slot)) y=(n(HEIGHT + 24.0)) text-anchor="end" { (day(&last.started_at)) }
+                text.soft x=(n(LEFT)) y=(n(HEIGHT + 24.0)) { (day(first.started_at)) }
+                @if day(first.started_at) != day(last.started_at) {
+                    text.soft x=(n(LEFT + number(runs.len()) * slot)) y=(n(HEIGHT + 24.0)) text-anchor="end" { (day(last.started_at)) }
                 }
             }
         }

@@ -4,8 +4,10 @@ mod charts;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde::Deserialize;
+use mixflow_core::Error;
+use mixflow_core::report::{PartitionReport, PartitionStatus, RunReport};
 
 use crate::ui::{count, counted, seconds};
 use charts::{by_event, history, waterfall};
@@ -13,72 +15,10 @@ use charts::{by_event, history, waterfall};
 /// Series of the chart of events; what is beyond is one more.
 const SERIES: usize = 7;
 
-/// A run, as far as the page shows it. Runs of older versions lack some of it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Run {
-    pub(crate) run_id: String,
-    pipeline: String,
-    source: String,
-    destination: String,
-    status: String,
-    row_count: u64,
-    rejected: u64,
-    reject_file: Option<String>,
-    duplicates: u64,
-    bytes_received: u64,
-    requests: u64,
-    retries: u64,
-    from_date: Option<String>,
-    to_date: Option<String>,
-    started_at: String,
-    duration_seconds: f64,
-    waits: Vec<Wait>,
-    partitions: Vec<Partition>,
-    failed_partitions: Vec<String>,
-    warnings: Vec<String>,
-    error: Option<Problem>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Wait {
-    label: String,
-    kind: String,
-    seconds: f64,
-    reason: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Partition {
-    label: String,
-    status: String,
-    rows: u64,
-    attempts: u32,
-    error: Option<String>,
-    rows_by_event: BTreeMap<String, u64>,
-    worker: Option<usize>,
-    started_seconds: f64,
-    ended_seconds: f64,
-    fetch_seconds: f64,
-    decode_seconds: f64,
-    queue_seconds: f64,
-    write_seconds: f64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Problem {
-    message: String,
-    causes: Vec<String>,
-    hint: Option<String>,
-}
-
 /// Returns a page about `shown`, with the history of all runs.
-pub(crate) fn page(shown: &[&Run], all: &[Run]) -> String {
+pub(crate) fn page(shown: &[&RunReport], all: &[RunReport]) -> String {
     let title = match shown {
-        [run] => format!("mixflow: {} of {}", run.pipeline, day(&run.started_at)),
+        [run] => format!("mixflow: {} of {}", run.pipeline, day(run.started_at)),
         several => format!("mixflow: {}", counted(several.len() as u64, "run")),
     };
     let markup = html! {
@@ -126,7 +66,7 @@ pub(crate) fn page(shown: &[&Run], all: &[Run]) -> String {
     markup.into_string()
 }
 
-fn section(run: &Run) -> Markup {
+fn section(run: &RunReport) -> Markup {
     let days = match (&run.from_date, &run.to_date) {
         (Some(from), Some(to)) => format!("{from} to {to}"),
         _ => "–".to_owned(),
@@ -152,7 +92,7 @@ fn section(run: &Run) -> Markup {
                 div.problem {
                     h3 { "Missing" }
                     ul {
-                        @for partition in run.partitions.iter().filter(|p| p.status == "failed") {
+                        @for partition in run.partitions.iter().filter(|p| p.status == PartitionStatus::Failed) {
                             li { (partition.label) ": " (partition.error.as_deref().unwrap_or("unknown")) }
                         }
                     }
@@ -163,7 +103,7 @@ fn section(run: &Run) -> Markup {
                 h3 { "Warnings" }
                 ul { @for warning in &run.warnings { li { (warning) } } }
             }
-            @if run.partitions.iter().any(|partition| partition.worker.is_some()) {
+            @if run.partitions.iter().any(|partition| partition.timing.is_some()) {
                 h3 { "Where the time went" }
                 (waterfall(run))
                 details {
@@ -192,25 +132,26 @@ fn fact(name: &str, value: &str) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }
 
-fn rejected(run: &Run) -> String {
+fn rejected(run: &RunReport) -> String {
     match &run.reject_file {
         Some(file) if run.rejected > 0 => format!("{}, in {file}", count(run.rejected)),
         _ => count(run.rejected),
     }
 }
 
-fn status(run: &Run) -> Markup {
-    html! { span class={ "status " (run.status) } { (run.status) } }
+fn status(run: &RunReport) -> Markup {
+    html! { span class={ "status " (run.status.as_str()) } { (run.status.as_str()) } }
 }
 
-fn problem(error: &Problem) -> Markup {
+fn problem(error: &Error) -> Markup {
+    let causes = error.causes();
     html! {
         div.problem role="alert" {
-            p { strong { (error.message) } }
-            @if !error.causes.is_empty() {
-                ul { @for cause in &error.causes { li { (cause) } } }
+            p { strong { (error.message()) } }
+            @if !causes.is_empty() {
+                ul { @for cause in &causes { li { (cause) } } }
             }
-            @if let Some(hint) = &error.hint { p { "Hint: " (hint) } }
+            @if let Some(hint) = error.hint_text() { p { "Hint: " (hint) } }
         }
     }
 }
@@ -220,7 +161,7 @@ fn scroll(label: &str, wide: &Markup) -> Markup {
     html! { div.scroll role="region" aria-label=(label) tabindex="0" { (wide) } }
 }
 
-fn partitions(run: &Run) -> Markup {
+fn partitions(run: &RunReport) -> Markup {
     let time = |seconds: f64| format!("{seconds:.2}");
     scroll(
         "Partitions",
@@ -235,11 +176,12 @@ fn partitions(run: &Run) -> Markup {
                 } }
                 tbody {
                     @for p in &run.partitions {
+                        @let timing = p.timing.unwrap_or_default();
                         tr {
-                            th scope="row" { (p.label) } td { (p.status) }
-                            td.n { @if let Some(worker) = p.worker { (worker + 1) } }
+                            th scope="row" { (p.label) } td { (p.status.as_str()) }
+                            td.n { @if p.timing.is_some() { (timing.worker + 1) } }
                             td.n { (count(p.rows)) } td.n { (p.attempts) }
-                            @for spent in [p.started_seconds, p.ended_seconds, p.fetch_seconds, p.decode_seconds, p.queue_seconds, p.write_seconds] {
+                            @for spent in [timing.started_seconds, timing.ended_seconds, timing.fetch_seconds, timing.decode_seconds, timing.queue_seconds, timing.write_seconds] {
                                 td.n { (time(spent)) }
                             }
                             td.wrap { (p.error.as_deref().unwrap_or("")) }
@@ -252,7 +194,7 @@ fn partitions(run: &Run) -> Markup {
 }
 
 /// Returns the names of the most frequent events, the most frequent first.
-fn top_events(run: &Run) -> Vec<String> {
+fn top_events(run: &RunReport) -> Vec<String> {
     let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
     for (name, rows) in run.partitions.iter().flat_map(|p| &p.rows_by_event) {
         *totals.entry(name).or_default() += rows;
@@ -264,7 +206,7 @@ fn top_events(run: &Run) -> Vec<String> {
 }
 
 /// Returns the rows of a partition for each of `names`, and for all others.
-fn rows_of(partition: &Partition, names: &[String]) -> Vec<u64> {
+fn rows_of(partition: &PartitionReport, names: &[String]) -> Vec<u64> {
     let of = |name: &String| partition.rows_by_event.get(name).copied().unwrap_or(0);
     let mut rows: Vec<u64> = names.iter().map(of).collect();
     let all: u64 = partition.rows_by_event.values().sum();
@@ -272,7 +214,7 @@ fn rows_of(partition: &Partition, names: &[String]) -> Vec<u64> {
     rows
 }
 
-fn events_table(run: &Run) -> Markup {
+fn events_table(run: &RunReport) -> Markup {
     let names = top_events(run);
     scroll(
         "Rows by window and event",
@@ -297,7 +239,7 @@ fn events_table(run: &Run) -> Markup {
     )
 }
 
-fn waits(run: &Run) -> Markup {
+fn waits(run: &RunReport) -> Markup {
     scroll(
         "Retries and waits",
         &html! {
@@ -309,7 +251,7 @@ fn waits(run: &Run) -> Markup {
                 tbody {
                     @for wait in &run.waits {
                         tr {
-                            th scope="row" { (wait.label) } td { (wait.kind) }
+                            th scope="row" { (wait.label) } td { (wait.kind.as_str()) }
                             td.n { (format!("{:.1}", wait.seconds)) } td.wrap { (wait.reason) }
                         }
                     }
@@ -319,7 +261,7 @@ fn waits(run: &Run) -> Markup {
     )
 }
 
-fn past(all: &[Run]) -> Markup {
+fn past(all: &[RunReport]) -> Markup {
     html! {
         (history(all))
         details {
@@ -345,7 +287,7 @@ fn past(all: &[Run]) -> Markup {
     }
 }
 
-/// Returns the day of an RFC 3339 time.
-fn day(time: &str) -> &str {
-    time.split('T').next().unwrap_or(time)
+/// Returns the day of a time, in UTC.
+fn day(time: Timestamp) -> String {
+    time.strftime("%F").to_string()
 }

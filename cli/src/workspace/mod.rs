@@ -620,11 +620,11 @@ impl FetchResult {
         Ok(FetchResult {
             table: report.table.clone().unwrap_or_default(),
             row_count: report.row_count,
-            data_type: report.data_type.clone(),
+            data_type: report.data_type.to_string(),
             duration: Duration::from_secs_f64(report.duration_seconds),
-            from_date: report.from_date.clone(),
-            to_date: report.to_date.clone(),
-            completed_at: report.completed_at.clone(),
+            from_date: report.from_date.map(|day| day.to_string()),
+            to_date: report.to_date.map(|day| day.to_string()),
+            completed_at: report.completed_at.to_string(),
             report,
         })
     }

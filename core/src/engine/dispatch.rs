@@ -555,7 +555,7 @@ impl<'r> Dispatcher<'r, '_> {
         let mut slot = Slot::new(PartitionInfo {
             id: PartitionId(id),
             label: format!("{} of {expected} announced rows", expected - arrived),
-            extent: Extent::Unaddressable,
+            extent: Extent::Whole,
         });
         slot.status = PartitionStatus::Failed;
         slot.error = Some(said);

@@ -258,11 +258,11 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
         bytes_received: counters.bytes.load(std::sync::atomic::Ordering::Relaxed),
         requests: counters.requests.load(std::sync::atomic::Ordering::Relaxed),
         retries: counters.retries.load(std::sync::atomic::Ordering::Relaxed),
-        from_date: info.from_date.map(|date| date.to_string()),
-        to_date: info.to_date.map(|date| date.to_string()),
-        started_at: started_at.to_string(),
+        from_date: info.from_date,
+        to_date: info.to_date,
+        started_at,
         duration_seconds: 0.0,
-        completed_at: String::new(),
+        completed_at: Timestamp::default(),
         reused_partitions: reused,
         waits,
         partitions: Vec::with_capacity(slots.len()),
@@ -317,7 +317,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
         }
     }
     report.duration_seconds = started.elapsed().as_secs_f64();
-    report.completed_at = Timestamp::now().to_string();
+    report.completed_at = Timestamp::now();
     report
 }
 

@@ -283,7 +283,7 @@ impl TestSource {
 
     fn extent(&self, n: usize) -> Extent {
         if !self.days {
-            return Extent::Unaddressable;
+            return Extent::Whole;
         }
         let first = FIRST_DAY.saturating_add((n as i64).days());
         let midnight = |date: Date| {
@@ -307,7 +307,7 @@ impl Source for TestSource {
     fn info(&self) -> SourceInfo {
         let last = FIRST_DAY.saturating_add((self.partitions.len() as i64 - 1).days());
         SourceInfo {
-            data_type: "events".to_owned(),
+            data_type: "events".to_owned().into(),
             title: "test rows".to_owned(),
             from_date: self.days.then_some(FIRST_DAY),
             to_date: self.days.then_some(last),

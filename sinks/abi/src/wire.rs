@@ -117,7 +117,7 @@ impl ContextDoc {
         ContextDoc {
             run_id: cx.run_id.clone(),
             started_at: cx.started_at.to_string(),
-            data_type: cx.source.data_type.clone(),
+            data_type: cx.source.data_type.to_string(),
             title: cx.source.title.clone(),
             from_date: cx.source.from_date.map(|date| date.to_string()),
             to_date: cx.source.to_date.map(|date| date.to_string()),
@@ -134,7 +134,7 @@ impl ContextDoc {
             run_id: self.run_id,
             schema,
             source: SourceInfo {
-                data_type: self.data_type,
+                data_type: self.data_type.into(),
                 title: self.title,
                 from_date: date(self.from_date)?,
                 to_date: date(self.to_date)?,
@@ -159,6 +159,9 @@ pub struct PartitionDoc {
     /// The days that it stands for, if it does.
     #[serde(default)]
     pub days: Option<DaysDoc>,
+    /// The page that it is, if it is one; counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u64>,
 }
 
 /// A range of whole days, with the instants at which it starts and ends.
@@ -180,8 +183,12 @@ impl PartitionDoc {
         PartitionDoc {
             id: info.id.0,
             label: info.label.clone(),
+            page: match info.extent {
+                Extent::Page(page) => Some(page),
+                Extent::Days(_) | Extent::Whole => None,
+            },
             days: match info.extent {
-                Extent::Unaddressable => None,
+                Extent::Page(_) | Extent::Whole => None,
                 Extent::Days(days) => Some(DaysDoc {
                     first: days.first.to_string(),
                     last: days.last.to_string(),
@@ -197,9 +204,10 @@ impl PartitionDoc {
         Ok(PartitionInfo {
             id: PartitionId(self.id),
             label: self.label,
-            extent: match self.days {
-                None => Extent::Unaddressable,
-                Some(days) => Extent::Days(DayRange {
+            extent: match (self.days, self.page) {
+                (None, None) => Extent::Whole,
+                (None, Some(page)) => Extent::Page(page),
+                (Some(days), _) => Extent::Days(DayRange {
                     first: parsed(&days.first)?,
                     last: parsed(&days.last)?,
                     start_us: days.start_us,
@@ -431,7 +439,7 @@ mod tests {
             start_us: -1,
             end_us: i64::MAX,
         };
-        for extent in [Extent::Unaddressable, Extent::Days(days)] {
+        for extent in [Extent::Whole, Extent::Page(3), Extent::Days(days)] {
             let info = PartitionInfo {
                 id: PartitionId(7),
                 label: "page \"7\"\n".to_owned(),

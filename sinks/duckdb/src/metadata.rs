@@ -96,7 +96,7 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
             "INSERT INTO _metadata VALUES (?, ?, ?, ?::DATE, ?::DATE, ?, ?, ?, ?, ?, ?)",
             params![
                 table,
-                source.data_type,
+                source.data_type.as_str(),
                 Value::Timestamp(TimeUnit::Microsecond, fetch.cx.started_at.as_microsecond()),
                 date(from),
                 date(to),
@@ -236,6 +236,6 @@ fn still_missing(missing: Vec<Missing>, done: &[PartitionInfo]) -> Vec<Missing> 
 fn days(extent: Extent) -> Option<(Date, Date)> {
     match extent {
         Extent::Days(days) => Some((days.first, days.last)),
-        Extent::Unaddressable => None,
+        Extent::Page(_) | Extent::Whole => None,
     }
 }

@@ -133,7 +133,7 @@ impl DuckdbSink {
         self.named.get_or_init(|| {
             self.table
                 .clone()
-                .unwrap_or_else(|| cx.source.data_type.clone())
+                .unwrap_or_else(|| cx.source.data_type.to_string())
         })
     }
 

@@ -537,7 +537,7 @@ impl Store {
             run_id: String::new(),
             schema: schema.clone(),
             source: SourceInfo {
-                data_type: input.data_type.clone(),
+                data_type: input.data_type.clone().into(),
                 from_date: input.from_date,
                 to_date: input.to_date,
                 filters: input.filters.clone(),
@@ -551,7 +551,7 @@ impl Store {
         let partition = PartitionInfo {
             id: PartitionId(0),
             label: table.to_owned(),
-            extent: Extent::Unaddressable,
+            extent: Extent::Whole,
         };
         txn.partition(&partition)?;
         let mut rows = 0;

@@ -85,7 +85,7 @@ fn begun<'s>(sink: &'s ExecSink, batch: &Batch) -> Box<dyn SinkTxn + 's> {
         run_id: "run-1".to_owned(),
         schema: batch.records.schema(),
         source: SourceInfo {
-            data_type: "events".to_owned(),
+            data_type: "events".to_owned().into(),
             from_date: Some(jiff::civil::date(2024, 1, 1)),
             ..SourceInfo::default()
         },
@@ -96,7 +96,7 @@ fn begun<'s>(sink: &'s ExecSink, batch: &Batch) -> Box<dyn SinkTxn + 's> {
     let info = PartitionInfo {
         id: batch.partition,
         label: "a part".to_owned(),
-        extent: Extent::Unaddressable,
+        extent: Extent::Whole,
     };
     txn.partition(&info).expect("it starts");
     txn

@@ -14,6 +14,7 @@ use mixflow_core::error::Result;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo};
+use mixflow_core::unit::DataKind;
 use serde_json::{Value, json};
 
 use crate::decode::Form;
@@ -168,7 +169,7 @@ impl Source for EventsSource {
 
     fn info(&self) -> SourceInfo {
         SourceInfo {
-            data_type: "events".to_owned(),
+            data_type: DataKind::Events,
             title: self.endpoint.what(),
             from_date: self.windows.first().map(|window| window.first),
             to_date: self.windows.last().map(|window| window.last),

@@ -16,6 +16,7 @@ use mixflow_core::error::{ErrorKind, Result};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{BatchIter, Extent, Outline, Partition, Plan, Source, SourceInfo};
+use mixflow_core::unit::DataKind;
 use serde_json::Value;
 
 use crate::decode::{Decoder, Form};
@@ -126,7 +127,7 @@ impl Source for ProfilesSource {
 
     fn info(&self) -> SourceInfo {
         SourceInfo {
-            data_type: "profiles".to_owned(),
+            data_type: DataKind::Profiles,
             title: self.endpoint.what(),
             filters: self.filters.clone(),
             warnings: self.warnings.clone(),
@@ -284,7 +285,7 @@ impl Partition for FirstPage {
     }
 
     fn extent(&self) -> Extent {
-        Extent::Unaddressable
+        Extent::Whole
     }
 
     fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
@@ -319,7 +320,7 @@ impl Partition for LaterPage {
     }
 
     fn extent(&self) -> Extent {
-        Extent::Unaddressable
+        Extent::Whole
     }
 
     fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {

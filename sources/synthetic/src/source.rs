@@ -135,7 +135,7 @@ impl SyntheticSource {
             Made::Profiles => (0..shape.rows.div_ceil(PAGE).max(1))
                 .map(|n| {
                     let rows = n * PAGE..((n + 1) * PAGE).min(shape.rows);
-                    made(format!("page {n}"), Extent::Unaddressable, rows)
+                    made(format!("page {n}"), Extent::Whole, rows)
                 })
                 .collect(),
         }
@@ -168,7 +168,7 @@ impl Source for SyntheticSource {
         let is_events = self.what == Made::Events;
         let data_type = if is_events { "events" } else { "profiles" };
         SourceInfo {
-            data_type: data_type.to_owned(),
+            data_type: data_type.to_owned().into(),
             title: format!("made-up {data_type}"),
             from_date: is_events.then_some(self.shape.from),
             to_date: is_events.then_some(self.shape.to),

@@ -4,6 +4,7 @@ use super::*;
 use crate::context::Notice;
 use crate::observer::{Progress, RunEvent};
 use crate::testing::{Gate, Heard, Recorder, good, run_with, short, slow};
+use jiff::civil::date;
 
 fn observed(source: TestSource, options: RunOptions) -> (RunReport, Vec<Heard>) {
     watched("a run", move || {
@@ -48,8 +49,8 @@ fn a_partition_without_rows_is_announced_all_the_same() {
         .collect();
     assert_eq!(labels, ["p0", "p1", "p2"]);
     assert_eq!(statuses(&report), [PartitionStatus::Done; 3]);
-    assert_eq!(report.from_date.as_deref(), Some("2024-01-01"));
-    assert_eq!(report.to_date.as_deref(), Some("2024-01-03"));
+    assert_eq!(report.from_date, Some(date(2024, 1, 1)));
+    assert_eq!(report.to_date, Some(date(2024, 1, 3)));
 }
 
 #[test]

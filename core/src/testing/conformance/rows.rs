@@ -80,7 +80,7 @@ pub(super) fn context(schema: SchemaRef) -> TxnContext {
         run_id: format!("conformance-{}", RUNS.fetch_add(1, Ordering::Relaxed)),
         schema,
         source: SourceInfo {
-            data_type: "events".to_owned(),
+            data_type: "events".to_owned().into(),
             title: "events of a test".to_owned(),
             from_date: Some(jiff::civil::date(2024, 1, 1)),
             to_date: Some(jiff::civil::date(2024, 1, 31)),

@@ -128,7 +128,7 @@ fn the_permit_says_what_was_sent_and_what_is_missing_and_then_goes() {
     let day = PartitionInfo {
         id: PartitionId(1),
         label: "2024-01-02".to_owned(),
-        extent: Extent::Unaddressable,
+        extent: Extent::Whole,
     };
     let missing = [(day, "the server said no".to_owned())];
     let outcome = Outcome {
