@@ -15,14 +15,14 @@ use mixflow::core::arrow::array::{AsArray as _, RecordBatch, StringArray};
 use mixflow::core::arrow::datatypes::{DataType, SchemaRef};
 use mixflow::core::config::Invalid;
 use mixflow::core::registry::{ComponentDoc, OptionDoc};
-use mixflow::core::transform::Transform;
+use mixflow::core::transform::Stateless;
 use serde::Deserialize;
 
 fn main() -> ExitCode {
     let mut registry = mixflow::registry();
     registry.add_transform(DOC, |options: LowerOptions, input, _| {
         let lower = Lower::new(&options, input)?;
-        Ok(Box::new(lower) as Box<dyn Transform>)
+        Ok(Box::new(lower))
     });
     mixflow::main(registry)
 }
@@ -39,6 +39,7 @@ struct LowerOptions {
     column: String,
 }
 
+#[derive(Clone)]
 struct Lower {
     schema: SchemaRef,
     column: usize,
@@ -61,7 +62,7 @@ impl Lower {
     }
 }
 
-impl Transform for Lower {
+impl Stateless for Lower {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
@@ -40,8 +40,7 @@ pub struct TaskContext {
     pub(crate) tally: Arc<Mutex<Tally>>,
     pub(crate) notices: Sender<Notice>,
     pub(crate) rejects: Arc<Rejects>,
-    /// There once the transforms have been prepared.
-    pub(crate) stand_ins: Arc<OnceLock<StandIns>>,
+    pub(crate) stand_ins: StandIns,
 }
 
 /// Totals of a run, counted by the sources.
@@ -149,7 +148,7 @@ impl TaskContext {
 
     /// Returns how to make ids for events that have none.
     pub fn stand_ins(&self) -> StandIns {
-        self.stand_ins.get().cloned().unwrap_or_default()
+        self.stand_ins.clone()
     }
 
     /// Counts what deserves one warning at the end of the run: `warning` and,

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::batch::is_json;
 use crate::error::Result;
-use crate::transform::NamedTransform;
+use crate::transform::OpenTransform;
 
 /// What ids stand in for: no hash of a text that `hash` makes is one of these.
 const PURPOSE: &[u8] = b"mixflow: an id for a record without one\0";
@@ -55,10 +55,10 @@ impl StandIns {
         StandIns(Kind::OfTheRow)
     }
 
-    /// Chooses for a pipeline, whose transforms have been prepared.
-    pub(crate) fn chosen(transforms: &[NamedTransform]) -> StandIns {
+    /// Chooses for a run with these transforms.
+    pub(crate) fn chosen(transforms: &[OpenTransform]) -> StandIns {
         let asked = transforms.iter();
-        let mut asked = asked.filter_map(|named| named.transform.stand_ins());
+        let mut asked = asked.filter_map(|open| open.session.stand_ins());
         let Some(first) = asked.next() else {
             return StandIns::default();
         };
@@ -86,12 +86,10 @@ impl StandIns {
     }
 
     /// Returns the transform behind which ids are to be made of rows.
-    pub(crate) fn settled_after(&self, transforms: &[NamedTransform]) -> Option<usize> {
+    pub(crate) fn settled_after(&self, transforms: &[OpenTransform]) -> Option<usize> {
         // Rows that differ in what was taken out alone have the same id then, so
         // not before whatever would take them for duplicates.
-        let last = |NamedTransform { transform, .. }: &NamedTransform| {
-            transform.stand_ins().is_some() || transform.compares_ids()
-        };
+        let last = |open: &OpenTransform| open.compares_ids || open.session.stand_ins().is_some();
         match self.0 {
             Kind::OfTheRow => transforms.iter().rposition(last),
             _ => None,

@@ -110,7 +110,7 @@ pub fn build(
         name,
         source_type: source.0,
         source: source.1,
-        transforms: transforms.into(),
+        transforms,
         sink_type: sink.0,
         sink: sink.1,
         options: run,

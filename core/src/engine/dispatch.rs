@@ -86,7 +86,7 @@ impl Slot {
 pub(super) struct Dispatcher<'r, 'o> {
     pub(super) pipeline: &'r Pipeline,
     pub(super) txn_cx: TxnContext,
-    pub(super) task: &'r TaskContext,
+    pub(super) task: TaskContext,
     pub(super) observer: &'o mut dyn Observer,
     pub(super) notices: Receiver<Notice>,
     pub(super) started: Instant,
@@ -146,7 +146,7 @@ struct InOrder {
 impl<'r> Dispatcher<'r, '_> {
     /// Lets the source make its plan, and tells meanwhile what it waits for.
     pub(super) fn plan(&mut self) -> Result<Plan> {
-        let (source, task) = (&self.pipeline.source, self.task);
+        let (source, task) = (&self.pipeline.source, &self.task.clone());
         std::thread::scope(|scope| {
             let (done, plan) = bounded(1);
             let planning = move || {

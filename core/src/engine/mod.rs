@@ -31,7 +31,7 @@ use crate::report::{PartitionReport, PartitionStatus, RunReport, Status};
 use crate::sink::{Preview, Residue, Sink, TxnContext};
 use crate::source::{Plan, Source};
 use crate::stand_in::StandIns;
-use crate::transform::NamedTransform;
+use crate::transform::{NamedTransform, OpenTransform};
 use dispatch::{Dispatcher, Ending, SinkState, Sums, Told};
 
 /// A source, transforms and a sink that fit each other.
@@ -43,7 +43,7 @@ pub struct Pipeline {
     /// Where rows come from.
     pub source: Box<dyn Source>,
     /// What happens to them, in order.
-    pub transforms: Arc<[NamedTransform]>,
+    pub transforms: Vec<NamedTransform>,
     /// The type of the sink, for reports.
     pub sink_type: String,
     /// Where rows go.
@@ -147,7 +147,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
     let (notices, notices_out) = crossbeam::channel::unbounded();
     let mut told = Told::default();
     let mut sums = Sums::default();
-    let stand_ins = Arc::default();
+    let mut transforms = None;
     let mut started_over = false;
     let held = match cx.hold {
         Some(hold) => contained("the lock", || hold(&cx.cancel)).map(Some),
@@ -173,12 +173,12 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
             tally: Arc::default(),
             notices: notices.clone(),
             rejects: Arc::clone(&rejects),
-            stand_ins: Arc::clone(&stand_ins),
+            stand_ins: StandIns::default(),
         };
         let mut dispatcher = Dispatcher {
             pipeline,
             txn_cx: txn_cx.clone(),
-            task: &task,
+            task,
             observer: &mut *cx.observer,
             notices: notices_out.clone(),
             started,
@@ -203,7 +203,7 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
                 dispatcher.warn(warning);
             }
         }
-        let ending = execute(&mut dispatcher, guard, started_over);
+        let ending = execute(&mut dispatcher, guard, &mut transforms);
         dispatcher.drain_notices();
         let again = match &ending {
             Ending::Aborted {
@@ -391,10 +391,10 @@ pub fn delivery(pipeline: &Pipeline) -> Delivery {
 fn execute(
     dispatcher: &mut Dispatcher<'_, '_>,
     guard: crate::cancel::CancelGuard,
-    prepared: bool,
+    transforms: &mut Option<Arc<[OpenTransform]>>,
 ) -> Ending {
-    let plan = match prepare(dispatcher, prepared) {
-        Ok(plan) => plan,
+    let (transforms, plan) = match prepare(dispatcher, transforms) {
+        Ok(prepared) => prepared,
         Err(error) => {
             return Ending::Aborted {
                 error,
@@ -403,8 +403,9 @@ fn execute(
         }
     };
     let mut crew = worker::Crew::new(
-        dispatcher.task,
-        dispatcher.pipeline,
+        &dispatcher.task,
+        &transforms,
+        &dispatcher.pipeline.options,
         &plan,
         dispatcher.queue,
     );
@@ -429,26 +430,35 @@ fn execute(
 }
 
 /// Everything that must be right before the first rows are asked for.
-fn prepare(dispatcher: &mut Dispatcher<'_, '_>, prepared: bool) -> Result<Plan> {
-    let pipeline = dispatcher.pipeline;
-    if !prepared {
-        for named in pipeline.transforms.iter() {
-            let what = format!("the transform `{}`", named.kind);
-            contained(&what, || named.transform.prepare(dispatcher.task))?;
-        }
-        let chosen = StandIns::chosen(&pipeline.transforms);
-        // Once a run: this is not come to a second time.
-        let _ = dispatcher.task.stand_ins.set(chosen);
-    }
+///
+/// `transforms` are those that are open already, when the run starts over.
+fn prepare(
+    dispatcher: &mut Dispatcher<'_, '_>,
+    transforms: &mut Option<Arc<[OpenTransform]>>,
+) -> Result<(Arc<[OpenTransform]>, Plan)> {
+    let transforms = match transforms {
+        Some(transforms) => Arc::clone(transforms),
+        None => Arc::clone(transforms.insert(open(dispatcher.pipeline, &dispatcher.task)?)),
+    };
+    dispatcher.task.stand_ins = StandIns::chosen(&transforms);
     let mut provenance = Provenance::default();
-    for named in pipeline.transforms.iter() {
-        named.transform.provenance(&mut provenance);
+    for transform in transforms.iter() {
+        transform.session.provenance(&mut provenance);
     }
     dispatcher.txn_cx.source.provenance = Some(provenance);
     dispatcher.preview()?;
     let plan = dispatcher.plan()?;
     dispatcher.task.cancel.check()?;
-    Ok(plan)
+    Ok((transforms, plan))
+}
+
+/// Opens the transforms of a run.
+fn open(pipeline: &Pipeline, task: &TaskContext) -> Result<Arc<[OpenTransform]>> {
+    let opened = pipeline.transforms.iter().map(|named| {
+        let what = format!("the transform `{}`", named.kind);
+        contained(&what, || named.open(task))
+    });
+    opened.collect()
 }
 
 /// Calls a component and turns its panic into an error.

@@ -12,13 +12,13 @@ use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use super::room::{Door, Place, Room};
-use super::{OnFailure, Pipeline, contained, workers};
+use super::{OnFailure, RunOptions, contained, workers};
 use crate::batch::PartitionId;
 use crate::context::{Tally, TaskContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{BatchIter, Partition, Plan};
 use crate::stand_in;
-use crate::transform::NamedTransform;
+use crate::transform::OpenTransform;
 
 /// How long a run that ends early waits for its threads.
 ///
@@ -83,11 +83,12 @@ pub(super) struct Crew {
 impl Crew {
     pub(super) fn new(
         task: &TaskContext,
-        pipeline: &Pipeline,
+        transforms: &Arc<[OpenTransform]>,
+        options: &RunOptions,
         plan: &Plan,
         queue: Option<NonZeroUsize>,
     ) -> Crew {
-        let (size, warning) = workers(&pipeline.options, plan);
+        let (size, warning) = workers(options, plan);
         let (work, work_out) = channel::unbounded();
         let (messages_in, messages) = channel::bounded(queue.map_or(size + 2, NonZeroUsize::get));
         let (alive, ended) = channel::bounded(0);
@@ -95,8 +96,8 @@ impl Crew {
         for (n, door) in doors.into_iter().enumerate() {
             let work = work_out.clone();
             let (task, alive) = (task.clone(), alive.clone());
-            let transforms = Arc::clone(&pipeline.transforms);
-            let on_failure = pipeline.options.on_failure;
+            let transforms = Arc::clone(transforms);
+            let on_failure = options.on_failure;
             let out = Out {
                 messages: messages_in.clone(),
                 door,
@@ -169,7 +170,7 @@ fn serve(
     work: &Receiver<Work>,
     out: &Out,
     task: &TaskContext,
-    transforms: &[NamedTransform],
+    transforms: &[OpenTransform],
     on_failure: OnFailure,
 ) {
     while let Some(Work { id, partition }) = task.cancel.recv(work) {
@@ -228,7 +229,7 @@ fn read(
     id: PartitionId,
     partition: &dyn Partition,
     task: &TaskContext,
-    transforms: &[NamedTransform],
+    transforms: &[OpenTransform],
     out: &Out,
     spent: &mut Spent,
     counts: &mut Counts,
@@ -241,8 +242,8 @@ fn read(
         given.set(given.get() + rows as u64);
     }));
     let settled_after = task.stand_ins().settled_after(transforms);
-    for (n, (named, passed)) in transforms.iter().zip(&passed).enumerate() {
-        batches = timed(&mut spent.decode, || named.stream(batches, task));
+    for (n, (transform, passed)) in transforms.iter().zip(&passed).enumerate() {
+        batches = timed(&mut spent.decode, || transform.stream(batches, task));
         batches = Box::new(batches.map(move |records| {
             let records = records?;
             passed.set(passed.get() + records.num_rows() as u64);
@@ -284,14 +285,14 @@ fn nothing_readable(label: &str, rejected: u64) -> Error {
 /// Counts the rows that transforms left out without a word.
 fn count_unexplained(
     given: u64,
-    transforms: &[NamedTransform],
+    transforms: &[OpenTransform],
     passed: &[Cell<u64>],
     task: &TaskContext,
 ) {
     let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
     let mut before = given;
-    for (named, passed) in transforms.iter().zip(passed) {
-        *lost.entry(&named.kind).or_default() += before.saturating_sub(passed.get());
+    for (transform, passed) in transforms.iter().zip(passed) {
+        *lost.entry(&transform.kind).or_default() += before.saturating_sub(passed.get());
         before = passed.get();
     }
     for (kind, lost) in lost {

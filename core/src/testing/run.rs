@@ -16,7 +16,7 @@ pub fn pipeline(source: TestSource, sink: TestSink) -> Pipeline {
         name: "test".to_owned(),
         source_type: "test_source".to_owned(),
         source: Box::new(source),
-        transforms: Vec::new().into(),
+        transforms: Vec::new(),
         sink_type: "test_sink".to_owned(),
         sink: Box::new(sink),
         options: RunOptions::default(),

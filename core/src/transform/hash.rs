@@ -1,7 +1,6 @@
 //! `hash`: replaces personal data by keyed hashes.
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -9,12 +8,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::Transform;
 use super::json::PathText;
 use super::scrub::Scrub;
+use super::{Transform, TransformSession};
 use crate::config::{Env, Invalid, SecretSource};
 use crate::context::{Notice, TaskContext};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fit::Provenance;
 use crate::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
 use crate::source::BatchIter;
@@ -51,7 +50,7 @@ const LENT: &str = "mixflow: the key of stand-in ids";
 pub(super) fn register(registry: &mut Registry) {
     registry.add_transform(DOC, |options: HashOptions, input, cx| {
         let hash = Hash::new(options, input, cx)?;
-        Ok(Box::new(hash) as Box<dyn Transform>)
+        Ok(Box::new(hash))
     });
 }
 
@@ -76,8 +75,6 @@ pub struct Hash {
     secret: SecretSource,
     env: Env,
     in_the_file: bool,
-    /// There once the transform has been prepared.
-    key: OnceLock<Hmac<Sha256>>,
 }
 
 impl Hash {
@@ -97,27 +94,11 @@ impl Hash {
             secret: options.key,
             env: cx.env.clone(),
             in_the_file,
-            key: OnceLock::new(),
         })
     }
 
-    fn replace(&self, records: &RecordBatch, missed: &mut dyn FnMut(usize)) -> Result<RecordBatch> {
-        let Some(key) = self.key.get() else {
-            return Err(Error::new(
-                ErrorKind::Other,
-                "the key of `hash` is not there yet",
-            ));
-        };
-        self.scrub.apply(records, missed, |text| hashed(key, text))
-    }
-}
-
-impl Transform for Hash {
-    fn schema(&self) -> SchemaRef {
-        SchemaRef::clone(&self.schema)
-    }
-
-    fn prepare(&self, cx: &TaskContext) -> Result<()> {
+    /// Reads the key and warns of a short one.
+    fn keyed(&self, cx: &TaskContext) -> Result<Keyed> {
         let secret = self
             .secret
             .resolve("key of `hash`", &self.env, &cx.cancel)?;
@@ -127,17 +108,45 @@ impl Transform for Hash {
                 "the key of `hash` has fewer than {SHORTEST_KEY} bytes, so it could be guessed; `openssl rand -hex 32` makes a good one"
             )));
         }
-        let key = Hmac::new_from_slice(bytes).expect("HMAC takes keys of any length");
-        // Once a run; a second run of the same pipeline may have another key
-        // only with another pipeline, for which this is built anew.
-        let _ = self.key.set(key);
-        Ok(())
+        Ok(Keyed {
+            scrub: self.scrub.clone(),
+            key: Hmac::new_from_slice(bytes).expect("HMAC takes keys of any length"),
+        })
+    }
+}
+
+impl Transform for Hash {
+    fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.schema)
     }
 
-    fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
-        self.replace(&records, &mut |_| {})
+    fn open(&self, cx: &TaskContext) -> Result<Box<dyn TransformSession>> {
+        Ok(Box::new(self.keyed(cx)?))
     }
 
+    fn warnings(&self) -> Vec<String> {
+        if !self.in_the_file {
+            return Vec::new();
+        }
+        let warning = "the key of `hash` stands in the pipeline file as plain text; `{ env = \"…\" }` or `{ file = \"…\" }` keeps it out of backups and version control";
+        vec![warning.to_owned()]
+    }
+}
+
+/// A run's `hash`, with the key that was read for it.
+struct Keyed {
+    scrub: Scrub,
+    key: Hmac<Sha256>,
+}
+
+impl Keyed {
+    fn replace(&self, records: &RecordBatch, missed: &mut dyn FnMut(usize)) -> Result<RecordBatch> {
+        self.scrub
+            .apply(records, missed, |text| hashed(&self.key, text))
+    }
+}
+
+impl TransformSession for Keyed {
     fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
         let apply =
             |records: &RecordBatch, missed: &mut dyn FnMut(usize)| self.replace(records, missed);
@@ -145,25 +154,11 @@ impl Transform for Hash {
     }
 
     fn stand_ins(&self) -> Option<StandIns> {
-        let stand_ins = self
-            .key
-            .get()
-            .map(|key| StandIns::keyed(hashed(key, LENT).as_bytes()));
-        Some(stand_ins.unwrap_or_else(StandIns::of_the_row))
+        Some(StandIns::keyed(hashed(&self.key, LENT).as_bytes()))
     }
 
     fn provenance(&self, provenance: &mut Provenance) {
-        if let Some(key) = self.key.get() {
-            provenance.add("key of `hash`", &fingerprint(key));
-        }
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let warning = "the key of `hash` stands in the pipeline file as plain text; `{ env = \"…\" }` or `{ file = \"…\" }` keeps it out of backups and version control";
-        match self.in_the_file {
-            true => vec![warning.to_owned()],
-            false => Vec::new(),
-        }
+        provenance.add("key of `hash`", &fingerprint(&self.key));
     }
 }
 
@@ -207,9 +202,10 @@ mod tests {
     use arrow::array::{Array as _, AsArray as _, StringArray};
     use proptest::prelude::*;
 
-    use super::super::tests::{events, jsons, prepared, rejected, task};
+    use super::super::tests::{events, jsons, rejected, task};
     use super::*;
     use crate::config::Secret;
+    use crate::error::ErrorKind;
 
     fn built(columns: &[&str], properties: &[&str], key: &str) -> Result<Hash, Vec<Invalid>> {
         let path = |text: &&str| toml::Value::from(*text).try_into().expect("a path");
@@ -222,8 +218,17 @@ mod tests {
         Hash::new(options, &events(&[]).schema(), &cx)
     }
 
-    fn hashing(columns: &[&str], properties: &[&str]) -> Hash {
-        prepared(built(columns, properties, "what do ya want for nothing?").expect("they fit"))
+    fn keyed(columns: &[&str], properties: &[&str], key: &str) -> Keyed {
+        let hash = built(columns, properties, key).expect("they fit");
+        hash.keyed(&task().0).expect("there is a key")
+    }
+
+    fn hashing(columns: &[&str], properties: &[&str]) -> Keyed {
+        keyed(columns, properties, "what do ya want for nothing?")
+    }
+
+    fn replaced(hash: &Keyed, records: &RecordBatch) -> RecordBatch {
+        hash.replace(records, &mut |_| {}).expect("it is JSON")
     }
 
     #[test]
@@ -240,18 +245,13 @@ mod tests {
     fn the_fingerprint_tells_keys_apart_and_is_what_pbkdf2_says() {
         let of = |key: &str| {
             let mut provenance = Provenance::default();
-            prepared(built(&["distinct_id"], &[], key).expect("it fits"))
-                .provenance(&mut provenance);
+            keyed(&["distinct_id"], &[], key).provenance(&mut provenance);
             serde_json::to_value(provenance).expect("it is JSON")
         };
         // hashlib.pbkdf2_hmac("sha256", b"sixteen bytes...", b"mixflow: the key of a hash", 10000)[:16]
         let expected = serde_json::json!({"key of `hash`": "6f0757f56a5d65ba30070794fd30c584"});
         assert_eq!(of("sixteen bytes..."), expected);
         assert_ne!(of("sixteen bytes,,,"), expected);
-        let mut provenance = Provenance::default();
-        let unprepared = built(&["distinct_id"], &[], "x").expect("it fits");
-        unprepared.provenance(&mut provenance);
-        assert!(provenance.is_empty());
     }
 
     #[test]
@@ -261,9 +261,9 @@ mod tests {
             r#"{"user":null}"#,
         ]);
         let hash = hashing(&["distinct_id"], &["$email", "user.phone", "n"]);
-        let output = hash.apply(input.clone()).expect("it is JSON");
-        let key = hash.key.get().expect("it is prepared");
-        assert_eq!(output.schema(), hash.schema());
+        let output = replaced(&hash, &input);
+        let key = &hash.key;
+        assert_eq!(output.schema(), input.schema());
         assert_eq!(
             output.column(2).as_string::<i32>().value(0),
             hashed(key, "user 0")
@@ -285,15 +285,13 @@ mod tests {
     #[test]
     fn ids_for_events_without_one_depend_on_the_key_and_are_no_hash_of_a_text() {
         let of = |key: &str| {
-            let hash = prepared(built(&["distinct_id"], &[], key).expect("it fits"));
-            hash.stand_ins()
-                .expect("it takes texts out")
-                .id(b"a record")
+            let stand_ins = keyed(&["distinct_id"], &[], key).stand_ins();
+            stand_ins.expect("it takes texts out").id(b"a record")
         };
         assert_eq!(of("sixteen bytes..."), of("sixteen bytes..."));
         assert_ne!(of("sixteen bytes..."), of("sixteen bytes,,,"));
-        let hash = prepared(built(&["distinct_id"], &[], "sixteen bytes...").expect("it fits"));
-        let text = hashed(hash.key.get().expect("it is prepared"), "a record");
+        let hash = keyed(&["distinct_id"], &[], "sixteen bytes...");
+        let text = hashed(&hash.key, "a record");
         assert!(!text.starts_with(&of("sixteen bytes...")));
     }
 
@@ -318,33 +316,31 @@ mod tests {
     #[test]
     fn the_same_text_has_the_same_hash_however_it_is_escaped() {
         let input = events(&[r#"{"a":"\u0041é"}"#, r#"{"a":"A\u00e9"}"#]);
-        let output = hashing(&[], &["a"]).apply(input).expect("it is JSON");
+        let output = replaced(&hashing(&[], &["a"]), &input);
         assert_eq!(jsons(&output)[0], jsons(&output)[1]);
         // Half of an emoji has a hash, too.
         let input = events(&[r#"{"a":"\ud83d"}"#]);
-        let output = hashing(&[], &["a"]).apply(input).expect("it is JSON");
+        let output = replaced(&hashing(&[], &["a"]), &input);
         assert_eq!(jsons(&output)[0].len(), 64 + r#"{"a":""}"#.len());
     }
 
     #[test]
     fn a_short_key_is_warned_about_and_a_missing_one_ends_the_run() {
         let (cx, notices) = task();
-        built(&["distinct_id"], &[], "fifteen bytes..")
-            .expect("it fits")
-            .prepare(&cx)
-            .expect("there is a key");
+        let open = |key| {
+            let hash = built(&["distinct_id"], &[], key).expect("it fits");
+            hash.open(&cx).map(drop)
+        };
+        open("fifteen bytes..").expect("there is a key");
         let notice = notices.try_recv().expect("a warning");
         assert!(
             matches!(notice, Notice::Warning(text) if text.contains("fewer than 16 bytes") && !text.contains("fifteen"))
         );
-        built(&["distinct_id"], &[], "sixteen bytes...")
-            .expect("it fits")
-            .prepare(&cx)
-            .expect("there is a key");
+        open("sixteen bytes...").expect("there is a key");
         assert!(notices.try_recv().is_err());
         let mut hash = built(&["distinct_id"], &[], "x").expect("it fits");
         hash.secret = SecretSource::Env("NAME".to_owned());
-        let error = hash.prepare(&cx).expect_err("it is not set");
+        let error = hash.keyed(&cx).map(drop).expect_err("it is not set");
         assert_eq!(
             (error.kind(), error.message()),
             (
@@ -352,6 +348,25 @@ mod tests {
                 "cannot get the key of `hash` from `NAME`"
             )
         );
+    }
+
+    #[test]
+    fn each_run_reads_the_key_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        let mut hash = built(&["distinct_id"], &[], "x").expect("it fits");
+        hash.secret = SecretSource::File(file.clone());
+        let id = |key: &str| {
+            std::fs::write(&file, key).expect("it can be written");
+            let opened = hash.open(&task().0).expect("there is a key");
+            opened
+                .stand_ins()
+                .expect("it takes texts out")
+                .id(b"a record")
+        };
+        let first = id("sixteen bytes...");
+        assert_ne!(id("sixteen bytes,,,"), first);
+        assert_eq!(id("sixteen bytes..."), first);
     }
 
     #[test]

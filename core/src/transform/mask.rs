@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 
-use super::Transform;
+use super::Stateless;
 use super::json::PathText;
 use super::scrub::Scrub;
 use crate::config::Invalid;
@@ -49,7 +49,7 @@ const DOC: ComponentDoc = ComponentDoc {
 pub(super) fn register(registry: &mut Registry) {
     registry.add_transform(DOC, |options: MaskOptions, input, _| {
         let mask = Mask::new(&options, input)?;
-        Ok(Box::new(mask) as Box<dyn Transform>)
+        Ok(Box::new(mask))
     });
 }
 
@@ -79,7 +79,7 @@ fn star() -> char {
 }
 
 /// Hides the characters of texts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Mask {
     schema: SchemaRef,
     scrub: Scrub,
@@ -120,7 +120,7 @@ impl Mask {
     }
 }
 
-impl Transform for Mask {
+impl Stateless for Mask {
     fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
     }

@@ -38,47 +38,21 @@ use crate::registry::Registry;
 use crate::source::BatchIter;
 use crate::stand_in::StandIns;
 
-/// Changes the rows of a partition.
+/// How rows are to be changed: a recipe, the same for every run.
 ///
-/// Built against the schema of its input, so that everything that can be wrong
-/// with columns is wrong before the first request. Runs in the worker threads,
-/// several partitions at once.
+/// Built against the schema of its input, without I/O, so that everything that
+/// can be wrong with columns is wrong before the first request. A transform that
+/// needs nothing of a run is [`Stateless`], and so this, too.
 pub trait Transform: Send + Sync {
-    /// Returns the schema of what [`apply`](Transform::apply) returns.
+    /// Returns the schema of what comes out.
     fn schema(&self) -> SchemaRef;
 
-    /// Changes one batch. An error fails the batch's partition.
-    fn apply(&self, records: RecordBatch) -> Result<RecordBatch>;
-
-    /// Gets what building may not, such as secrets.
+    /// Gets what building may not, such as secrets, and returns what changes
+    /// the rows of one run.
     ///
-    /// Called once a run, before anything is asked of the source; an error ends
+    /// Called once a run, before anything is asked of the source. An error ends
     /// the run there.
-    fn prepare(&self, _cx: &TaskContext) -> Result<()> {
-        Ok(())
-    }
-
-    /// Changes the batches of one partition, all of them in order.
-    ///
-    /// The engine calls this alone. The default gives each batch to
-    /// [`apply`](Transform::apply); a transform that must see a partition as a
-    /// whole, or counts something, has its own. It does its work when the
-    /// iterator is asked, and ends at the first error.
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, _cx: &'a TaskContext) -> BatchIter<'a> {
-        Box::new(batches.map(|records| self.apply(records?)))
-    }
-
-    /// Adds what rows must share with those that are at the destination
-    /// already, such as a key. Called once the transform is prepared.
-    fn provenance(&self, _provenance: &mut Provenance) {}
-
-    /// Returns how ids are to be made for events that have none, if this takes
-    /// personal data out of rows: a plain hash of the record would tell it.
-    ///
-    /// Asked when the transform has been prepared.
-    fn stand_ins(&self) -> Option<StandIns> {
-        None
-    }
+    fn open(&self, cx: &TaskContext) -> Result<Box<dyn TransformSession>>;
 
     /// Returns whether this tells rows apart by their ids, which must then be of
     /// whole records still.
@@ -89,6 +63,80 @@ pub trait Transform: Send + Sync {
     /// Returns things a person should know before the run.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+/// A transform in one run: changes the rows of its partitions, several at once,
+/// in the worker threads.
+pub trait TransformSession: Send + Sync {
+    /// Changes the batches of one partition, all of them in order.
+    ///
+    /// Does its work when the iterator is asked, and ends at the first error,
+    /// which fails the partition.
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a>;
+
+    /// Adds what rows must share with those that are at the destination
+    /// already, such as a key.
+    fn provenance(&self, _provenance: &mut Provenance) {}
+
+    /// Returns how ids are to be made for events that have none, if this takes
+    /// personal data out of rows: a plain hash of the record would tell it.
+    fn stand_ins(&self) -> Option<StandIns> {
+        None
+    }
+}
+
+/// A transform that needs nothing of a run and sees each batch alone.
+///
+/// It is its own session: a run opens a clone of it.
+pub trait Stateless: Clone + Send + Sync + 'static {
+    /// Returns the schema of what [`apply`](Stateless::apply) returns.
+    fn schema(&self) -> SchemaRef;
+
+    /// Changes one batch. An error fails the batch's partition.
+    fn apply(&self, records: RecordBatch) -> Result<RecordBatch>;
+
+    /// Changes the batches of one partition; see [`TransformSession::stream`].
+    ///
+    /// The engine calls this alone. The default gives each batch to
+    /// [`apply`](Stateless::apply); a transform that counts something has its
+    /// own.
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, _cx: &'a TaskContext) -> BatchIter<'a> {
+        Box::new(batches.map(|records| self.apply(records?)))
+    }
+
+    /// Returns how ids are to be made; see [`TransformSession::stand_ins`].
+    fn stand_ins(&self) -> Option<StandIns> {
+        None
+    }
+
+    /// Returns things a person should know before the run.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl<T: Stateless> Transform for T {
+    fn schema(&self) -> SchemaRef {
+        Stateless::schema(self)
+    }
+
+    fn open(&self, _cx: &TaskContext) -> Result<Box<dyn TransformSession>> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        Stateless::warnings(self)
+    }
+}
+
+impl<T: Stateless> TransformSession for T {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+        Stateless::stream(self, batches, cx)
+    }
+
+    fn stand_ins(&self) -> Option<StandIns> {
+        Stateless::stand_ins(self)
     }
 }
 
@@ -109,6 +157,27 @@ impl NamedTransform {
         }
     }
 
+    /// Opens the transform for a run. Fails as [`Transform::open`] does.
+    pub(crate) fn open(&self, cx: &TaskContext) -> Result<OpenTransform> {
+        Ok(OpenTransform {
+            kind: self.kind.clone(),
+            schema: self.transform.schema(),
+            compares_ids: self.transform.compares_ids(),
+            session: self.transform.open(cx)?,
+        })
+    }
+}
+
+/// What the workers of a run have of a transform.
+pub(crate) struct OpenTransform {
+    /// The type in TOML.
+    pub(crate) kind: String,
+    schema: SchemaRef,
+    pub(crate) compares_ids: bool,
+    pub(crate) session: Box<dyn TransformSession>,
+}
+
+impl OpenTransform {
     /// Changes the batches of one partition, and sees to it that they have the
     /// columns that the transform has declared.
     pub(crate) fn stream<'a>(
@@ -116,18 +185,17 @@ impl NamedTransform {
         batches: BatchIter<'a>,
         cx: &'a TaskContext,
     ) -> BatchIter<'a> {
-        let declared = self.transform.schema();
-        let batches = self.transform.stream(batches, cx);
+        let batches = self.session.stream(batches, cx);
         Box::new(batches.map(move |records| {
             let records = records?;
-            match same(&declared, &records.schema()) {
-                true => Ok(records),
-                false => Err(self.lied(&declared, &records.schema())),
+            if !same(&self.schema, &records.schema()) {
+                return Err(self.lied(&records.schema()));
             }
+            Ok(records)
         }))
     }
 
-    fn lied(&self, declared: &Schema, returned: &Schema) -> Error {
+    fn lied(&self, returned: &Schema) -> Error {
         Error::new(
             ErrorKind::Other,
             format!(
@@ -137,7 +205,7 @@ impl NamedTransform {
         )
         .because(format!(
             "it declared ({}) and returned ({})",
-            columns_of(declared),
+            columns_of(&self.schema),
             columns_of(returned)
         ))
     }

@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 
-use super::Transform;
+use super::Stateless;
 use super::columns::{none_or, position};
 use crate::config::Invalid;
 use crate::error::Result;
@@ -26,7 +26,7 @@ const DOC: ComponentDoc = ComponentDoc {
 pub(super) fn register(registry: &mut Registry) {
     registry.add_transform(DOC, |options: RenameOptions, input, _| {
         let rename = Rename::new(&options, input)?;
-        Ok(Box::new(rename) as Box<dyn Transform>)
+        Ok(Box::new(rename))
     });
 }
 
@@ -39,7 +39,7 @@ pub struct RenameOptions {
 }
 
 /// Gives columns other names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rename {
     schema: SchemaRef,
 }
@@ -98,7 +98,7 @@ impl Rename {
     }
 }
 
-impl Transform for Rename {
+impl Stateless for Rename {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

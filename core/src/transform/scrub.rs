@@ -17,7 +17,7 @@ use crate::source::BatchIter;
 pub(super) const PROPERTIES: &str = "properties";
 
 /// The texts that are rewritten.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scrub {
     columns: Vec<usize>,
     properties: Option<(usize, Paths)>,

@@ -7,13 +7,13 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use crossbeam::channel::Receiver;
 
-use super::Transform;
 use crate::batch::json_field;
 use crate::cancel::CancelToken;
 use crate::config::Invalid;
 use crate::context::{Delivery, Notice, TaskContext};
 use crate::error::Result;
 use crate::reject::{CountRejects, Rejects};
+use crate::stand_in::StandIns;
 
 /// Returns normalised events, one for each text of properties.
 pub(crate) fn events(properties: &[&str]) -> RecordBatch {
@@ -70,12 +70,7 @@ pub(super) fn task() -> (TaskContext, Receiver<Notice>) {
         tally: Arc::default(),
         notices,
         rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),
-        stand_ins: Arc::default(),
+        stand_ins: StandIns::default(),
     };
     (task, told)
-}
-
-pub(super) fn prepared<T: Transform>(transform: T) -> T {
-    transform.prepare(&task().0).expect("it can be prepared");
-    transform
 }

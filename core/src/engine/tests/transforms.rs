@@ -9,20 +9,21 @@ use super::*;
 use crate::context::Notice;
 use crate::source::{BatchIter, Source as _};
 use crate::testing::{failing_at, good};
-use crate::transform::Transform;
+use crate::transform::{Transform, TransformSession};
 
 /// What a [`Double`] does beside passing batches on.
 #[derive(Clone, Copy, Default)]
 struct Does {
     drops_first_column: bool,
     drops_every_row: bool,
-    fails_to_prepare: bool,
+    fails_to_open: bool,
+    tells_its_key: bool,
 }
 
 struct Double {
     schema: SchemaRef,
     does: Does,
-    prepared: Arc<AtomicU32>,
+    opened: Arc<AtomicU32>,
 }
 
 impl Transform for Double {
@@ -30,6 +31,30 @@ impl Transform for Double {
         Arc::clone(&self.schema)
     }
 
+    fn open(&self, cx: &TaskContext) -> Result<Box<dyn TransformSession>> {
+        let runs = self.opened.fetch_add(1, Ordering::SeqCst);
+        cx.notify(Notice::Warning("the key is short".to_owned()));
+        match self.does.fails_to_open {
+            true => Err(Error::new(ErrorKind::Config, "cannot get the key")),
+            false => Ok(Box::new(OpenDouble {
+                does: self.does,
+                key: format!("key of run {runs}"),
+            })),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        vec!["the key stands in the file".to_owned()]
+    }
+}
+
+/// A [`Double`] of one run, with the key that was read for it.
+struct OpenDouble {
+    does: Does,
+    key: String,
+}
+
+impl OpenDouble {
     fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
         match self.does {
             Does {
@@ -43,46 +68,42 @@ impl Transform for Double {
             _ => Ok(records),
         }
     }
+}
 
-    fn prepare(&self, cx: &TaskContext) -> Result<()> {
-        self.prepared.fetch_add(1, Ordering::SeqCst);
-        cx.notify(Notice::Warning("the key is short".to_owned()));
-        match self.does.fails_to_prepare {
-            true => Err(Error::new(ErrorKind::Config, "cannot get the key")),
-            false => Ok(()),
-        }
-    }
-
+impl TransformSession for OpenDouble {
     /// Counts a duplicate and a trifle a batch.
     fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
         Box::new(batches.map(|records| {
             cx.count_duplicates(1);
             cx.count_warning("trifles", 2);
+            cx.count_warning(&self.key, u64::from(self.does.tells_its_key));
             self.apply(records?)
         }))
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        vec!["the key stands in the file".to_owned()]
     }
 }
 
 fn run_through(source: TestSource, does: Does, options: RunOptions) -> (RunReport, Log, u32) {
-    let prepared = Arc::new(AtomicU32::new(0));
+    watched("a run", move || {
+        let (mut pipeline, log, opened) = through(source, does);
+        pipeline.options = options;
+        let report = run(&pipeline);
+        (report, seen(&log), opened.load(Ordering::SeqCst))
+    })
+}
+
+/// Returns a pipeline with a double, and how often that was opened.
+fn through(source: TestSource, does: Does) -> (Pipeline, Arc<Mutex<Log>>, Arc<AtomicU32>) {
+    let opened = Arc::new(AtomicU32::new(0));
     let double = Double {
         schema: source.schema(),
         does,
-        prepared: Arc::clone(&prepared),
+        opened: Arc::clone(&opened),
     };
     let sink = TestSink::recording();
     let log = sink.log();
-    let report = watched("a run", move || {
-        let mut pipeline = pipeline(source, sink);
-        pipeline.transforms = vec![NamedTransform::new("double", Box::new(double))].into();
-        pipeline.options = options;
-        run(&pipeline)
-    });
-    (report, seen(&log), prepared.load(Ordering::SeqCst))
+    let mut pipeline = pipeline(source, sink);
+    pipeline.transforms = vec![NamedTransform::new("double", Box::new(double))];
+    (pipeline, log, opened)
 }
 
 #[test]
@@ -105,9 +126,9 @@ fn a_transform_that_lies_about_its_columns_fails_the_partition() {
 }
 
 #[test]
-fn a_transform_that_cannot_be_prepared_ends_the_run_before_it_is_planned() {
+fn a_transform_that_cannot_be_opened_ends_the_run_before_it_is_planned() {
     let does = Does {
-        fails_to_prepare: true,
+        fails_to_open: true,
         ..Does::default()
     };
     // Planning would fail, too, with another kind.
@@ -120,7 +141,7 @@ fn a_transform_that_cannot_be_prepared_ends_the_run_before_it_is_planned() {
 #[test]
 fn what_is_counted_is_in_the_report_once() {
     let source = TestSource::new([good(5), good(2)]);
-    let (report, _, prepared) = run_through(source, Does::default(), RunOptions::default());
+    let (report, _, opened) = run_through(source, Does::default(), RunOptions::default());
     assert_eq!((report.row_count, report.duplicates), (7, 4));
     assert_eq!(
         report.warnings,
@@ -130,7 +151,29 @@ fn what_is_counted_is_in_the_report_once() {
             "trifles: 8"
         ]
     );
-    assert_eq!(prepared, 1);
+    assert_eq!(opened, 1);
+}
+
+#[test]
+fn each_run_of_a_pipeline_opens_its_transforms_again() {
+    let does = Does {
+        tells_its_key: true,
+        ..Does::default()
+    };
+    let (keys, opened) = watched("two runs", move || {
+        let (pipeline, _, opened) = through(TestSource::new([good(2)]), does);
+        let keys = [0, 1].map(|_| {
+            let report = run(&pipeline);
+            assert_eq!(report.status, Status::Committed);
+            let mut warnings = report.warnings.into_iter();
+            warnings
+                .find(|text| text.starts_with("key"))
+                .unwrap_or_default()
+        });
+        (keys, opened.load(Ordering::SeqCst))
+    });
+    assert_eq!(keys, ["key of run 0: 1", "key of run 1: 1"]);
+    assert_eq!(opened, 2);
 }
 
 /// A transform that says nothing of the rows that it leaves out is found out.
@@ -180,11 +223,11 @@ fn what_was_counted_of_a_failed_partition_is_not_told() {
 fn a_run_that_starts_over_counts_from_nothing() {
     let partitions = [good(4), good(2).voiding_plan(1)];
     let source = TestSource::new(partitions).ordered(true);
-    let (report, _, prepared) = run_through(source, Does::default(), RunOptions::default());
+    let (report, _, opened) = run_through(source, Does::default(), RunOptions::default());
     assert_eq!(report.status, Status::Committed);
     assert_eq!((report.row_count, report.duplicates), (6, 3));
     assert_eq!(report.warnings.last().expect("there are"), "trifles: 6");
-    assert_eq!(prepared, 1);
+    assert_eq!(opened, 1);
 }
 
 #[test]

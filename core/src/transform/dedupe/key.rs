@@ -18,7 +18,7 @@ const TEXTS: [&str; 3] = ["event_name", "distinct_id", "insert_id"];
 const TIME: &str = "event_time";
 
 /// Where the parts of a key stand.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Keys {
     texts: [usize; 3],
     time: usize,

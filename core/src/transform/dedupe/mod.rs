@@ -16,7 +16,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 
-use super::Transform;
+use super::{Transform, TransformSession};
 use crate::config::Invalid;
 use crate::context::TaskContext;
 use crate::error::Result;
@@ -24,7 +24,6 @@ use crate::registry::{ComponentDoc, Registry};
 use crate::source::BatchIter;
 use key::Keys;
 use spool::{Replay, Spool};
-use winners::Record;
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "dedupe",
@@ -35,7 +34,7 @@ const DOC: ComponentDoc = ComponentDoc {
 pub(super) fn register(registry: &mut Registry) {
     registry.add_transform(DOC, |DedupeOptions {}, input, _| {
         let dedupe = Dedupe::new(input)?;
-        Ok(Box::new(dedupe) as Box<dyn Transform>)
+        Ok(Box::new(dedupe))
     });
 }
 
@@ -45,7 +44,7 @@ pub(super) fn register(registry: &mut Registry) {
 pub struct DedupeOptions {}
 
 /// Keeps one of the events that have the same key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dedupe {
     schema: SchemaRef,
     keys: Keys,
@@ -112,22 +111,16 @@ impl Transform for Dedupe {
         SchemaRef::clone(&self.schema)
     }
 
-    /// Looks for duplicates inside this batch alone.
-    fn apply(&self, records: RecordBatch) -> Result<RecordBatch> {
-        let mut keys = Vec::new();
-        self.keys.read(&records, &mut keys)?;
-        let all = |each: &mut dyn FnMut(u64, Record)| {
-            keys.iter().zip(0..).for_each(|(key, row)| each(row, *key));
-            Ok(())
-        };
-        let stay = winners::of(keys.len() as u64, 1, all)?;
-        Ok(filter_record_batch(&records, &BooleanArray::from(stay))?)
+    fn open(&self, _cx: &TaskContext) -> Result<Box<dyn TransformSession>> {
+        Ok(Box::new(self.clone()))
     }
 
     fn compares_ids(&self) -> bool {
         true
     }
+}
 
+impl TransformSession for Dedupe {
     fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
         Box::new(Deduped {
             dedupe: self,

@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 
-use super::Transform;
+use super::Stateless;
 use super::columns::Names;
 use super::json::{Edit, JsonPath, JsonValue, PathText, Paths};
 use super::scrub::{PROPERTIES, edited, json_column};
@@ -51,7 +51,7 @@ const DOC: ComponentDoc = ComponentDoc {
 pub(super) fn register(registry: &mut Registry) {
     registry.add_transform(DOC, |options: ExtractOptions, input, _| {
         let extract = Extract::new(options, input)?;
-        Ok(Box::new(extract) as Box<dyn Transform>)
+        Ok(Box::new(extract))
     });
 }
 
@@ -101,7 +101,7 @@ pub enum OnMismatch {
 }
 
 /// Makes columns of what stands in JSON.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Extract {
     schema: SchemaRef,
     from: usize,
@@ -230,7 +230,7 @@ impl Extract {
     }
 }
 
-impl Transform for Extract {
+impl Stateless for Extract {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

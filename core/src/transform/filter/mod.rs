@@ -22,7 +22,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use serde::Deserialize;
 
-use super::Transform;
+use super::Stateless;
 use crate::config::Invalid;
 use crate::context::TaskContext;
 use crate::error::Result;
@@ -43,7 +43,7 @@ const DOC: ComponentDoc = ComponentDoc {
 pub(super) fn register(registry: &mut Registry) {
     registry.add_transform(DOC, |options: FilterOptions, input, _| {
         let filter = Filter::new(&options, input)?;
-        Ok(Box::new(filter) as Box<dyn Transform>)
+        Ok(Box::new(filter))
     });
 }
 
@@ -57,7 +57,7 @@ pub struct FilterOptions {
 }
 
 /// Keeps the rows for which a condition is true.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Filter {
     schema: SchemaRef,
     condition: Condition,
@@ -81,7 +81,7 @@ impl Filter {
     }
 }
 
-impl Transform for Filter {
+impl Stateless for Filter {
     fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
     }

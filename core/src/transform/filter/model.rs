@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::tests::{events, rejected};
 use super::*;
-use crate::transform::Transform;
+use crate::transform::Stateless;
 
 /// Events with further columns: `n`, whole numbers or null, and the like.
 fn rows(properties: &[&str]) -> RecordBatch {

@@ -4,7 +4,7 @@ use super::super::json::Paths;
 use super::number::Number;
 
 /// A condition, with what it looks for in JSON.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Condition {
     pub(super) root: Node,
     /// The JSON columns that are looked into, and for what.
@@ -14,7 +14,7 @@ pub(super) struct Condition {
 }
 
 /// Something that is true, false or null.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Node {
     And(Vec<Node>),
     Or(Vec<Node>),

@@ -10,14 +10,14 @@ use super::text::decode;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Paths, each with the number that it was added as.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Paths {
     root: Node,
     count: usize,
 }
 
 /// A key on the way, or at the end of one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     keys: BTreeMap<String, Node>,
     /// The paths that end here.
