@@ -19,6 +19,7 @@ pub mod engine;
 pub mod error;
 pub mod fit;
 mod guard;
+pub mod json;
 pub mod observer;
 #[cfg(unix)]
 pub mod patient;

@@ -13,6 +13,7 @@ use arrow_json::writer::{
 };
 use mixflow_core::Result;
 use mixflow_core::batch::is_json;
+use mixflow_core::json::copy_on_one_line;
 
 use super::{RowWriter, unwritten};
 
@@ -69,16 +70,12 @@ impl EncoderFactory for AsIs {
     }
 }
 
-/// JSON that is copied. A line end between its tokens means as much as a space.
+/// JSON that is copied.
 struct Verbatim<'a>(&'a StringArray);
 
 impl Encoder for Verbatim<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        let bytes = self.0.value(row).bytes();
-        out.extend(bytes.map(|byte| match byte {
-            b'\n' | b'\r' => b' ',
-            other => other,
-        }));
+        copy_on_one_line(self.0.value(row).as_bytes(), out);
     }
 }
 

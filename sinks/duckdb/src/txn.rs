@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params_from_iter};
 use mixflow_core::batch::{Batch, is_json};
+use mixflow_core::json::{lone_halves, without_halves};
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
     already_exists, check_replace, check_shrink,
@@ -419,88 +420,14 @@ fn readable(records: &RecordBatch) -> Result<RecordBatch> {
         let Some(texts) = records.column(n).as_string_opt::<i32>() else {
             continue;
         };
-        if !has_lone_surrogate(texts.value_data()) {
+        if lone_halves(texts.value_data()).next().is_none() {
             continue;
         }
-        let mended: StringArray = texts.iter().map(|text| text.map(mend_surrogates)).collect();
+        let mended: StringArray = texts.iter().map(|text| text.map(without_halves)).collect();
         columns.to_mut()[n] = Arc::new(mended);
     }
     match columns {
         Cow::Borrowed(_) => Ok(records.clone()),
         Cow::Owned(columns) => Ok(RecordBatch::try_new(schema, columns)?),
-    }
-}
-
-fn has_lone_surrogate(bytes: &[u8]) -> bool {
-    surrogates(bytes).any(|found| found.lone)
-}
-
-/// Replaces halves of surrogate pairs that stand alone.
-fn mend_surrogates(text: &str) -> Cow<'_, str> {
-    let mut mended: Option<String> = None;
-    for found in surrogates(text.as_bytes()) {
-        if found.lone {
-            let out = mended.get_or_insert_with(|| text.to_owned());
-            out.replace_range(found.at..found.at + 6, "\\ufffd");
-        }
-    }
-    mended.map_or(Cow::Borrowed(text), Cow::Owned)
-}
-
-/// An escape of a surrogate, or of a whole pair.
-struct Surrogate {
-    at: usize,
-    lone: bool,
-}
-
-/// Finds the escapes of surrogates in JSON.
-fn surrogates(bytes: &[u8]) -> impl Iterator<Item = Surrogate> + '_ {
-    // Escapes are read one after the other, so that `\\ud800`, a backslash
-    // and four letters, is not taken for one. Most texts have no `\ud`.
-    let mut at = match memchr::memmem::find(bytes, b"\\u") {
-        Some(_) => 0,
-        None => bytes.len(),
-    };
-    std::iter::from_fn(move || {
-        loop {
-            at += memchr::memchr(b'\\', &bytes[at..])?;
-            let here = at;
-            at += 2;
-            match half(bytes, here) {
-                None => at = at.min(bytes.len()),
-                Some(Half::High) if half(bytes, here + 6) == Some(Half::Low) => {
-                    at = here + 12;
-                    return Some(Surrogate {
-                        at: here,
-                        lone: false,
-                    });
-                }
-                Some(_) => {
-                    at = here + 6;
-                    return Some(Surrogate {
-                        at: here,
-                        lone: true,
-                    });
-                }
-            }
-        }
-    })
-}
-
-#[derive(PartialEq, Eq)]
-enum Half {
-    High,
-    Low,
-}
-
-/// Says which half of a surrogate pair is escaped at `at`, if one is.
-fn half(bytes: &[u8], at: usize) -> Option<Half> {
-    match bytes.get(at..at + 6)? {
-        [b'\\', b'u', b'd' | b'D', digit, _, _] => match digit.to_ascii_lowercase() {
-            b'8' | b'9' | b'a' | b'b' => Some(Half::High),
-            b'c'..=b'f' => Some(Half::Low),
-            _ => None,
-        },
-        _ => None,
     }
 }

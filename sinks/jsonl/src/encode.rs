@@ -11,6 +11,7 @@ use arrow::datatypes::{
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::batch::is_json;
+use mixflow_core::json::copy_on_one_line;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::{Error, ErrorKind, Result};
 
@@ -192,23 +193,6 @@ fn number(value: impl serde::Serialize, out: &mut Vec<u8>) {
 
 fn json_text(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("a text has a form in JSON");
-}
-
-/// Copies JSON, with a space for each line end.
-///
-/// A line end can only stand between the tokens of JSON (a page of profiles
-/// may be pretty-printed), where a space means the same.
-fn copy_on_one_line(json: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(json);
-    let copy = &mut out[start..];
-    if memchr::memchr2(b'\n', b'\r', copy).is_some() {
-        for byte in copy {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-    }
 }
 
 fn out_of_range(what: &str, value: i64) -> Error {

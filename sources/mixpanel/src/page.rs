@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::json::escapes::unescape;
+use mixflow_core::json::unescape;
+
 use crate::json::scan::{Fault, Kind, Scanner, Value};
 
 /// What stands around the profiles of a page, and where these stand.
@@ -116,7 +117,10 @@ fn word(text: &str, value: &Value) -> Option<String> {
     let text = &text[value.span.clone()];
     match value.kind {
         Kind::Null => None,
-        Kind::String { .. } => Some(unescape(&text[1..text.len() - 1])).filter(|t| !t.is_empty()),
+        Kind::String { .. } => {
+            let text = unescape(&text[1..text.len() - 1]);
+            (!text.is_empty()).then(|| text.into_owned())
+        }
         _ => Some(text.to_owned()),
     }
 }

@@ -13,10 +13,11 @@ use mixflow_core::context::{TaskContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 
-use crate::decode::{Decoder, Form, repair};
+use crate::decode::{Decoder, Form};
 use crate::http::body::{Broken, Content, Keep, keep};
 use crate::http::client::{Client, Request};
 use crate::http::retry::{Failure, Tries};
+use crate::json::repair::repair;
 use crate::page::Page;
 
 /// A longer page is not one: pages have 1,000 profiles. It is read as a whole,

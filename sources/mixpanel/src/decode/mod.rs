@@ -8,11 +8,12 @@
 //! with half of an emoji, are mended, so that all readers read the same.
 
 use arrow::record_batch::RecordBatch;
+use mixflow_core::json::unescape;
 use mixflow_core::stand_in::StandIns;
 
-use crate::json::escapes::unescape;
 use crate::json::keys::Keys;
 use crate::json::mend;
+use crate::json::repair::{excerpt, repair};
 use crate::json::scan::{Fault, Key, Kind, Scanner, Value};
 use crate::schema::{EventRow, ProfileRow, Properties, Rows};
 use crate::time::{EventClock, last_seen};
@@ -440,7 +441,7 @@ fn plain<'a>(text: &'a str, value: &Value, scratch: &'a mut String) -> &'a str {
     match value.kind {
         Kind::String { escaped: false } => inside(text, value),
         Kind::String { escaped: true } => {
-            *scratch = unescape(inside(text, value));
+            *scratch = unescape(inside(text, value)).into_owned();
             scratch
         }
         Kind::Null => "",
@@ -451,38 +452,6 @@ fn plain<'a>(text: &'a str, value: &Value, scratch: &'a mut String) -> &'a str {
 /// Returns what stands between a string's quotes.
 fn inside<'a>(text: &'a str, value: &Value) -> &'a str {
     &text[value.span.start + 1..value.span.end - 1]
-}
-
-/// Makes UTF-8 of the bytes and escapes control characters inside texts.
-pub(crate) fn repair(record: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let text = String::from_utf8_lossy(record);
-    let mut out = String::with_capacity(text.len() + 16);
-    let (mut in_string, mut escaped) = (false, false);
-    for char in text.chars() {
-        match char {
-            '"' if !escaped => in_string = !in_string,
-            control if in_string && u32::from(control) < 0x20 => {
-                // A backslash before it escaped nothing that JSON has.
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-                escaped = false;
-                continue;
-            }
-            _ => {}
-        }
-        escaped = in_string && char == '\\' && !escaped;
-        out.push(char);
-    }
-    out
-}
-
-/// Returns the beginning of a value, for a reason that a person reads.
-pub(crate) fn excerpt(text: &str) -> String {
-    let mut short: String = text.chars().take(40).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    format!("`{short}`")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the last line of a body says about the whole of it.
 
-use crate::decode::{excerpt, repair};
+use crate::json::repair::{excerpt, repair};
 use crate::json::scan::{Fault, Scanner};
 
 /// Words of a server that could not go on. A line of text with one of them is

@@ -3,7 +3,7 @@
 //! On the decoder's hot path, so it answers "no" or "perhaps": `mend` looks
 //! again, slowly, at the few records of which it says "perhaps".
 
-use super::escapes::unescape;
+use mixflow_core::json::unescape;
 
 /// Places for keys, of which half are used at most: a record has 30 keys on
 /// average. They are 8 KB, and stay in the processor's nearest cache.

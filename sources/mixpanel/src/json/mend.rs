@@ -10,7 +10,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::escapes::{Half, half, unescape};
+use mixflow_core::json::{unescape, without_halves};
+
 use super::scan::{Fault, Key, Scanner};
 
 /// Returns the text of an object, mended; at every level of it.
@@ -112,7 +113,7 @@ fn repeated(text: &str, members: &[Member], edits: &mut Vec<Edit>) {
         let raw = &text[member.key.start + 1..member.key.text_end];
         match member.key.escaped {
             false => Cow::Borrowed(raw),
-            true => Cow::Owned(unescape(raw)),
+            true => unescape(raw),
         }
     };
     let names: Vec<Cow<'_, str>> = members.iter().map(name).collect();
@@ -146,7 +147,7 @@ fn written(text: &str, edits: &[Edit]) -> String {
         let next = edits.partition_point(|edit| edit.place.start < at);
         match edits.get(next).filter(|edit| edit.place.start < end) {
             Some(edit) => {
-                push_whole(&text[at..edit.place.start], &mut out);
+                out.push_str(&without_halves(&text[at..edit.place.start]));
                 at = edit.place.end;
                 if let Some(by) = &edit.by {
                     back.push((at, end));
@@ -154,7 +155,7 @@ fn written(text: &str, edits: &[Edit]) -> String {
                 }
             }
             None => {
-                push_whole(&text[at..end], &mut out);
+                out.push_str(&without_halves(&text[at..end]));
                 match back.pop() {
                     Some(place) => (at, end) = place,
                     None => return out,
@@ -162,26 +163,6 @@ fn written(text: &str, edits: &[Edit]) -> String {
             }
         }
     }
-}
-
-/// Adds JSON, U+FFFD in place of each half of an emoji.
-fn push_whole(json: &str, out: &mut String) {
-    let bytes = json.as_bytes();
-    let (mut from, mut at) = (0, 0);
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
-        at += found;
-        match half(bytes, at) {
-            None => at += 2,
-            Some(Half::First) if half(bytes, at + 6) == Some(Half::Second) => at += 12,
-            Some(_) => {
-                out.push_str(&json[from..at]);
-                out.push_str("\\ufffd");
-                at += 6;
-                from = at;
-            }
-        }
-    }
-    out.push_str(&json[from..]);
 }
 
 #[cfg(test)]

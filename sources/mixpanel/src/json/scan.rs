@@ -8,7 +8,8 @@
 
 use std::ops::Range;
 
-use super::escapes::{Half, half, unescape};
+use mixflow_core::json::{Half, half, unescape};
+
 use super::keys::Keys;
 
 /// Why a text is not JSON, and where.
