@@ -16,8 +16,8 @@ use mixflow::core::arrow::datatypes::{DataType, Schema};
 use mixflow::core::batch::Batch;
 use mixflow::core::registry::{ComponentDoc, OptionDoc};
 use mixflow::core::sink::{
-    Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
-    SinkTxn, TxnContext,
+    Capabilities, CommitSummary, DataKind, Destination, Outcome, PartitionInfo, Preview,
+    RecordFormat, Residue, Sink, SinkTxn, TxnContext,
 };
 use mixflow::core::staged::{FileMode, StagedFile, cannot};
 use mixflow::{Error, ErrorKind, Result};
@@ -52,12 +52,8 @@ impl Sink for Tally {
         }
     }
 
-    fn destination(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn place(&self) -> Option<PathBuf> {
-        Some(self.path.clone())
+    fn destination(&self, _kind: &DataKind) -> Destination {
+        Destination::at(&self.path)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
@@ -112,7 +108,7 @@ impl SinkTxn for TallyTxn<'_> {
         self.file.commit()?;
         Ok(CommitSummary {
             rows: outcome.rows,
-            destination: self.sink.destination(),
+            destination: self.sink.path.display().to_string(),
             warnings: Vec::new(),
         })
     }

@@ -178,7 +178,7 @@ impl App {
 
     /// Checks that `--report` does not stand where the run writes, or says so.
     pub(crate) fn check_report(&self, pipeline: &Pipeline) -> Result<(), Exit> {
-        let (Some(report), Some(place)) = (&self.global.report, pipeline.sink.place()) else {
+        let (Some(report), Some(place)) = (&self.global.report, pipeline.destination().path) else {
             return Ok(());
         };
         report_file::check(report, &place).map_err(|error| {

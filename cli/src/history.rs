@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use mixflow_core::destination::Destination;
 use mixflow_core::private;
 use mixflow_core::report::{RunReport, Status};
 
@@ -45,12 +46,12 @@ pub(crate) fn all(state: &Path) -> io::Result<Vec<RunReport>> {
 pub(crate) fn last(
     state: &Path,
     pipeline: &str,
-    destination: &str,
+    destination: &Destination,
 ) -> io::Result<Option<RunReport>> {
+    let destination = destination.to_string();
     let runs = all(state)?.into_iter().rev();
-    // A table that the pipeline does not name has its name from the run on.
     let mut runs =
-        runs.filter(|run| run.pipeline == pipeline && run.destination.ends_with(destination));
+        runs.filter(|run| run.pipeline == pipeline && run.destination.to_string() == destination);
     let mut last = runs.next();
     while let Some(run) = &last
         && run.status == Status::Aborted

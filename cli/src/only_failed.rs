@@ -39,7 +39,8 @@ pub(crate) fn remainder(state: Option<&Path>, pipeline: &Pipeline) -> Result<Rem
         .hint("run it without `--only-failed`")
     };
     let state = state.ok_or_else(|| cannot("there is no state folder".to_owned()))?;
-    let run = history::last(state, &pipeline.name, &pipeline.sink.destination())
+    let destination = pipeline.destination();
+    let run = history::last(state, &pipeline.name, &destination)
         .map_err(|error| cannot(format!("the history cannot be read: {error}")))?
         .ok_or_else(|| cannot("no run of it to this destination is in the history".to_owned()))?;
     let stored_nothing = run.status == Status::Aborted;
@@ -49,7 +50,7 @@ pub(crate) fn remainder(state: Option<&Path>, pipeline: &Pipeline) -> Result<Rem
         });
     }
     // What was stored stays: the rest is added to it.
-    let mode = |mode: &str| match (pipeline.sink.place(), stored_nothing) {
+    let mode = |mode: &str| match (&destination.path, stored_nothing) {
         (Some(_), false) if !pipeline.sink.capabilities().replaces_days => {
             let value = OverrideValue::Text(mode.to_owned());
             vec![Override::set(

@@ -15,6 +15,7 @@ pub mod batch;
 pub mod cancel;
 pub mod config;
 pub mod context;
+pub mod destination;
 pub mod engine;
 pub mod error;
 pub mod fit;

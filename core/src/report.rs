@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::destination::Destination;
 use crate::error::{Error, ErrorKind};
 use crate::sink::Residue;
 use crate::unit::DataKind;
@@ -28,8 +29,8 @@ pub struct RunReport {
     pub source: String,
     /// The type of the sink.
     pub sink: String,
-    /// Where the rows are, in words.
-    pub destination: String,
+    /// Where the rows are.
+    pub destination: Destination,
     /// The table, for sinks that have one.
     pub table: Option<String>,
     /// What the rows are.

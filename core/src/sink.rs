@@ -1,6 +1,5 @@
 //! Where rows go.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -12,8 +11,10 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{Extent, SourceInfo};
 
+pub use crate::destination::Destination;
 pub use crate::guard::{Guarded, guarded};
 pub use crate::shrink::{ReplacedDay, check_replace, check_shrink};
+pub use crate::unit::DataKind;
 
 /// What happens to what is at the destination already: `mode` in TOML.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -42,19 +43,9 @@ pub trait Sink {
     /// Returns what the sink, as configured, can promise.
     fn capabilities(&self) -> Capabilities;
 
-    /// Returns what people call the destination: ``table `events` in mixpanel.db``.
-    fn destination(&self) -> String;
-
-    /// Returns the file or folder that a run writes, if it is one, so that two
-    /// runs do not write it at the same time.
-    fn place(&self) -> Option<PathBuf> {
-        None
-    }
-
-    /// Returns the name of the table, for sinks that have one.
-    fn table(&self) -> Option<String> {
-        None
-    }
+    /// Returns where the rows go. `kind` is what they are, for a sink that
+    /// names a table after them. Makes no I/O.
+    fn destination(&self, kind: &DataKind) -> Destination;
 
     /// Checks that rows of `schema` can be written. Makes no I/O.
     fn check_schema(&self, schema: &Schema) -> Result<()>;

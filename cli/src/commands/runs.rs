@@ -32,7 +32,10 @@ pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
         ("status", text(|run| Some(run.status.as_str()))),
         ("row_count", counts(runs.iter().map(|run| run.row_count))),
         ("duration_seconds", Arc::new(seconds) as ArrayRef),
-        ("destination", text(|run| Some(&run.destination))),
+        (
+            "destination",
+            strings(runs.iter().map(|run| Some(run.destination.to_string()))),
+        ),
         ("error", texts(errors.iter().map(Option::as_deref))),
     ];
     // A table is to fit a terminal; the report has all of it.

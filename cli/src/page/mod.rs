@@ -77,7 +77,7 @@ fn section(run: &RunReport) -> Markup {
             dl.facts {
                 (fact("Run", &run.run_id))
                 (fact("Source", &run.source))
-                (fact("Destination", &run.destination))
+                (fact("Destination", &run.destination.to_string()))
                 (fact("Days", &days))
                 (fact("Rows", &count(run.row_count)))
                 (fact("Time", &seconds(run.duration_seconds)))

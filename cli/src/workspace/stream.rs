@@ -12,8 +12,8 @@ use mixflow_core::observer::Silent;
 use mixflow_core::registry::{ComponentDoc, Registry};
 use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::{
-    Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
-    SinkTxn, TxnContext,
+    Capabilities, CommitSummary, DataKind, Destination, Outcome, PartitionInfo, Preview,
+    RecordFormat, Residue, Sink, SinkTxn, TxnContext,
 };
 use mixflow_core::{Error, ErrorKind, Result};
 
@@ -162,8 +162,8 @@ impl Sink for Pipe {
         }
     }
 
-    fn destination(&self) -> String {
-        "the stream".to_owned()
+    fn destination(&self, _kind: &DataKind) -> Destination {
+        Destination::named("the stream")
     }
 
     fn check_schema(&self, _schema: &Schema) -> Result<()> {

@@ -23,6 +23,7 @@ use serde::Deserialize;
 
 use crate::cancel::CancelToken;
 use crate::context::{Counters, Delivery, Tally, TaskContext};
+use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
 use crate::observer::Observer;
@@ -53,6 +54,11 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Returns where the rows go.
+    pub fn destination(&self) -> Destination {
+        self.sink.destination(&self.source.info().data_type)
+    }
+
     /// Returns things a person should know before a run.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.source.info().warnings;
@@ -239,14 +245,15 @@ pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
         ));
         None
     });
+    let destination = pipeline.destination();
     let mut report = RunReport {
         run_id: txn_cx.run_id.clone(),
         only_failed_of: None,
         pipeline: pipeline.name.clone(),
         source: pipeline.source_type.clone(),
         sink: pipeline.sink_type.clone(),
-        destination: pipeline.sink.destination(),
-        table: pipeline.sink.table(),
+        table: destination.table.clone(),
+        destination,
         data_type: info.data_type,
         status: Status::Aborted,
         row_count: 0,

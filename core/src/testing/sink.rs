@@ -7,11 +7,13 @@ use arrow::datatypes::Schema;
 use super::Gate;
 use super::source::{Row, rows_of};
 use crate::batch::{Batch, PartitionId};
+use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     SinkTxn, TxnContext,
 };
+use crate::unit::DataKind;
 
 /// What a [`TestSink`] was asked to do, and what is visible of it now.
 #[derive(Clone, Debug, Default)]
@@ -220,8 +222,8 @@ impl Sink for TestSink {
         self.capabilities
     }
 
-    fn destination(&self) -> String {
-        "test log".to_owned()
+    fn destination(&self, _kind: &DataKind) -> Destination {
+        Destination::named("test log")
     }
 
     fn check_schema(&self, _schema: &Schema) -> Result<()> {

@@ -11,7 +11,7 @@
 //! # impl MySink { fn new(config: Config) -> Result<MySink, Vec<Invalid>> { Ok(MySink(config)) } }
 //! # impl Sink for MySink {
 //! #     fn capabilities(&self) -> Capabilities { unreachable!() }
-//! #     fn destination(&self) -> String { unreachable!() }
+//! #     fn destination(&self, _: &DataKind) -> Destination { unreachable!() }
 //! #     fn check_schema(&self, _: &arrow::datatypes::Schema) -> Result<()> { unreachable!() }
 //! #     fn preview(&self, _: &TxnContext) -> Result<Preview> { unreachable!() }
 //! #     fn begin(&self, _: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> { unreachable!() }

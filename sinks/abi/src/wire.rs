@@ -10,12 +10,14 @@ use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::batch::PartitionId;
+use mixflow_core::destination::Destination;
 use mixflow_core::fit::Provenance;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     TxnContext,
 };
 use mixflow_core::source::{DayRange, Extent, SourceInfo};
+use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +61,8 @@ impl DescriptionDoc {
             replaces_days,
             records,
         } = sink.capabilities();
+        // What a plugin's table is called does not depend on the rows.
+        let destination = sink.destination(&DataKind::Events);
         DescriptionDoc {
             transactional,
             replaces_days,
@@ -66,9 +70,18 @@ impl DescriptionDoc {
                 RecordFormat::Normalized => RecordsDoc::Normalized,
                 RecordFormat::Raw => RecordsDoc::Raw,
             },
-            destination: sink.destination(),
-            place: sink.place(),
-            table: sink.table(),
+            destination: destination.uri,
+            place: destination.path,
+            table: destination.table,
+        }
+    }
+
+    /// Returns where the rows go.
+    pub fn destination(&self) -> Destination {
+        Destination {
+            uri: self.destination.clone(),
+            table: self.table.clone(),
+            path: self.place.clone(),
         }
     }
 

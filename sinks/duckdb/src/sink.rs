@@ -1,17 +1,18 @@
 //! The sink: which table of which file, and what a run would do to it.
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::Schema;
 use duckdb::Connection;
 use mixflow_core::config::Invalid;
+use mixflow_core::destination::Destination;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
     guarded,
 };
 use mixflow_core::staged::check_folder;
+use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
@@ -44,9 +45,8 @@ pub struct DuckdbSink {
     pub(crate) default_path: bool,
     pub(crate) mode: WriteMode,
     pub(crate) allow_shrink: bool,
+    /// The table; named after what the source reads if it is not given.
     table: Option<String>,
-    /// The name once it is known: given, or after what the source reads.
-    named: OnceCell<String>,
     /// The database, where a store has it open already.
     shared: Option<Database>,
 }
@@ -91,7 +91,6 @@ impl DuckdbSink {
                 mode: options.mode.unwrap_or_default(),
                 allow_shrink: options.allow_shrink.unwrap_or(false),
                 table: options.table,
-                named: OnceCell::new(),
                 shared: None,
             }),
             _ => Err(invalid),
@@ -128,13 +127,9 @@ impl DuckdbSink {
         self.shared.is_some() || self.path.exists()
     }
 
-    /// Returns the table's name for a run.
-    pub(crate) fn table_for(&self, cx: &TxnContext) -> &str {
-        self.named.get_or_init(|| {
-            self.table
-                .clone()
-                .unwrap_or_else(|| cx.source.data_type.to_string())
-        })
+    /// Returns the table's name for rows of `kind`.
+    pub(crate) fn table_for<'a>(&'a self, kind: &'a DataKind) -> &'a str {
+        self.table.as_deref().unwrap_or(kind.as_str())
     }
 
     fn shown_path(&self) -> String {
@@ -143,7 +138,7 @@ impl DuckdbSink {
 
     /// Says what the run does to what is there, or why it cannot.
     pub(crate) fn check(&self, connection: &Connection, cx: &TxnContext) -> Result<String> {
-        let table = self.table_for(cx);
+        let table = self.table_for(&cx.source.data_type);
         let place = format!("the table `{table}` in `{}`", self.shown_path());
         let found = find(connection, table)?;
         if found == Found::View {
@@ -216,20 +211,8 @@ impl Sink for DuckdbSink {
         }
     }
 
-    fn destination(&self) -> String {
-        let table = self.named.get().or(self.table.as_ref());
-        match table {
-            Some(table) => format!("table {table} in {}", self.shown_path()),
-            None => self.shown_path(),
-        }
-    }
-
-    fn place(&self) -> Option<PathBuf> {
-        Some(self.path.clone())
-    }
-
-    fn table(&self) -> Option<String> {
-        self.named.get().or(self.table.as_ref()).cloned()
+    fn destination(&self, kind: &DataKind) -> Destination {
+        Destination::at(&self.path).with_table(self.table_for(kind))
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
@@ -258,7 +241,7 @@ impl Sink for DuckdbSink {
             format!(
                 "creates `{}` with the table `{}`",
                 self.shown_path(),
-                self.table_for(cx)
+                self.table_for(&cx.source.data_type)
             )
         };
         Ok(Preview {

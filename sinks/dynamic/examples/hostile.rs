@@ -6,10 +6,12 @@ use std::fmt;
 
 use mixflow_core::batch::Batch;
 use mixflow_core::config::Invalid;
+use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     SinkTxn, TxnContext,
 };
+use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_abi::arrow::datatypes::Schema;
 use serde::Deserialize;
@@ -107,8 +109,8 @@ impl Sink for Hostile {
         }
     }
 
-    fn destination(&self) -> String {
-        "nowhere".to_owned()
+    fn destination(&self, _: &DataKind) -> Destination {
+        Destination::named("nowhere")
     }
 
     fn check_schema(&self, _: &Schema) -> Result<()> {

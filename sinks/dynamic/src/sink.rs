@@ -8,10 +8,12 @@ use arrow::datatypes::Schema;
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use mixflow_core::batch::Batch;
 use mixflow_core::config::Invalid;
+use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn,
     TxnContext, guarded,
 };
+use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_abi::raw::{
     ArrowArray, ArrowSchema, Failure, IN_DOUBT, OK, SinkPtr, Str, Text, TxnPtr,
@@ -238,16 +240,8 @@ impl Sink for PluginSink {
         self.description.capabilities()
     }
 
-    fn destination(&self) -> String {
-        self.description.destination.clone()
-    }
-
-    fn place(&self) -> Option<PathBuf> {
-        self.description.place.clone()
-    }
-
-    fn table(&self) -> Option<String> {
-        self.description.table.clone()
+    fn destination(&self, _kind: &DataKind) -> Destination {
+        self.description.destination()
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

@@ -15,11 +15,13 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::config::Invalid;
+use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     SinkTxn, TxnContext,
 };
 use mixflow_core::source::{DayRange, Extent, SourceInfo};
+use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_abi::export::{Plugin, table};
 use mixflow_sink_abi::raw::{
@@ -103,12 +105,8 @@ impl Sink for Memory {
         }
     }
 
-    fn destination(&self) -> String {
-        "memory".to_owned()
-    }
-
-    fn table(&self) -> Option<String> {
-        Some("rows".to_owned())
+    fn destination(&self, _: &DataKind) -> Destination {
+        Destination::named("memory").with_table("rows")
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
@@ -243,8 +241,8 @@ fn info() -> PartitionInfo {
 #[test]
 fn everything_crosses_both_ways() {
     let sink = open(json!({"replaces_days": true})).unwrap();
-    assert_eq!(sink.destination(), "memory");
-    assert_eq!(Sink::table(&sink).as_deref(), Some("rows"));
+    let destination = sink.destination(&DataKind::Events);
+    assert_eq!(destination, Destination::named("memory").with_table("rows"));
     let expected = Capabilities {
         transactional: true,
         replaces_days: true,

@@ -20,8 +20,8 @@ use mixflow_sink_abi::core::batch::Batch;
 use mixflow_sink_abi::core::config::Invalid;
 use mixflow_sink_abi::core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_sink_abi::core::sink::{
-    Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
-    SinkTxn, TxnContext, WriteMode, check_replace, guarded,
+    Capabilities, CommitSummary, DataKind, Destination, Outcome, PartitionInfo, Preview,
+    RecordFormat, Residue, Sink, SinkTxn, TxnContext, WriteMode, check_replace, guarded,
 };
 use mixflow_sink_abi::core::staged::{FileMode, StagedFile, cannot};
 use serde::Deserialize;
@@ -146,7 +146,7 @@ impl CsvSink {
             return Ok(());
         }
         let before = self.format.count(&self.path)?;
-        check_replace(&self.destination(), before, rows)
+        check_replace(&self.path.display().to_string(), before, rows)
     }
 
     /// Whether there is a file that rows are added to.
@@ -165,12 +165,8 @@ impl Sink for CsvSink {
         }
     }
 
-    fn destination(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn place(&self) -> Option<PathBuf> {
-        Some(self.path.clone())
+    fn destination(&self, _kind: &DataKind) -> Destination {
+        Destination::at(&self.path)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
@@ -237,7 +233,7 @@ impl SinkTxn for CsvTxn<'_> {
         self.file.commit()?;
         Ok(CommitSummary {
             rows: self.rows,
-            destination: self.sink.destination(),
+            destination: self.sink.path.display().to_string(),
             warnings: Vec::new(),
         })
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use arrow::datatypes::Schema;
 use mixflow_core::Result;
 use mixflow_core::config::{Invalid, Seconds};
+use mixflow_core::destination::Destination;
 use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, guarded};
+use mixflow_core::unit::DataKind;
 use serde::Deserialize;
 
 use crate::form::Form;
@@ -121,8 +123,8 @@ impl Sink for ExecSink {
         }
     }
 
-    fn destination(&self) -> String {
-        self.program.shown()
+    fn destination(&self, _kind: &DataKind) -> Destination {
+        Destination::named(self.program.shown())
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

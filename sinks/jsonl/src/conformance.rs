@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::Schema;
 use mixflow_core::Result;
+use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, guarded,
 };
 use mixflow_core::testing::{Cells, SinkUnderTest, sink_conformance};
+use mixflow_core::unit::DataKind;
 use serde_json::Value;
 
 use crate::encode::Encoder;
@@ -75,8 +77,8 @@ impl Sink for Stream {
         self.like.capabilities()
     }
 
-    fn destination(&self) -> String {
-        self.like.destination()
+    fn destination(&self, kind: &DataKind) -> Destination {
+        self.like.destination(kind)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
@@ -94,7 +96,7 @@ impl Sink for Stream {
             .open(&self.place)
             .expect("the folder is there");
         let encoder = Encoder::new(&cx.schema, RecordFormat::Normalized)?;
-        let txn = StreamTxn::new(file, encoder, self.destination());
+        let txn = StreamTxn::new(file, encoder, self.like.shown());
         Ok(guarded(cx, Box::new(txn)))
     }
 }

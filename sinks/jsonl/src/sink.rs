@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use arrow::datatypes::Schema;
 use mixflow_core::Result;
 use mixflow_core::config::Invalid;
+use mixflow_core::destination::Destination;
 #[cfg(unix)]
 use mixflow_core::patient::Patient;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, guarded,
 };
 use mixflow_core::staged::{FileMode, cannot};
+use mixflow_core::unit::DataKind;
 use serde::Deserialize;
 
 use crate::encode::Encoder;
@@ -87,6 +89,11 @@ impl JsonlSink {
             allow_shrink: options.allow_shrink.unwrap_or(false),
         })
     }
+
+    /// Returns what people call the destination.
+    pub(crate) fn shown(&self) -> String {
+        self.destination(&DataKind::default()).to_string()
+    }
 }
 
 impl Sink for JsonlSink {
@@ -98,15 +105,11 @@ impl Sink for JsonlSink {
         }
     }
 
-    fn destination(&self) -> String {
+    fn destination(&self, _kind: &DataKind) -> Destination {
         match &self.file {
-            Some((path, _)) => path.display().to_string(),
-            None => "standard output".to_owned(),
+            Some((path, _)) => Destination::at(path),
+            None => Destination::named("standard output"),
         }
-    }
-
-    fn place(&self) -> Option<PathBuf> {
-        self.file.as_ref().map(|(path, _)| path.clone())
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
@@ -137,11 +140,7 @@ impl Sink for JsonlSink {
                 let guarded = guarded.then(|| path.clone());
                 Box::new(FileTxn::begin(path, *mode, encoder, guarded)?)
             }
-            None => Box::new(StreamTxn::new(
-                standard_output(cx)?,
-                encoder,
-                self.destination(),
-            )),
+            None => Box::new(StreamTxn::new(standard_output(cx)?, encoder, self.shown())),
         };
         Ok(guarded(cx, txn))
     }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use mixflow_core::config::Invalid;
+use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
     guarded,
 };
 use mixflow_core::staged::{FileMode, check_folder};
+use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
@@ -171,12 +173,8 @@ impl Sink for ParquetSink {
         }
     }
 
-    fn destination(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn place(&self) -> Option<PathBuf> {
-        Some(self.path.clone())
+    fn destination(&self, _kind: &DataKind) -> Destination {
+        Destination::at(&self.path)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

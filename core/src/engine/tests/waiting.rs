@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::*;
-use crate::sink::{Capabilities, Preview, Sink, SinkTxn};
+use crate::sink::{Capabilities, DataKind, Destination, Preview, Sink, SinkTxn};
 use crate::testing::{good, test_context};
 
 /// A sink that somebody else has for some calls: of `begin`, or, where
@@ -20,8 +20,8 @@ impl Sink for Busy {
         self.sink.capabilities()
     }
 
-    fn destination(&self) -> String {
-        self.sink.destination()
+    fn destination(&self, kind: &DataKind) -> Destination {
+        self.sink.destination(kind)
     }
 
     fn check_schema(&self, schema: &arrow::datatypes::Schema) -> Result<()> {

@@ -12,7 +12,7 @@ use super::rows::{
 use super::values::{self, Typed};
 use super::{Case, Checked, Conformance};
 use crate::error::{Error, ErrorKind};
-use crate::sink::{Outcome, Residue, Sink, WriteMode};
+use crate::sink::{DataKind, Outcome, Residue, Sink, WriteMode};
 
 type Check = fn(&Case<'_>, &mut Conformance) -> Result<Checked, String>;
 
@@ -80,7 +80,7 @@ fn building_touches_nothing(case: &Case<'_>, _: &mut Conformance) -> Result<Chec
     };
     well("check_schema", sink.check_schema(&schema()))?;
     expect(
-        !sink.destination().is_empty(),
+        !sink.destination(&DataKind::Events).uri.is_empty(),
         "the destination has no name",
     )?;
     expect(
