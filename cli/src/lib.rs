@@ -51,7 +51,8 @@ pub use workspace::{
 
 /// Returns a registry of all the components that come with mixflow.
 pub fn registry() -> Registry {
-    let mut registry = Registry::with_transforms();
+    let mut registry = Registry::empty();
+    mixflow_transforms::register(&mut registry);
     mixflow_source_mixpanel::register(&mut registry);
     mixflow_source_synthetic::register(&mut registry);
     mixflow_sink_duckdb::register(&mut registry);

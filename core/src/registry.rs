@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::config::{Env, Invalid, Reader, local_path};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
-use crate::transform::{self, Transform};
+use crate::transform::Transform;
 
 /// What constructors of components may know of the world.
 #[derive(Clone, Debug)]
@@ -119,13 +119,6 @@ impl Registry {
     /// Creates a registry without any component.
     pub fn empty() -> Registry {
         Registry::default()
-    }
-
-    /// Creates a registry with core's own transforms.
-    pub fn with_transforms() -> Registry {
-        let mut registry = Registry::empty();
-        transform::register(&mut registry);
-        registry
     }
 
     /// Adds a source: its options type and a constructor that makes no I/O.

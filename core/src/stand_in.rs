@@ -172,15 +172,37 @@ fn hex(before: &str, digest: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::transform::events_for_tests as events;
+    use arrow::array::TimestampMicrosecondArray;
+    use arrow::datatypes::{Field, Schema};
 
-    /// Events with these ids.
-    fn with_ids(ids: &[&str], properties: &[&str]) -> RecordBatch {
-        let records = events(properties);
-        let mut columns = records.columns().to_vec();
-        columns[3] = Arc::new(StringArray::from(ids.to_vec()));
-        RecordBatch::try_new(records.schema(), columns).expect("columns fit")
+    use super::*;
+    use crate::batch::json_field;
+
+    /// Rows with these ids, in the fourth column.
+    fn with_ids(ids: &[&str], jsons: &[&str]) -> RecordBatch {
+        let text = |name| Field::new(name, DataType::Utf8, false);
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let schema = Schema::new(vec![
+            text("what"),
+            Field::new("when", time, false),
+            text("who"),
+            text("id"),
+            json_field("more", false),
+        ]);
+        let rows = 0..jsons.len();
+        let texts = |what: &str| -> ArrayRef {
+            let texts = rows.clone().map(|n| format!("{what} {n}"));
+            Arc::new(StringArray::from_iter_values(texts))
+        };
+        let times = rows.clone().map(|n| n as i64 * 1_000_000);
+        let columns: Vec<ArrayRef> = vec![
+            texts("event"),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
+            texts("user"),
+            Arc::new(StringArray::from(ids.to_vec())),
+            Arc::new(StringArray::from(jsons.to_vec())),
+        ];
+        RecordBatch::try_new(Arc::new(schema), columns).expect("columns fit")
     }
 
     fn ids(records: &RecordBatch) -> Vec<&str> {

@@ -536,7 +536,8 @@ struct NoOptions {}
 
 /// Returns the sources, for pipelines whose sink is made here.
 fn sources() -> Registry {
-    let mut registry = Registry::with_transforms();
+    let mut registry = Registry::empty();
+    mixflow_transforms::register(&mut registry);
     mixflow_source_mixpanel::register(&mut registry);
     registry
 }

@@ -1,5 +1,9 @@
 //! Pipeline files, with components that are only for the test.
 
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -10,7 +14,9 @@ use crate::engine::{OnFailure, Pipeline};
 use crate::registry::{BuildContext, ComponentDoc, Registry};
 use crate::sink::Sink;
 use crate::source::Source;
+use crate::suggest::did_you_mean;
 use crate::testing::{TestSink, TestSource, good};
+use crate::transform::Stateless;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +44,48 @@ struct SinkOptions {
     raw: Option<bool>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SelectOptions {
+    keep: Vec<String>,
+}
+
+/// Some of the columns.
+#[derive(Clone)]
+struct Selected(SchemaRef);
+
+impl Selected {
+    fn new(options: SelectOptions, input: &SchemaRef) -> Result<Selected, Vec<Invalid>> {
+        let names: Vec<&str> = input.fields().iter().map(|f| f.name().as_str()).collect();
+        let mut columns = Vec::new();
+        let mut problems = Vec::new();
+        for (n, name) in options.keep.iter().enumerate() {
+            match input.index_of(name) {
+                Ok(at) => columns.push(at),
+                Err(_) => problems.push(Invalid::new(
+                    format!("keep.{n}"),
+                    format!("there is no column `{name}`{}", did_you_mean(name, &names)),
+                )),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let schema = input.project(&columns).expect("the columns are its own");
+        Ok(Selected(Arc::new(schema)))
+    }
+}
+
+impl Stateless for Selected {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0)
+    }
+
+    fn apply(&self, records: RecordBatch) -> crate::Result<RecordBatch> {
+        Ok(records)
+    }
+}
+
 const fn doc(name: &'static str) -> ComponentDoc {
     ComponentDoc {
         name,
@@ -47,7 +95,10 @@ const fn doc(name: &'static str) -> ComponentDoc {
 }
 
 fn registry() -> Registry {
-    let mut registry = Registry::with_transforms();
+    let mut registry = Registry::empty();
+    registry.add_transform(doc("select"), |options: SelectOptions, input, _| {
+        Ok(Box::new(Selected::new(options, input)?))
+    });
     registry.add_source(
         doc("numbers"),
         None,
@@ -184,13 +235,13 @@ fn stages_that_do_not_fit_are_refused() {
 fn each_transform_is_checked_against_what_comes_out_of_the_one_before() {
     let text = format!(
         "{MINIMAL}\
-         [[transform]]\ntype = \"rename\"\ncolumns = {{ partition = \"part\" }}\n\
-         [[transform]]\ntype = \"filter\"\nwhere = \"part = 1\"\n\
-         [[transform]]\ntype = \"filter\"\nwhere = \"partition = 1\"\n"
+         [[transform]]\ntype = \"select\"\nkeep = [\"row\"]\n\
+         [[transform]]\ntype = \"select\"\nkeep = [\"row\"]\n\
+         [[transform]]\ntype = \"select\"\nkeep = [\"partition\"]\n"
     );
     let problems = problems(&text);
     assert!(
-        problems.starts_with("p.toml:13:9: `transform.2.where`: there is no column `partition`"),
+        problems.starts_with("p.toml:13:9: `transform.2.keep.0`: there is no column `partition`"),
         "{problems}"
     );
     assert!(!problems.contains("transform.1"), "{problems}");
@@ -331,7 +382,7 @@ fn of_many_problems_the_first_are_told() {
 fn of_a_long_line_the_part_with_the_problem_is_shown() {
     let names: Vec<String> = (0..200).map(|n| format!("\"é{n}\"")).collect();
     let before = names.join(", ");
-    let transform = format!("[[transform]]\ntype = \"select\"\ndrop = [{before}, \"row\"]\n");
+    let transform = format!("[[transform]]\ntype = \"select\"\nkeep = [{before}, \"row\"]\n");
     let told = problems(&format!("{MINIMAL}{transform}"));
     let first = told.split("\n\n").next().unwrap_or_default();
     let last = told.split("\n\n").nth(99).unwrap_or_default();

@@ -24,6 +24,7 @@ mod observer;
 mod run;
 mod sink;
 mod source;
+mod task;
 
 pub use conformance::{Cells, Conformance, SinkUnderTest, cells_of, sink_conformance};
 pub use docs::assert_described;
@@ -35,3 +36,4 @@ pub use sink::{At, Log, TestSink};
 pub use source::{
     Row, TestPartition, TestSource, failing_at, good, panicking_at, rows_of, short, slow,
 };
+pub use task::{Counted, counted, task};

@@ -91,7 +91,8 @@ fn place(operand: &Operand) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Transform as _;
+    use mixflow_core::transform::Transform as _;
+
     use super::super::super::tests::events;
     use super::super::{Filter, FilterOptions};
 

@@ -2,17 +2,17 @@
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use mixflow_core::config::Invalid;
+use mixflow_core::context::TaskContext;
+use mixflow_core::error::Result;
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::source::BatchIter;
+use mixflow_core::stand_in::StandIns;
+use mixflow_core::transform::Stateless;
 use serde::Deserialize;
 
-use super::Stateless;
 use super::json::PathText;
 use super::scrub::Scrub;
-use crate::config::Invalid;
-use crate::context::TaskContext;
-use crate::error::Result;
-use crate::registry::{ComponentDoc, OptionDoc, Registry};
-use crate::source::BatchIter;
-use crate::stand_in::StandIns;
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "mask",
@@ -143,8 +143,9 @@ impl Stateless for Mask {
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray as _;
+    use mixflow_core::testing::{counted, task};
 
-    use super::super::tests::{events, jsons, rejected, task};
+    use super::super::tests::{events, jsons, rejected};
     use super::*;
 
     fn built(toml: &str) -> Result<Mask, Vec<Invalid>> {
@@ -201,7 +202,7 @@ mod tests {
             )
         };
         assert_eq!(
-            cx.tally().warnings,
+            counted(&cx).warnings,
             [(warning("items.sku"), 2), (warning("user.phone"), 2)].into()
         );
     }
@@ -224,6 +225,6 @@ mod tests {
 
     #[test]
     fn the_options_are_described() {
-        crate::testing::assert_described::<MaskOptions>(&DOC);
+        mixflow_core::testing::assert_described::<MaskOptions>(&DOC);
     }
 }

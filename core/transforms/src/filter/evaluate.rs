@@ -13,11 +13,11 @@ use arrow::compute::kernels::cmp;
 use arrow::compute::{and_kleene, cast, ilike, is_null, like, not, or_kleene};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use arrow::record_batch::RecordBatch;
+use mixflow_core::error::Result;
 
 use super::super::json::JsonValue;
 use super::number::Number;
 use super::tree::{Comparison, Condition, Kind, Literal, Node, Operand};
-use crate::error::Result;
 
 impl Condition {
     /// Returns for each row whether the condition is true, false or null.

@@ -6,11 +6,11 @@ use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
+use mixflow_core::cancel::CancelToken;
+use mixflow_core::error::{Error, ErrorKind, Result};
 use tempfile::SpooledTempFile;
 
 use super::winners::Record;
-use crate::cancel::CancelToken;
-use crate::error::{Error, ErrorKind, Result};
 
 /// The bytes of a record: the hash, and when it was processed.
 const RECORD: usize = 24;

@@ -8,11 +8,11 @@ use arrow::array::{
     TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use mixflow_core::batch::json_field;
 use serde::Deserialize;
 
 use super::super::json::JsonValue;
 use super::super::time;
-use crate::batch::json_field;
 
 /// The type of a column that is extracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Date32Array, Float64Array, Int64Array, StringArray, UInt64Array};
 use arrow::datatypes::{Field, Schema};
+use mixflow_core::transform::Stateless;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::super::tests::{events, rejected};
 use super::*;
-use crate::transform::Stateless;
 
 /// Events with further columns: `n`, whole numbers or null, and the like.
 fn rows(properties: &[&str]) -> RecordBatch {
@@ -278,7 +278,7 @@ fn depth_costs_no_stack() {
 
 #[test]
 fn the_options_are_described() {
-    crate::testing::assert_described::<FilterOptions>(&DOC);
+    mixflow_core::testing::assert_described::<FilterOptions>(&DOC);
 }
 
 /// A condition, in a form that is easy to evaluate row by row.

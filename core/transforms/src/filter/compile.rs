@@ -1,6 +1,7 @@
 //! From the parser's tree to one whose types have been checked.
 
 use arrow::datatypes::{DataType, Schema};
+use mixflow_core::suggest::did_you_mean;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value};
 
 use super::super::columns::{is_json_text, type_name};
@@ -8,7 +9,6 @@ use super::super::json::{JsonPath, Paths};
 use super::super::time;
 use super::number::Number;
 use super::tree::{Comparison, Condition, Kind, Literal, Node, Operand};
-use crate::suggest::did_you_mean;
 
 /// How deep conditions may nest; the parser's own limit does not count what
 /// stands behind an operand, such as `IS TRUE`.

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use arrow::array::AsArray as _;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use mixflow_core::config::Invalid;
+use mixflow_core::context::TaskContext;
+use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::source::BatchIter;
+use mixflow_core::transform::Stateless;
 use serde::Deserialize;
 
-use super::Stateless;
 use super::columns::Names;
 use super::json::{Edit, JsonPath, JsonValue, PathText, Paths};
 use super::scrub::{PROPERTIES, edited, json_column};
-use crate::config::Invalid;
-use crate::context::TaskContext;
-use crate::error::{Error, ErrorKind, Result};
-use crate::registry::{ComponentDoc, OptionDoc, Registry};
-use crate::source::BatchIter;
 use column::Column;
 pub use column::ColumnType;
 
@@ -254,10 +254,11 @@ impl Stateless for Extract {
 mod tests {
     use arrow::array::{Array as _, Float64Array, Int64Array};
     use arrow::util::display::{ArrayFormatter, FormatOptions};
+    use mixflow_core::batch::is_json;
+    use mixflow_core::testing::{counted, task};
 
-    use super::super::tests::{events, jsons, rejected, task};
+    use super::super::tests::{events, jsons, rejected};
     use super::*;
-    use crate::batch::is_json;
 
     fn built(toml: &str) -> Result<Extract, Vec<Invalid>> {
         let options = toml::from_str(toml).expect("they can be read");
@@ -419,7 +420,7 @@ mod tests {
             .map(|r| r.expect("it is JSON").num_rows())
             .sum();
         assert_eq!(rows, 4);
-        let warnings: Vec<_> = cx.tally().warnings.clone().into_iter().collect();
+        let warnings: Vec<_> = counted(&cx).warnings.into_iter().collect();
         let warning = "values that are not int, so null in the column `a` and left in `properties`";
         assert_eq!(warnings, [(warning.to_owned(), 2)]);
     }
@@ -481,6 +482,6 @@ mod tests {
 
     #[test]
     fn the_options_are_described() {
-        crate::testing::assert_described::<ExtractOptions>(&DOC);
+        mixflow_core::testing::assert_described::<ExtractOptions>(&DOC);
     }
 }

@@ -5,18 +5,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray as _, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use crossbeam::channel::Receiver;
-
-use crate::batch::json_field;
-use crate::cancel::CancelToken;
-use crate::config::Invalid;
-use crate::context::{Delivery, Notice, TaskContext};
-use crate::error::Result;
-use crate::reject::{CountRejects, Rejects};
-use crate::stand_in::StandIns;
+use mixflow_core::batch::json_field;
+use mixflow_core::config::Invalid;
 
 /// Returns normalised events, one for each text of properties.
-pub(crate) fn events(properties: &[&str]) -> RecordBatch {
+pub(super) fn events(properties: &[&str]) -> RecordBatch {
     let text = |name| Field::new(name, DataType::Utf8, false);
     let time = DataType::Timestamp(TimeUnit::Microsecond, None);
     let schema = Schema::new(vec![
@@ -56,21 +49,4 @@ pub(super) fn rejected<T>(built: Result<T, Vec<Invalid>>) -> String {
     let problems = built.err().expect("the options are wrong").into_iter();
     let lines = problems.map(|problem| format!("{}: {}", problem.key, problem.message));
     lines.collect::<Vec<_>>().join("; ")
-}
-
-/// Returns a context, and what is told through it.
-pub(super) fn task() -> (TaskContext, Receiver<Notice>) {
-    let (notices, told) = crossbeam::channel::unbounded();
-    let task = TaskContext {
-        cancel: CancelToken::never(),
-        delivery: Delivery::Verified,
-        counters: Arc::default(),
-        attempts: Arc::default(),
-        rejected: Arc::default(),
-        tally: Arc::default(),
-        notices,
-        rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),
-        stand_ins: StandIns::default(),
-    };
-    (task, told)
 }

@@ -6,8 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::BooleanBuffer;
-
-use crate::error::Result;
+use mixflow_core::error::Result;
 
 /// What is known of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use mixflow_core::error::Result;
+
 use super::tree::{Node, Paths, elements, members};
-use crate::error::Result;
 
 /// What becomes of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

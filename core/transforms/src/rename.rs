@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use mixflow_core::config::Invalid;
+use mixflow_core::error::Result;
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::transform::Stateless;
 use serde::Deserialize;
 
-use super::Stateless;
 use super::columns::{none_or, position};
-use crate::config::Invalid;
-use crate::error::Result;
-use crate::registry::{ComponentDoc, OptionDoc, Registry};
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "rename",
@@ -111,9 +111,10 @@ impl Stateless for Rename {
 
 #[cfg(test)]
 mod tests {
+    use mixflow_core::batch::is_json;
+
     use super::super::tests::{events, rejected};
     use super::*;
-    use crate::batch::is_json;
 
     fn options(columns: &[(&str, &str)]) -> RenameOptions {
         let own = |(old, new): &(&str, &str)| ((*old).to_owned(), (*new).to_owned());
@@ -182,6 +183,6 @@ mod tests {
 
     #[test]
     fn the_options_are_described() {
-        crate::testing::assert_described::<RenameOptions>(&DOC);
+        mixflow_core::testing::assert_described::<RenameOptions>(&DOC);
     }
 }

@@ -1,6 +1,8 @@
 //! What is told of the rows that are left out.
 
-use super::super::tests::{events, task};
+use mixflow_core::testing::{counted, task};
+
+use super::super::tests::events;
 use super::*;
 
 #[test]
@@ -11,7 +13,7 @@ fn rows_that_are_left_out_are_counted_by_why() {
     let filter = Filter::new(&options, &events(&[]).schema()).expect("it is a condition");
     let (cx, _) = task();
     drop(filter.stream(Box::new(std::iter::empty()), &cx));
-    let told = |cx: &TaskContext| serde_json::to_string(&cx.tally().dropped).expect("it is JSON");
+    let told = |cx: &TaskContext| serde_json::to_string(&counted(cx).dropped).expect("it is JSON");
     assert_eq!(told(&cx), r#"{"filter":{"false":0,"null":0}}"#);
     let batches = [
         events(&[r#"{"n":6}"#, r#"{"n":5}"#, "{}"]),

@@ -5,19 +5,19 @@ use std::fmt::Write as _;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use mixflow_core::config::{Env, Invalid, SecretSource};
+use mixflow_core::context::{Notice, TaskContext};
+use mixflow_core::error::Result;
+use mixflow_core::fit::Provenance;
+use mixflow_core::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
+use mixflow_core::source::BatchIter;
+use mixflow_core::stand_in::StandIns;
+use mixflow_core::transform::{Transform, TransformSession};
 use serde::Deserialize;
 use sha2::Sha256;
 
 use super::json::PathText;
 use super::scrub::Scrub;
-use super::{Transform, TransformSession};
-use crate::config::{Env, Invalid, SecretSource};
-use crate::context::{Notice, TaskContext};
-use crate::error::Result;
-use crate::fit::Provenance;
-use crate::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
-use crate::source::BatchIter;
-use crate::stand_in::StandIns;
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "hash",
@@ -200,12 +200,13 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use arrow::array::{Array as _, AsArray as _, StringArray};
+    use mixflow_core::config::Secret;
+    use mixflow_core::error::ErrorKind;
+    use mixflow_core::testing::task;
     use proptest::prelude::*;
 
-    use super::super::tests::{events, jsons, rejected, task};
+    use super::super::tests::{events, jsons, rejected};
     use super::*;
-    use crate::config::Secret;
-    use crate::error::ErrorKind;
 
     fn built(columns: &[&str], properties: &[&str], key: &str) -> Result<Hash, Vec<Invalid>> {
         let path = |text: &&str| toml::Value::from(*text).try_into().expect("a path");
@@ -413,7 +414,7 @@ mod tests {
 
     #[test]
     fn the_options_are_described() {
-        crate::testing::assert_described::<HashOptions>(&DOC);
+        mixflow_core::testing::assert_described::<HashOptions>(&DOC);
     }
 
     /// A JSON text, and the same with `"#"` for each value of `a` and `b.a`.

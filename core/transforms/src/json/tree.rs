@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use mixflow_core::error::{Error, ErrorKind, Result};
 use serde::de::{self, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::JsonPath;
 use super::text::decode;
-use crate::error::{Error, ErrorKind, Result};
 
 /// Paths, each with the number that it was added as.
 #[derive(Clone, Debug, Default)]

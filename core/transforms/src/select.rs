@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use mixflow_core::config::Invalid;
+use mixflow_core::error::Result;
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::transform::Stateless;
 use serde::Deserialize;
 
-use super::Stateless;
 use super::columns::positions;
-use crate::config::Invalid;
-use crate::error::Result;
-use crate::registry::{ComponentDoc, OptionDoc, Registry};
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "select",
@@ -94,9 +94,10 @@ impl Stateless for Select {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use arrow::array::{ArrayRef, Int64Array};
     use arrow::datatypes::{DataType, Field};
+
+    use super::*;
 
     fn input() -> RecordBatch {
         let fields = ["event_name", "event_time", "properties"]
@@ -177,6 +178,6 @@ mod tests {
 
     #[test]
     fn the_options_are_described() {
-        crate::testing::assert_described::<SelectOptions>(&DOC);
+        mixflow_core::testing::assert_described::<SelectOptions>(&DOC);
     }
 }

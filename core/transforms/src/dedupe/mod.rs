@@ -14,14 +14,14 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use mixflow_core::config::Invalid;
+use mixflow_core::context::TaskContext;
+use mixflow_core::error::Result;
+use mixflow_core::registry::{ComponentDoc, Registry};
+use mixflow_core::source::BatchIter;
+use mixflow_core::transform::{Transform, TransformSession};
 use serde::Deserialize;
 
-use super::{Transform, TransformSession};
-use crate::config::Invalid;
-use crate::context::TaskContext;
-use crate::error::Result;
-use crate::registry::{ComponentDoc, Registry};
-use crate::source::BatchIter;
 use key::Keys;
 use spool::{Replay, Spool};
 
@@ -210,12 +210,13 @@ mod tests {
 
     use arrow::array::{ArrayRef, AsArray as _, StringArray, TimestampMicrosecondArray};
     use arrow::datatypes::TimestampMicrosecondType;
+    use mixflow_core::cancel::CancelToken;
+    use mixflow_core::error::ErrorKind;
+    use mixflow_core::testing::{counted, task};
     use proptest::prelude::*;
 
-    use super::super::tests::{events, jsons, rejected, task};
+    use super::super::tests::{events, jsons, rejected};
     use super::*;
-    use crate::cancel::CancelToken;
-    use crate::error::ErrorKind;
 
     /// The four parts of a key, and `mp_processing_time_ms`.
     type Row = (String, i64, String, String, Option<i64>);
@@ -271,7 +272,7 @@ mod tests {
             }
             stay.extend(numbers);
         }
-        let duplicates = cx.tally().duplicates;
+        let duplicates = counted(&cx).duplicates;
         (stay, duplicates)
     }
 
@@ -363,14 +364,14 @@ mod tests {
     #[test]
     fn an_error_of_the_source_is_the_error() {
         let (cx, _) = task();
-        let error = crate::context::incomplete("the body ends too early");
+        let error = mixflow_core::context::incomplete("the body ends too early");
         let batches = Box::new([Ok(batch(&[row("a", None)], 0)), Err(error)].into_iter());
         let dedupe = dedupe(LIMITS);
         let mut stream = dedupe.stream(batches, &cx);
         let error = stream.next().expect("an error").expect_err("it breaks off");
         assert_eq!(error.message(), "the body ends too early");
         assert!(stream.next().is_none());
-        assert_eq!(cx.tally().duplicates, 0);
+        assert_eq!(counted(&cx).duplicates, 0);
     }
 
     #[test]
@@ -409,10 +410,10 @@ mod tests {
 
     #[test]
     fn the_options_are_described() {
-        crate::testing::assert_described::<DedupeOptions>(&DOC);
+        mixflow_core::testing::assert_described::<DedupeOptions>(&DOC);
     }
 
-    /// Prints how fast it is: `cargo test --release -p mixflow-core -- --ignored
+    /// Prints how fast it is: `cargo test --release -p mixflow-transforms -- --ignored
     /// --nocapture a_million`.
     #[test]
     #[ignore = "takes seconds, and a release build to say anything"]

@@ -1,32 +1,5 @@
 //! What happens to rows on their way.
 
-mod columns;
-mod dedupe;
-mod extract;
-mod filter;
-mod hash;
-mod json;
-mod mask;
-mod rename;
-mod scrub;
-mod select;
-mod time;
-
-#[cfg(test)]
-mod tests;
-
-#[cfg(test)]
-pub(crate) use tests::events as events_for_tests;
-
-pub use dedupe::{Dedupe, DedupeOptions};
-pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
-pub use filter::{Filter, FilterOptions};
-pub use hash::{Hash, HashOptions};
-pub use json::PathText;
-pub use mask::{Mask, MaskOptions};
-pub use rename::{Rename, RenameOptions};
-pub use select::{Select, SelectOptions};
-
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
@@ -34,7 +7,6 @@ use crate::batch::columns_of;
 use crate::context::TaskContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
-use crate::registry::Registry;
 use crate::source::BatchIter;
 use crate::stand_in::StandIns;
 
@@ -213,15 +185,4 @@ impl OpenTransform {
 
 fn same(declared: &SchemaRef, returned: &SchemaRef) -> bool {
     std::sync::Arc::ptr_eq(declared, returned) || declared == returned
-}
-
-/// Adds mixflow's own transforms.
-pub(crate) fn register(registry: &mut Registry) {
-    dedupe::register(registry);
-    extract::register(registry);
-    filter::register(registry);
-    hash::register(registry);
-    mask::register(registry);
-    rename::register(registry);
-    select::register(registry);
 }

@@ -20,14 +20,14 @@ use arrow::array::Array as _;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use mixflow_core::config::Invalid;
+use mixflow_core::context::TaskContext;
+use mixflow_core::error::Result;
+use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::source::BatchIter;
+use mixflow_core::transform::Stateless;
 use serde::Deserialize;
 
-use super::Stateless;
-use crate::config::Invalid;
-use crate::context::TaskContext;
-use crate::error::Result;
-use crate::registry::{ComponentDoc, OptionDoc, Registry};
-use crate::source::BatchIter;
 use tree::Condition;
 
 const DOC: ComponentDoc = ComponentDoc {

@@ -4,10 +4,9 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-
-use crate::batch::is_json;
-use crate::config::Invalid;
-use crate::suggest::did_you_mean;
+use mixflow_core::batch::is_json;
+use mixflow_core::config::Invalid;
+use mixflow_core::suggest::did_you_mean;
 
 /// The names of columns, of which no two may differ in case alone: databases,
 /// DuckDB among them, and readers of Parquet take these for one.

@@ -4,14 +4,14 @@ use arrow::array::{Array as _, AsArray as _, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
+use mixflow_core::config::Invalid;
+use mixflow_core::error::Result;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::super::columns::{is_json_text, is_text, type_name};
 use super::super::json::{JsonPath, JsonValue, Paths};
 use super::missing;
 use super::winners::Record;
-use crate::config::Invalid;
-use crate::error::Result;
 
 /// The columns of Mixpanel's key, in the order of [`Keys::texts`] and `time`.
 const TEXTS: [&str; 3] = ["event_name", "distinct_id", "insert_id"];

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
+use mixflow_core::config::Invalid;
+use mixflow_core::context::TaskContext;
+use mixflow_core::error::Result;
+use mixflow_core::source::BatchIter;
 
 use super::columns::{is_json_text, is_text, none_or, position, positions, type_name};
 use super::json::{Edit, JsonValue, PathText, Paths, quote};
-use crate::config::Invalid;
-use crate::context::TaskContext;
-use crate::error::Result;
-use crate::source::BatchIter;
 
 /// The column that paths lead into.
 pub(super) const PROPERTIES: &str = "properties";

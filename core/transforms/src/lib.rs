@@ -1,0 +1,44 @@
+//! mixflow's own transforms.
+//!
+//! Each is a file: its options, what `mixflow components` says of it, and a
+//! [`Transform`](mixflow_core::transform::Transform) that is checked against the
+//! schema of its input when the pipeline is built.
+
+#![forbid(unsafe_code)]
+
+mod columns;
+mod dedupe;
+mod extract;
+mod filter;
+mod hash;
+mod json;
+mod mask;
+mod rename;
+mod scrub;
+mod select;
+mod time;
+
+#[cfg(test)]
+mod tests;
+
+pub use dedupe::{Dedupe, DedupeOptions};
+pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
+pub use filter::{Filter, FilterOptions};
+pub use hash::{Hash, HashOptions};
+pub use json::PathText;
+pub use mask::{Mask, MaskOptions};
+pub use rename::{Rename, RenameOptions};
+pub use select::{Select, SelectOptions};
+
+use mixflow_core::registry::Registry;
+
+/// Adds all of them to what a binary knows.
+pub fn register(registry: &mut Registry) {
+    dedupe::register(registry);
+    extract::register(registry);
+    filter::register(registry);
+    hash::register(registry);
+    mask::register(registry);
+    rename::register(registry);
+    select::register(registry);
+}
