@@ -28,6 +28,7 @@ pub mod private;
 pub mod registry;
 pub mod reject;
 pub mod report;
+pub mod roles;
 mod shrink;
 pub mod sink;
 pub mod source;

@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use serde::de::DeserializeOwned;
 
 use crate::config::{Env, Invalid, Reader, local_path};
+use crate::roles::ColumnRoles;
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
 use crate::transform::Transform;
@@ -26,6 +27,8 @@ pub struct BuildContext {
     pub state: Option<PathBuf>,
     /// The form of record that the sink wants.
     pub records: RecordFormat,
+    /// What the columns of the source are for; of transforms.
+    pub roles: Option<ColumnRoles>,
     /// What a default destination is named after, such as the project.
     pub store: Option<String>,
     /// The windows that a source of days is to read, whatever its dates say.
@@ -47,6 +50,7 @@ impl BuildContext {
             home: None,
             state: None,
             records: RecordFormat::default(),
+            roles: None,
             store: None,
             only: None,
             expanded: BTreeSet::new(),

@@ -182,7 +182,7 @@ impl Outcome<'_> {
 /// What a run would do to the destination, a sentence each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preview {
-    /// Sentences such as ``creates the table `events` in `mixpanel.db` ``.
+    /// Sentences such as ``creates the table `events` in `out.db` ``.
     pub actions: Vec<String>,
 }
 
@@ -192,7 +192,7 @@ pub struct CommitSummary {
     /// Rows that this run made visible: as many as were written, or the run
     /// has failed.
     pub rows: u64,
-    /// Where they are now: ``table `events` in mixpanel.db``.
+    /// Where they are now: ``table `events` in out.db``.
     pub destination: String,
     /// Things a person should know.
     pub warnings: Vec<String>,

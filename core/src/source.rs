@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use crate::context::TaskContext;
 use crate::error::Result;
 use crate::fit::Provenance;
+use crate::roles::ColumnRoles;
 use crate::unit::DataKind;
 
 pub use crate::unit::{DayRange, Extent};
@@ -73,6 +74,8 @@ pub struct SourceInfo {
     /// How the rows are made. Left to the engine, which asks the transforms;
     /// `None` while it is not known, as for a preview without secrets.
     pub provenance: Option<Provenance>,
+    /// What the columns are for, if their rows are of several kinds.
+    pub roles: Option<ColumnRoles>,
 }
 
 /// The work of a run, split.

@@ -76,8 +76,9 @@ pub fn build(
         Some(value) => document.read("name", value.clone()),
         None => Some(default_name.to_owned()),
     };
-    let source_table = component(&mut document, &root, "source", "mixpanel_events");
-    let sink_table = component(&mut document, &root, "sink", "duckdb");
+    let (sources, sinks) = (registry.source_names(), registry.sink_names());
+    let source_table = component(&mut document, &root, "source", first(&sources));
+    let sink_table = component(&mut document, &root, "sink", first(&sinks));
     let run = run_table(&mut document, &root, source_table.as_ref());
 
     let cx = BuildContext {
@@ -95,6 +96,10 @@ pub fn build(
     let source =
         source_table.and_then(|table| build_source(&mut document, table, registry, &cx, records));
     let schema = source.as_ref().map(|(_, source)| source.schema());
+    let cx = BuildContext {
+        roles: source.as_ref().and_then(|(_, source)| source.info().roles),
+        ..cx
+    };
     let transforms = build_transforms(&mut document, &root, registry, schema, &cx, records);
     if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
         join_stages(&mut document, &**source, transforms, &**sink);
@@ -129,6 +134,11 @@ impl<'t> Component<'t> {
     fn value(&self) -> Spanned<DeValue<'t>> {
         Spanned::new(self.span.clone(), DeValue::Table(self.table.clone()))
     }
+}
+
+/// Returns what stands for all of the types in messages.
+fn first(names: &[&'static str]) -> &'static str {
+    names.first().copied().unwrap_or("…")
 }
 
 fn component<'t>(

@@ -206,12 +206,12 @@ fn every_problem_has_its_place_and_a_caret() {
 #[test]
 fn missing_parts_are_named() {
     insta::assert_snapshot!(problems("[sink]\npath = \"x\"\n"), @r#"
-    p.toml:1:2: `sink`: `type` is missing, such as `type = "duckdb"`
+    p.toml:1:2: `sink`: `type` is missing, such as `type = "log"`
       |
     1 | [sink]
       |  ^^^^
 
-    p.toml: there is no `[source]` table; it needs at least `type`, such as `type = "mixpanel_events"`
+    p.toml: there is no `[source]` table; it needs at least `type`, such as `type = "numbers"`
     "#);
 }
 

@@ -155,6 +155,7 @@ impl ContextDoc {
                 partitions_are_days: self.partitions_are_days,
                 warnings: Vec::new(),
                 provenance: self.provenance,
+                roles: None,
             },
             started_at: parsed::<Timestamp>(&self.started_at)?,
             cancel: mixflow_core::cancel::CancelToken::never(),

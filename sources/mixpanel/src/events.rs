@@ -177,6 +177,7 @@ impl Source for EventsSource {
             partitions_are_days: true,
             warnings: self.warnings.clone(),
             provenance: None,
+            roles: Some(schema::ROLES),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use mixflow_core::batch::json_field;
+use mixflow_core::roles::ColumnRoles;
 
 static EVENTS: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
@@ -30,6 +31,17 @@ static RAW: LazyLock<SchemaRef> = LazyLock::new(|| {
         false,
     )]))
 });
+
+/// What the columns of normalised events are for.
+///
+/// Mixpanel itself takes events with the same four parts for one, and keeps the
+/// one that it has processed last.
+pub const ROLES: ColumnRoles = ColumnRoles {
+    kind: "event_name",
+    identity: &["event_name", "distinct_id", "insert_id"],
+    time: "event_time",
+    version: ("properties", "mp_processing_time_ms"),
+};
 
 /// Returns the schema of normalised events: `event_name, event_time (UTC,
 /// microseconds, no zone), distinct_id, insert_id, properties (JSON text)`.

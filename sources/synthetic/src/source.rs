@@ -173,6 +173,7 @@ impl Source for SyntheticSource {
             from_date: is_events.then_some(self.shape.from),
             to_date: is_events.then_some(self.shape.to),
             partitions_are_days: is_events,
+            roles: is_events.then_some(schema::ROLES),
             ..SourceInfo::default()
         }
     }

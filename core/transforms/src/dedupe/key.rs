@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
 use mixflow_core::error::Result;
+use mixflow_core::roles::ColumnRoles;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::super::columns::{is_json_text, is_text, type_name};
@@ -13,24 +14,21 @@ use super::super::json::{JsonPath, JsonValue, Paths};
 use super::missing;
 use super::winners::Record;
 
-/// The columns of Mixpanel's key, in the order of [`Keys::texts`] and `time`.
-const TEXTS: [&str; 3] = ["event_name", "distinct_id", "insert_id"];
-const TIME: &str = "event_time";
-
 /// Where the parts of a key stand.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
-    texts: [usize; 3],
+    texts: Vec<usize>,
     time: usize,
-    properties: usize,
-    processed: Paths,
+    /// The JSON column with the version, and where in it that stands.
+    json: usize,
+    version: Paths,
 }
 
 impl Keys {
-    pub(super) fn new(input: &Schema) -> Result<Keys, Vec<Invalid>> {
+    pub(super) fn new(input: &Schema, roles: &ColumnRoles) -> Result<Keys, Vec<Invalid>> {
         let column = |name, kind: &str, fits: &dyn Fn(usize) -> bool| {
             let Ok(at) = input.index_of(name) else {
-                return Err(vec![missing(name, input)]);
+                return Err(vec![missing(name)]);
             };
             match fits(at) {
                 true => Ok(at),
@@ -43,25 +41,34 @@ impl Keys {
         };
         let text = |name| column(name, "text", &|at| is_text(input.field(at)));
         let is_time = |at| matches!(input.field(at).data_type(), DataType::Timestamp(..));
-        let mut processed = Paths::default();
-        processed.add(&JsonPath::of_key("mp_processing_time_ms"));
+        let (json, key) = roles.version;
+        let mut version = Paths::default();
+        version.add(&JsonPath::of_key(key));
         Ok(Keys {
-            texts: [text(TEXTS[0])?, text(TEXTS[1])?, text(TEXTS[2])?],
-            time: column(TIME, "timestamp", &is_time)?,
-            properties: column("properties", "json", &|at| is_json_text(input.field(at)))?,
-            processed,
+            texts: roles
+                .identity
+                .iter()
+                .copied()
+                .map(text)
+                .collect::<Result<_, _>>()?,
+            time: column(roles.time, "timestamp", &is_time)?,
+            json: column(json, "json", &|at| is_json_text(input.field(at)))?,
+            version,
         })
     }
 
     /// Adds a record for each row.
     pub(super) fn read(&self, records: &RecordBatch, to: &mut Vec<Record>) -> Result<()> {
-        let texts = self.texts.map(|at| records.column(at).as_string::<i32>());
+        let texts = self.texts.iter();
+        let texts: Vec<_> = texts
+            .map(|at| records.column(*at).as_string::<i32>())
+            .collect();
         let times = cast(records.column(self.time), &DataType::Int64)?;
         let times = times.as_primitive::<Int64Type>();
-        let properties = records.column(self.properties).as_string::<i32>();
+        let jsons = records.column(self.json).as_string::<i32>();
         for row in 0..records.num_rows() {
             let mut hash = Xxh3::new();
-            for column in texts {
+            for column in &texts {
                 push(&mut hash, column, row);
             }
             let time = times.is_valid(row).then(|| times.value(row));
@@ -69,8 +76,8 @@ impl Keys {
             hash.update(&time.unwrap_or_default().to_le_bytes());
             to.push(Record {
                 hash: hash.digest128(),
-                processed: match properties.is_valid(row) {
-                    true => self.processed(properties.value(row))?,
+                version: match jsons.is_valid(row) {
+                    true => self.version(jsons.value(row))?,
                     false => i64::MIN,
                 },
             });
@@ -78,17 +85,16 @@ impl Keys {
         Ok(())
     }
 
-    /// Returns when Mixpanel has processed the event; the least number if it
-    /// does not say.
-    fn processed(&self, json: &str) -> Result<i64> {
+    /// Returns the version of a row; the least number if it does not say.
+    fn version(&self, json: &str) -> Result<i64> {
         let mut found = [None];
-        self.processed.find(json, &mut found)?;
+        self.version.find(json, &mut found)?;
         let digits = found[0].and_then(|json| JsonValue::of(json).number());
-        Ok(digits.and_then(milliseconds).unwrap_or(i64::MIN))
+        Ok(digits.and_then(whole).unwrap_or(i64::MIN))
     }
 }
 
-fn milliseconds(digits: &str) -> Option<i64> {
+fn whole(digits: &str) -> Option<i64> {
     let whole = digits.parse::<i64>().ok();
     whole.or_else(|| digits.parse::<f64>().ok().map(|float| float as i64))
 }

@@ -12,12 +12,13 @@ mod winners;
 use arrow::array::BooleanArray;
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::TaskContext;
 use mixflow_core::error::Result;
 use mixflow_core::registry::{ComponentDoc, Registry};
+use mixflow_core::roles::ColumnRoles;
 use mixflow_core::source::BatchIter;
 use mixflow_core::transform::{Transform, TransformSession};
 use serde::Deserialize;
@@ -32,8 +33,8 @@ const DOC: ComponentDoc = ComponentDoc {
 };
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.add_transform(DOC, |DedupeOptions {}, input, _| {
-        let dedupe = Dedupe::new(input)?;
+    registry.add_transform(DOC, |DedupeOptions {}, input, cx| {
+        let dedupe = Dedupe::new(input, cx.roles.as_ref())?;
         Ok(Box::new(dedupe))
     });
 }
@@ -71,11 +72,17 @@ const LIMITS: Limits = Limits {
 impl Dedupe {
     /// Builds the transform against the schema of its input.
     ///
-    /// Fails if that has not the columns of normalised events.
-    pub fn new(input: &SchemaRef) -> Result<Dedupe, Vec<Invalid>> {
+    /// Fails if the source has not said which of its columns make two rows
+    /// copies of one record, and if the input has not these.
+    pub fn new(input: &SchemaRef, roles: Option<&ColumnRoles>) -> Result<Dedupe, Vec<Invalid>> {
+        let Some(roles) = roles else {
+            // Such as profiles, of which Mixpanel has one each.
+            let message = "the rows of this source have no copies; only events have duplicates";
+            return Err(vec![Invalid::new("", message)]);
+        };
         Ok(Dedupe {
             schema: SchemaRef::clone(input),
-            keys: Keys::new(input)?,
+            keys: Keys::new(input, roles)?,
             limits: LIMITS,
         })
     }
@@ -194,13 +201,13 @@ impl Iterator for Deduped<'_> {
 }
 
 /// Says what the input lacks.
-fn missing(name: &str, input: &Schema) -> Invalid {
-    let why = match input.column_with_name("event_name") {
-        // Such as profiles, of which Mixpanel has one each.
-        None => "; only events have duplicates",
-        Some(_) => "; transforms that rename or drop it stand behind this one",
-    };
-    Invalid::new("", format!("`dedupe` needs the column `{name}`{why}"))
+fn missing(name: &str) -> Invalid {
+    Invalid::new(
+        "",
+        format!(
+            "`dedupe` needs the column `{name}`; transforms that rename or drop it stand behind this one"
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -209,7 +216,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, AsArray as _, StringArray, TimestampMicrosecondArray};
-    use arrow::datatypes::TimestampMicrosecondType;
+    use arrow::datatypes::{Schema, TimestampMicrosecondType};
     use mixflow_core::cancel::CancelToken;
     use mixflow_core::error::ErrorKind;
     use mixflow_core::testing::{counted, task};
@@ -217,6 +224,14 @@ mod tests {
 
     use super::super::tests::{events, jsons, rejected};
     use super::*;
+
+    /// What Mixpanel's source says of its events.
+    const ROLES: ColumnRoles = ColumnRoles {
+        kind: "event_name",
+        identity: &["event_name", "distinct_id", "insert_id"],
+        time: "event_time",
+        version: ("properties", "mp_processing_time_ms"),
+    };
 
     /// The four parts of a key, and `mp_processing_time_ms`.
     type Row = (String, i64, String, String, Option<i64>);
@@ -244,7 +259,7 @@ mod tests {
     fn dedupe(limits: Limits) -> Dedupe {
         Dedupe {
             limits,
-            ..Dedupe::new(&events(&[]).schema()).expect("these are events")
+            ..Dedupe::new(&events(&[]).schema(), Some(&ROLES)).expect("these are events")
         }
     }
 
@@ -324,7 +339,7 @@ mod tests {
 
     #[test]
     fn processing_times_are_numbers_of_any_form() {
-        let keys = Keys::new(&events(&[]).schema()).expect("these are events");
+        let keys = Keys::new(&events(&[]).schema(), &ROLES).expect("these are events");
         let jsons = [
             r#"{"mp_processing_time_ms":1700000000000}"#,
             r#"{"mp_processing_time_ms":1.7e12}"#,
@@ -335,7 +350,7 @@ mod tests {
         let mut records = Vec::new();
         keys.read(&events(&jsons), &mut records)
             .expect("they are JSON");
-        let processed: Vec<i64> = records.iter().map(|record| record.processed).collect();
+        let processed: Vec<i64> = records.iter().map(|record| record.version).collect();
         let known = 1_700_000_000_000;
         assert_eq!(processed, [known, known, i64::MIN, i64::MAX, i64::MIN]);
     }
@@ -379,13 +394,16 @@ mod tests {
         let without = |at: usize| {
             let schema = events(&[]).schema();
             let left: Vec<usize> = (0..5).filter(|n| *n != at).collect();
-            rejected(Dedupe::new(&Arc::new(
-                schema.project(&left).expect("columns"),
-            )))
+            let schema = Arc::new(schema.project(&left).expect("columns"));
+            rejected(Dedupe::new(&schema, Some(&ROLES)))
         };
         assert_eq!(
+            rejected(Dedupe::new(&events(&[]).schema(), None)),
+            ": the rows of this source have no copies; only events have duplicates"
+        );
+        assert_eq!(
             without(0),
-            ": `dedupe` needs the column `event_name`; only events have duplicates"
+            ": `dedupe` needs the column `event_name`; transforms that rename or drop it stand behind this one"
         );
         assert_eq!(
             without(3),
@@ -403,7 +421,10 @@ mod tests {
         ]
         .map(text);
         assert_eq!(
-            rejected(Dedupe::new(&Arc::new(Schema::new(texts.to_vec())))),
+            rejected(Dedupe::new(
+                &Arc::new(Schema::new(texts.to_vec())),
+                Some(&ROLES)
+            )),
             ": the column `event_time` is text, and `dedupe` needs timestamp"
         );
     }

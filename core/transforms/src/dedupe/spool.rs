@@ -12,7 +12,7 @@ use tempfile::SpooledTempFile;
 
 use super::winners::Record;
 
-/// The bytes of a record: the hash, and when it was processed.
+/// The bytes of a record: the hash, and when it was version.
 const RECORD: usize = 24;
 
 /// Rows between two looks at whether the run is cancelled.
@@ -46,7 +46,7 @@ impl Spool {
         for record in records {
             let mut bytes = [0; RECORD];
             bytes[..16].copy_from_slice(&record.hash.to_le_bytes());
-            bytes[16..].copy_from_slice(&record.processed.to_le_bytes());
+            bytes[16..].copy_from_slice(&record.version.to_le_bytes());
             self.records.write_all(&bytes).map_err(failed)?;
         }
         self.rows += batch.num_rows() as u64;
@@ -105,10 +105,10 @@ impl Records {
                 cancel.check()?;
             }
             reader.read_exact(&mut bytes).map_err(failed)?;
-            let (hash, processed) = bytes.split_at(16);
+            let (hash, version) = bytes.split_at(16);
             let record = Record {
                 hash: u128::from_le_bytes(hash.try_into().expect("16 bytes")),
-                processed: i64::from_le_bytes(processed.try_into().expect("8 bytes")),
+                version: i64::from_le_bytes(version.try_into().expect("8 bytes")),
             };
             each(row, record);
         }

@@ -14,7 +14,7 @@ pub(super) struct Record {
     /// Of the key. Two of a billion keys have the same with a probability of
     /// less than 10^-20.
     pub(super) hash: u128,
-    pub(super) processed: i64,
+    pub(super) version: i64,
 }
 
 /// Returns a bit for each of `rows` rows: whether it stays.
@@ -38,10 +38,10 @@ pub(super) fn of(
                 return;
             }
             match best.entry(record.hash) {
-                Entry::Vacant(entry) => drop(entry.insert((record.processed, row))),
+                Entry::Vacant(entry) => drop(entry.insert((record.version, row))),
                 Entry::Occupied(mut entry) => {
-                    if record.processed > entry.get().0 {
-                        entry.insert((record.processed, row));
+                    if record.version > entry.get().0 {
+                        entry.insert((record.version, row));
                     }
                 }
             }
