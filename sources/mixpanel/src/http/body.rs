@@ -308,6 +308,26 @@ mod tests {
     }
 
     #[test]
+    fn bytes_count_as_they_came_whether_the_body_is_whole_or_not() {
+        let room = Room::new(&CancelToken::never());
+        let gzipped = gzip(WHOLE);
+        for wire in [&gzipped[..], &gzipped[..gzipped.len() - 4]] {
+            let mut counted = 0;
+            let mut read = Wire {
+                reader: Box::new(Cursor::new(wire.to_vec())),
+                encoding: Encoding::Gzip,
+                framed: true,
+            };
+            let content = Content::Lines(&room);
+            let kept = keep(&mut read, content, Keep::ForNow(None), |bytes| {
+                counted += bytes
+            });
+            assert_eq!(kept.is_ok(), wire.len() == gzipped.len());
+            assert_eq!(counted, wire.len() as u64);
+        }
+    }
+
+    #[test]
     fn a_large_body_is_spooled() {
         let line = format!("{{\"event\":\"{}\"}}\n", "x".repeat(1 << 20));
         let body = line.repeat(10).into_bytes();

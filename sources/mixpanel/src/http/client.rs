@@ -1,8 +1,8 @@
-//! Requests to Mixpanel: addresses, credentials, and what an answer means.
+//! Requests to Mixpanel: addresses, credentials, and what comes of them.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,25 +10,17 @@ use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, Secret};
 use mixflow_core::context::TaskContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
-use ureq::http::{Response, StatusCode, Version};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{
-    ConnectProxyConnector, Connector, RustlsConnector, TcpConnector,
-};
-use ureq::{Agent, Body, Timeout};
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
 
+use super::answer::{Again, Meaning, is_framed, is_html, reached_nobody, status_line};
 use super::body::{Encoding, Wire};
+use super::connector::agent;
 use super::proxy;
 use super::quota::{Permit, Quota, Said};
 use super::retry::{Failure, RetryOptions};
+use super::shown::Secrets;
 use crate::options::{Credentials, Endpoint};
-
-/// How much of an unexpected answer is read, and how much of it is shown.
-const EXCERPT: u64 = 16 << 10;
-const SHOWN: usize = 200;
-
-/// How long it may take. A body that drips never pauses for long.
-const EXCERPT_WAIT: Duration = Duration::from_secs(5);
 
 /// Makes requests to one endpoint of one project.
 pub(crate) struct Client {
@@ -37,8 +29,7 @@ pub(crate) struct Client {
     url: String,
     project_id: Option<String>,
     authorization: Secret,
-    /// What must not appear in an error although the server may echo it.
-    secrets: Vec<Secret>,
+    secrets: Secrets,
     pub(crate) retry: RetryOptions,
     quota: Quota,
 }
@@ -57,6 +48,14 @@ pub(crate) struct Answer<'c> {
     pub(crate) wire: Wire,
     /// The place at the server is taken until the body is read.
     pub(crate) permit: Permit<'c>,
+}
+
+/// Why a request has no answer that is data.
+enum Unanswered {
+    /// There was no server, and so nobody who counts the request.
+    ByNobody(Error),
+    /// There was one, or may have been.
+    WithData(Failure),
 }
 
 impl Client {
@@ -99,7 +98,7 @@ impl Client {
             agent,
             url: endpoint.url(),
             project_id: endpoint.project_id.clone(),
-            secrets: vec![secret.clone(), escaped(secret), Secret::new(encoded)],
+            secrets: Secrets::new(secret, encoded),
             authorization: Secret::new(authorization),
             endpoint,
             retry,
@@ -117,41 +116,46 @@ impl Client {
         let permit = self.quota.acquire(request.counts, label, &self.retry, cx)?;
         cx.count_request();
         log::debug!("{label}: {} {}", request.method(), self.url);
-        let response = match self.call(request) {
-            Ok(response) => response,
-            Err(error) => {
-                let nobody = reached_nobody(&error);
-                let mut error = self.unreachable(&error);
-                if nobody {
-                    self.quota.give_back(request.counts, permit);
-                    // The next window would reach nobody either.
-                    error = error.fatal();
-                }
-                return Err(Failure::again(error));
+        match self.exchange(request) {
+            Ok(wire) => Ok(Answer { wire, permit }),
+            Err(Unanswered::ByNobody(error)) => {
+                self.quota.give_back(request.counts, permit);
+                Err(Failure::again(error))
             }
-        };
-        let status = response.status();
-        if status != StatusCode::OK {
-            return Err(self.refused(response));
+            Err(Unanswered::WithData(failure)) => Err(failure),
+        }
+    }
+
+    /// Makes a request, and returns the body of its answer if that is data.
+    fn exchange(&self, request: &Request) -> Result<Wire, Unanswered> {
+        let response = self.call(request).map_err(|error| {
+            let unreachable = self.unreachable(&error);
+            if reached_nobody(&error) {
+                // The next window would reach nobody either.
+                Unanswered::ByNobody(unreachable.fatal())
+            } else {
+                Unanswered::WithData(Failure::again(unreachable))
+            }
+        })?;
+        if response.status() != StatusCode::OK {
+            return Err(Unanswered::WithData(self.refused(response)));
         }
         if is_html(&response) {
-            return Err(self.not_an_answer(response));
+            return Err(Unanswered::WithData(self.not_an_answer(response)));
         }
         self.quota
             .hear(&Said::by(response.headers(), SystemTime::now()));
-        let gzip = response
-            .headers()
-            .get("content-encoding")
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
-        let wire = Wire {
-            encoding: match gzip {
-                true => Encoding::Gzip,
-                false => Encoding::Identity,
+        let coding = response.headers().get("content-encoding");
+        let is_gzip = coding.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
+        Ok(Wire {
+            encoding: if is_gzip {
+                Encoding::Gzip
+            } else {
+                Encoding::Identity
             },
             framed: is_framed(&response),
             reader: Box::new(unlimited(response)),
-        };
-        Ok(Answer { wire, permit })
+        })
     }
 
     /// Returns what tells a request apart from every other.
@@ -205,66 +209,37 @@ impl Client {
     fn refused(&self, response: Response<Body>) -> Failure {
         let status = response.status();
         let limits = Said::by(response.headers(), SystemTime::now());
-        let location = self.location(&response);
+        let location = response.headers().get("location").cloned();
         let text = self.excerpt(response);
         let mut said = format!("the server answered {}", status_line(status));
         if let Some(location) = location {
+            let location = self.shown(location.as_bytes());
             said.push_str(&format!(", which points to `{location}`"));
         }
         if !text.is_empty() {
             said.push_str(": ");
             said.push_str(&text);
         }
-        let what = self.endpoint.what();
-        let error = |kind| Error::new(kind, format!("cannot read {what}")).because(said.clone());
-        match status.as_u16() {
-            400 if text.contains("Unable to authenticate") => error(ErrorKind::Auth)
-                .hint("the credentials are wrong or have expired: check the secret and the project")
-                .into(),
-            401 => error(ErrorKind::Auth)
-                .hint(format!(
-                    "check that the credentials are right and belong to {}",
-                    self.endpoint.project()
-                ))
-                .into(),
-            402 => error(ErrorKind::Auth)
-                .hint(format!(
-                    "the account's plan does not include {}; the other endpoints still work",
-                    self.endpoint.path()
-                ))
-                .into(),
-            403 => error(ErrorKind::Auth)
-                .hint(format!(
-                    "check that the account may use {}, and that the dates are not too far back",
-                    self.endpoint.path()
-                ))
-                .into(),
-            // 301 and 308 are for ever; the others may be an hour of repairs.
-            300..400 => {
-                let error = error(ErrorKind::Request).hint("check `region` and `base_url`: no redirect is followed, since it would lose the credentials and the filters");
-                match status.as_u16() {
-                    301 | 308 => error.into(),
-                    _ => Failure::again(error),
-                }
-            }
-            429 => Failure::Again {
+        let meaning = Meaning::of_status(status, &text, &self.endpoint);
+        let mut error =
+            Error::new(meaning.kind, format!("cannot read {}", self.what())).because(said);
+        if let Some(hint) = meaning.hint {
+            error = error.hint(hint);
+        }
+        match meaning.again {
+            Again::Never => Failure::Final(error),
+            Again::Later => Failure::again(error),
+            Again::WhenAsked => Failure::Again {
+                retry_after: limits.wait(),
+                error,
+            },
+            Again::WithinLimits => Failure::Again {
                 retry_after: self.quota.refused(&limits.with_body(&text)),
-                error: error(ErrorKind::Quota).hint(format!(
+                error: error.hint(format!(
                     "run again later; Mixpanel allows {} requests an hour for each project",
                     self.quota.per_hour()
                 )),
             },
-            408 | 500.. => Failure::Again {
-                error: error(ErrorKind::Network),
-                retry_after: limits.wait(),
-            },
-            400 if text.contains("later than today") => error(ErrorKind::Request)
-                .hint(self.endpoint.today_is())
-                .into(),
-            400 => error(ErrorKind::Request)
-                .hint("check `where`, the names and the dates of the source")
-                .into(),
-            _ => error(ErrorKind::Request).into(),
         }
     }
 
@@ -280,71 +255,20 @@ impl Client {
         Failure::again(error)
     }
 
-    /// Returns where a redirect points to.
-    fn location(&self, response: &Response<Body>) -> Option<String> {
-        let location = response.headers().get("location")?;
-        Some(self.shown(location.as_bytes()))
-    }
-
     /// Returns the beginning of an unexpected answer, on one line.
     fn excerpt(&self, response: Response<Body>) -> String {
-        let gzip = response.headers().get("content-encoding").is_some();
-        let encoding = if gzip {
-            Encoding::Gzip
-        } else {
-            Encoding::Identity
+        let encoding = match response.headers().get("content-encoding") {
+            Some(_) => Encoding::Gzip,
+            None => Encoding::Identity,
         };
-        let mut bytes = Vec::new();
-        let wire = Until {
-            inner: unlimited(response),
-            deadline: Instant::now() + self.retry.idle_timeout.0.min(EXCERPT_WAIT),
-        };
-        // Whatever can be read of it is better than nothing.
-        let _ = super::body::decoded(Box::new(wire), encoding)
-            .take(EXCERPT)
-            .read_to_end(&mut bytes);
-        // What was cut off may be the rest of a secret.
-        if bytes.len() as u64 == EXCERPT {
-            let longest = self.secrets.iter().map(|secret| secret.expose().len());
-            bytes.truncate(bytes.len() - longest.max().unwrap_or(0).min(bytes.len()));
-        }
-        self.shown(&bytes)
+        let idle_timeout = self.retry.idle_timeout.0;
+        self.secrets
+            .excerpt(unlimited(response), encoding, idle_timeout)
     }
 
     /// Returns what of a server's text may be shown.
     pub(crate) fn shown(&self, bytes: &[u8]) -> String {
-        #[derive(serde::Deserialize)]
-        struct Said {
-            error: String,
-        }
-        // Before anything of it is changed, or a secret is not found; and once
-        // more when JSON's escapes are gone.
-        let text = self.without_secrets(&String::from_utf8_lossy(bytes));
-        let text = match serde_json::from_str::<Said>(&text) {
-            Ok(said) => self.without_secrets(&said.error),
-            Err(_) => text,
-        };
-        let mut text: String = text
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .chars()
-            .filter(|char| !char.is_control())
-            .collect();
-        let mut end = text.len().min(SHOWN);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        if end < text.len() {
-            text.truncate(end);
-            text.push('…');
-        }
-        text
-    }
-
-    fn without_secrets(&self, text: &str) -> String {
-        let secrets = self.secrets.iter();
-        secrets.fold(text.to_owned(), |text, secret| secret.hide_in(&text))
+        self.secrets.shown(bytes)
     }
 
     /// Returns what the client reads, for errors: `events of project 12345`.
@@ -362,54 +286,6 @@ impl Request {
     }
 }
 
-fn agent(retry: &RetryOptions, cancel: &CancelToken) -> Agent {
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        // Another address would get neither the credentials nor, from a POST
-        // that became a GET, the filters.
-        .max_redirects(0)
-        .user_agent(concat!("mixflow/", env!("CARGO_PKG_VERSION")))
-        .timeout_connect(Some(retry.connect_timeout.0))
-        .timeout_recv_response(Some(retry.first_byte_timeout.0))
-        .timeout_send_request(Some(Duration::from_secs(60)))
-        .timeout_send_body(Some(Duration::from_secs(60)))
-        // Bodies are read in pieces of 64 KB.
-        .input_buffer_size(256 << 10)
-        .build();
-    // ureq's default chain, with the idle time-out below TLS and the judge of
-    // ends above it.
-    let connector =
-        ().chain(ConnectProxyConnector::default())
-            .chain(TcpConnector::default())
-            .chain(super::connector::IdleTimeout(retry.idle_timeout.0))
-            .chain(RustlsConnector::default())
-            .chain(super::connector::ProperEnd(cancel.clone()));
-    Agent::with_parts(config, connector, DefaultResolver::default())
-}
-
-/// Returns whether an error came before there was a server to charge for the
-/// request.
-fn reached_nobody(error: &ureq::Error) -> bool {
-    use std::io::ErrorKind as Io;
-    match error {
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::ConnectProxyFailed(_)
-        | ureq::Error::Tls(_)
-        | ureq::Error::Rustls(_)
-        | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
-        ureq::Error::Io(error) => matches!(
-            error.kind(),
-            Io::ConnectionRefused
-                | Io::HostUnreachable
-                | Io::NetworkUnreachable
-                | Io::NetworkDown
-                | Io::AddrNotAvailable
-        ),
-        _ => false,
-    }
-}
-
 /// Reads a body of any length; ureq stops at 10 MB unless told otherwise.
 fn unlimited(response: Response<Body>) -> impl Read + Send + 'static {
     response
@@ -419,61 +295,8 @@ fn unlimited(response: Response<Body>) -> impl Read + Send + 'static {
         .reader()
 }
 
-/// Gives out nothing after its deadline.
-struct Until<R> {
-    inner: R,
-    deadline: Instant,
-}
-
-impl<R: Read> Read for Until<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if Instant::now() >= self.deadline {
-            return Ok(0);
-        }
-        self.inner.read(buffer)
-    }
-}
-
-/// Returns whether a length or chunks end the body, by ureq's own rules.
-fn is_framed(response: &Response<Body>) -> bool {
-    let codings = response.headers().get_all("transfer-encoding");
-    let is_chunked = codings
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
-    let is_old = response.version() == Version::HTTP_10;
-    // Of a length of 0 ureq makes no body, and no length.
-    let is_empty = response
-        .headers()
-        .get("content-length")
-        .is_some_and(|length| length.as_bytes() == b"0");
-    is_empty || response.body().content_length().is_some() || (is_chunked && !is_old)
-}
-
-fn is_html(response: &Response<Body>) -> bool {
-    let kind = response.headers().get("content-type");
-    kind.is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        kind.len() >= 9 && kind[..9].eq_ignore_ascii_case(b"text/html")
-    })
-}
-
-/// Returns a secret as it stands in JSON.
-fn escaped(secret: &Secret) -> Secret {
-    let json = serde_json::Value::from(secret.expose()).to_string();
-    Secret::new(&json[1..json.len() - 1])
-}
-
 fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", BASE64.encode(format!("{username}:{password}")))
-}
-
-fn status_line(status: StatusCode) -> String {
-    match status.canonical_reason() {
-        Some(reason) => format!("{} {reason}", status.as_u16()),
-        None => status.as_u16().to_string(),
-    }
 }
 
 /// A client that is shared by the partitions of a plan.
@@ -481,17 +304,191 @@ pub(crate) type SharedClient = Arc<Client>;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+    use std::time::Duration;
+
+    use crate::http::quota::Limits;
+    use crate::options::{EndpointKind, Region};
+
     use super::*;
 
+    const SECRET: &str = "hunter2-17";
+
+    /// A server that gives these answers, one a connection; returns the heads of
+    /// the requests when it has given all.
+    fn server(answers: &[&'static str]) -> (String, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let base = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let answers = answers.to_vec();
+        let serving = std::thread::spawn(move || {
+            let heads = answers.into_iter().map(|answer| {
+                let (stream, _) = listener.accept().expect("somebody asks");
+                let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+                let head = lines.by_ref().map_while(Result::ok);
+                let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
+                let written = (&stream).write_all(answer.as_bytes());
+                written.expect("it is read");
+                head.join("\n")
+            });
+            heads.collect()
+        });
+        (base, serving)
+    }
+
+    fn client(base: String) -> Client {
+        let kind = EndpointKind::Export;
+        let endpoint = Endpoint::new(kind, Region::Us, Some(base), None, &mut Vec::new());
+        let credentials = Credentials::ProjectSecret(Secret::new(SECRET));
+        let quota = Quota::new(Limits::EXPORT, None);
+        let retry = RetryOptions::default();
+        let (env, cancel) = (Env::empty(), CancelToken::never());
+        let client = Client::new(endpoint, &credentials, retry, quota, &env, &cancel);
+        client.expect("it needs no proxy")
+    }
+
+    fn get() -> Request {
+        Request {
+            query: vec![("from_date", "2024-01-01".to_owned())],
+            form: None,
+            counts: true,
+        }
+    }
+
+    /// What comes of one answer.
+    fn exchange(answer: &'static str) -> Result<Wire, Unanswered> {
+        let (base, serving) = server(&[answer]);
+        let wire = client(base).exchange(&get());
+        serving.join().expect("the server has answered");
+        wire
+    }
+
+    /// Why it is no data, and the wait if it is to be asked again.
+    fn failure(answer: &'static str) -> (Error, Option<Option<Duration>>) {
+        match exchange(answer) {
+            Err(Unanswered::WithData(Failure::Final(error))) => (error, None),
+            Err(Unanswered::WithData(Failure::Again { error, retry_after })) => {
+                (error, Some(retry_after))
+            }
+            Err(Unanswered::ByNobody(error)) => panic!("{error:?}"),
+            Ok(_) => panic!("that is data"),
+        }
+    }
+
     #[test]
-    fn what_reached_nobody_is_told_from_what_broke_off() {
-        let io = |kind: std::io::ErrorKind| ureq::Error::Io(kind.into());
-        assert!(reached_nobody(&io(std::io::ErrorKind::ConnectionRefused)));
-        assert!(reached_nobody(&ureq::Error::HostNotFound));
-        assert!(reached_nobody(&ureq::Error::Timeout(Timeout::Connect)));
-        assert!(!reached_nobody(&io(std::io::ErrorKind::ConnectionReset)));
-        assert!(!reached_nobody(&ureq::Error::Timeout(
-            Timeout::RecvResponse
-        )));
+    fn a_request_carries_its_query_and_the_credentials() {
+        let (base, serving) = server(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"]);
+        let wire = client(base).exchange(&get());
+        let mut body = String::new();
+        let mut reader = wire.ok().expect("it is data").reader;
+        reader.read_to_string(&mut body).expect("it is whole");
+        assert_eq!(body, "{}");
+        let head = serving.join().expect("no panic").remove(0).to_lowercase();
+        assert!(
+            head.starts_with("get /api/2.0/export?from_date=2024-01-01 http/1.1"),
+            "{head}"
+        );
+        assert!(
+            head.contains("authorization: basic ahvudgvymi0xnzo="),
+            "{head}"
+        );
+        assert!(head.contains("accept-encoding: gzip"), "{head}");
+    }
+
+    #[test]
+    fn an_answer_says_whether_it_can_prove_its_end() {
+        let proves = |answer| exchange(answer).is_ok_and(|wire| wire.proves_its_end());
+        assert!(proves("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"));
+        assert!(proves("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        assert!(proves(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        ));
+        assert!(proves("HTTP/1.1 200 OK\r\ncontent-encoding: GZIP\r\n\r\n"));
+        assert!(!proves("HTTP/1.1 200 OK\r\n\r\n{}"));
+        assert!(!proves("HTTP/1.0 200 OK\r\n\r\n{}"));
+    }
+
+    #[test]
+    fn a_server_asks_for_a_wait_and_gets_it() {
+        let wait = |answer| failure(answer).1;
+        let seconds = |n| Some(Some(Duration::from_secs(n)));
+        assert_eq!(
+            wait("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n"),
+            seconds(7)
+        );
+        assert_eq!(
+            wait("HTTP/1.1 502 Bad\r\ncontent-length: 0\r\n\r\n"),
+            Some(None)
+        );
+        assert_eq!(
+            wait("HTTP/1.1 429 Slow\r\nretry-after: 30\r\ncontent-length: 0\r\n\r\n"),
+            seconds(30)
+        );
+        // What is wrong for good stays wrong, whatever it asks for.
+        assert_eq!(
+            wait("HTTP/1.1 401 No\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_429_tells_all_of_the_hour_that_is_left() {
+        let (base, serving) = server(&[
+            "HTTP/1.1 429 Slow\r\nratelimit-policy: \"p\";q=20;w=3600\r\ncontent-length: 0\r\n\r\n",
+        ]);
+        let client = client(base);
+        let refused = client.exchange(&get()).err();
+        serving.join().expect("no panic");
+        let Some(Unanswered::WithData(Failure::Again { error, .. })) = refused else {
+            panic!("it is asked again");
+        };
+        assert_eq!(error.kind(), ErrorKind::Quota);
+        assert!(
+            error
+                .hint_text()
+                .is_some_and(|hint| hint.contains("20 requests an hour"))
+        );
+    }
+
+    #[test]
+    fn what_the_server_says_is_shown_without_the_secret() {
+        let (error, _) =
+            failure("HTTP/1.1 400 No\r\ncontent-length: 22\r\n\r\n{\"error\":\"hunter2-17\"}");
+        assert_eq!(error.causes(), ["the server answered 400 Bad Request: …"]);
+        let (error, again) = failure(
+            "HTTP/1.1 302 Found\r\nlocation: http://x/?s=hunter2-17\r\ncontent-length: 0\r\n\r\n",
+        );
+        assert_eq!(
+            error.causes(),
+            ["the server answered 302 Found, which points to `http://x/?s=…`"]
+        );
+        assert!(again.is_some());
+        let (error, again) = failure(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\nlog in",
+        );
+        assert_eq!(
+            error.causes(),
+            ["the server answered 200 with an HTML page: log in"]
+        );
+        assert!(again.is_some());
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_ends_the_run_and_counts_nothing() {
+        let gone = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let base = format!("http://{}", gone.local_addr().expect("it is bound"));
+        drop(gone);
+        let Err(Unanswered::ByNobody(error)) = client(base).exchange(&get()) else {
+            panic!("nobody is there");
+        };
+        assert!(error.is_fatal());
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_may_have_counted_the_request() {
+        let (error, again) = failure("");
+        assert_eq!(error.kind(), ErrorKind::Network);
+        assert!(!error.is_fatal() && again.is_some());
     }
 }

@@ -1,8 +1,9 @@
 //! Transports that know more of how a body ends than ureq does.
 //!
-//! The first is a time-out for pauses inside a body. ureq's own `timeout_per_read` also cuts short the wait for the first byte,
-//! which for an export may take ten minutes, while a pause of two minutes in
-//! the middle of a body means that nothing more will come.
+//! The first is a time-out for pauses inside a body. ureq's own
+//! `timeout_per_read` also cuts short the wait for the first byte, which for an
+//! export may take ten minutes, while a pause of two minutes in the middle of
+//! a body means that nothing more will come.
 //!
 //! The second is for bodies that have neither a length nor chunks. ureq takes
 //! a reset, a TLS stream without its closing word, and our own shutdown of the
@@ -12,87 +13,75 @@ use std::io;
 use std::time::Duration;
 
 use mixflow_core::cancel::CancelToken;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
-use ureq::{Error, Timeout};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, NextTimeout, RustlsConnector,
+    TcpConnector, Transport,
+};
+use ureq::{Agent, Error, Timeout};
 
-/// Puts an idle time-out on the transport below.
-#[derive(Debug)]
-pub(crate) struct IdleTimeout(pub(crate) Duration);
+use super::retry::RetryOptions;
 
-#[derive(Debug)]
-pub(crate) struct Idle<T> {
-    inner: T,
-    limit: Duration,
+/// Returns an agent that follows no redirect, and whose bodies end only where
+/// they really do.
+pub(super) fn agent(retry: &RetryOptions, cancel: &CancelToken) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        // Another address would get neither the credentials nor, from a POST
+        // that became a GET, the filters.
+        .max_redirects(0)
+        .user_agent(concat!("mixflow/", env!("CARGO_PKG_VERSION")))
+        .timeout_connect(Some(retry.connect_timeout.0))
+        .timeout_recv_response(Some(retry.first_byte_timeout.0))
+        .timeout_send_request(Some(Duration::from_secs(60)))
+        .timeout_send_body(Some(Duration::from_secs(60)))
+        // Bodies are read in pieces of 64 KB.
+        .input_buffer_size(256 << 10)
+        .build();
+    // ureq's default chain, with the idle time-out below TLS and the judge of
+    // ends above it.
+    let connector =
+        ().chain(ConnectProxyConnector::default())
+            .chain(TcpConnector::default())
+            .chain(Ruled(IdleTimeout(retry.idle_timeout.0)))
+            .chain(RustlsConnector::default())
+            .chain(Ruled(ProperEnd(cancel.clone())));
+    Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
-impl<In: Transport> Connector<In> for IdleTimeout {
-    type Out = Idle<In>;
+/// What a transport that stands on another one does differently: how it waits
+/// for input.
+trait Rule: Clone + std::fmt::Debug + Send + Sync + 'static {
+    fn await_input(&self, inner: &mut dyn Transport, timeout: NextTimeout) -> Result<bool, Error>;
+}
+
+/// Puts a rule on the transport below.
+#[derive(Debug)]
+struct Ruled<R>(R);
+
+/// A transport with a rule.
+#[derive(Debug)]
+struct RuledTransport<T, R> {
+    inner: T,
+    rule: R,
+}
+
+impl<In: Transport, R: Rule> Connector<In> for Ruled<R> {
+    type Out = RuledTransport<In, R>;
 
     fn connect(
         &self,
         _details: &ConnectionDetails<'_>,
         chained: Option<In>,
-    ) -> Result<Option<Idle<In>>, Error> {
-        Ok(chained.map(|inner| Idle {
+    ) -> Result<Option<RuledTransport<In, R>>, Error> {
+        Ok(chained.map(|inner| RuledTransport {
             inner,
-            limit: self.0,
+            rule: self.0.clone(),
         }))
     }
 }
 
-impl<T: Transport> Transport for Idle<T> {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        self.inner.buffers()
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.inner.transmit_output(amount, timeout)
-    }
-
-    fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, Error> {
-        // Until the headers are there, the reason is the time-out for these.
-        if timeout.reason != Timeout::RecvResponse {
-            timeout.per_read = Some(self.limit.into());
-        }
-        self.inner.await_input(timeout)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.inner.is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.inner.is_tls()
-    }
-}
-
-/// Makes every end but a proper one an error; stands above TLS.
-#[derive(Debug)]
-pub(crate) struct ProperEnd(pub(crate) CancelToken);
-
-#[derive(Debug)]
-pub(crate) struct Proper<T> {
-    inner: T,
-    /// Cancelled before the connections are shut down.
-    cancel: CancelToken,
-}
-
-impl<In: Transport> Connector<In> for ProperEnd {
-    type Out = Proper<In>;
-
-    fn connect(
-        &self,
-        _details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Proper<In>>, Error> {
-        Ok(chained.map(|inner| Proper {
-            inner,
-            cancel: self.0.clone(),
-        }))
-    }
-}
-
-impl<T: Transport> Transport for Proper<T> {
+impl<T: Transport, R: Rule> Transport for RuledTransport<T, R> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         self.inner.buffers()
     }
@@ -102,13 +91,7 @@ impl<T: Transport> Transport for Proper<T> {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        match self.inner.await_input(timeout) {
-            Ok(false) if self.cancel.is_cancelled() => {
-                Err(Error::Io(io::Error::other("the run was cancelled")))
-            }
-            Err(Error::Io(error)) => Err(Error::Io(improper(error))),
-            other => other,
-        }
+        self.rule.await_input(&mut self.inner, timeout)
     }
 
     fn is_open(&mut self) -> bool {
@@ -117,6 +100,41 @@ impl<T: Transport> Transport for Proper<T> {
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+/// No pause of a body may be longer.
+#[derive(Clone, Debug)]
+struct IdleTimeout(Duration);
+
+impl Rule for IdleTimeout {
+    fn await_input(
+        &self,
+        inner: &mut dyn Transport,
+        mut timeout: NextTimeout,
+    ) -> Result<bool, Error> {
+        // Until the headers are there, the reason is the time-out for these.
+        if timeout.reason != Timeout::RecvResponse {
+            timeout.per_read = Some(self.0.into());
+        }
+        inner.await_input(timeout)
+    }
+}
+
+/// Every end but a proper one is an error; stands above TLS. The run is
+/// cancelled before its connections are shut down.
+#[derive(Clone, Debug)]
+struct ProperEnd(CancelToken);
+
+impl Rule for ProperEnd {
+    fn await_input(&self, inner: &mut dyn Transport, timeout: NextTimeout) -> Result<bool, Error> {
+        match inner.await_input(timeout) {
+            Ok(false) if self.0.is_cancelled() => {
+                Err(Error::Io(io::Error::other("the run was cancelled")))
+            }
+            Err(Error::Io(error)) => Err(Error::Io(improper(error))),
+            other => other,
+        }
     }
 }
 
@@ -135,8 +153,6 @@ mod tests {
     use std::io::Read as _;
 
     use mixflow_core::cancel::cancellation;
-    use ureq::Agent;
-    use ureq::unversioned::resolver::DefaultResolver;
     use ureq::unversioned::transport::LazyBuffers;
 
     use super::*;
@@ -198,7 +214,7 @@ mod tests {
     }
 
     fn read(end: Option<io::ErrorKind>, cancel: &CancelToken) -> io::Result<usize> {
-        let connector = Peer(end).chain(ProperEnd(cancel.clone()));
+        let connector = Peer(end).chain(Ruled(ProperEnd(cancel.clone())));
         let config = Agent::config_builder().proxy(None).build();
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
         let response = agent.get("http://127.0.0.1/").call().expect("it answers");

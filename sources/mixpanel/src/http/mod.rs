@@ -3,14 +3,16 @@
 //! Nothing here knows what a record is. From the request to the lines of its
 //! answer:
 //!
-//! - [`client`]: one endpoint of one project, and what its answers mean;
-//!   [`connector`] and [`proxy`] are its transports, [`retry`] says what is
-//!   tried again, and when, and [`quota`] whether a request may be made now.
+//! - [`client`]: requests to one endpoint of one project. [`answer`] says what
+//!   comes of each status, and [`shown`] how much of it people may read;
+//!   [`connector`] and [`proxy`] are its transports, [`retry`] is the policy for
+//!   trying again, and [`quota`] says whether a request may be made now.
 //! - [`body`]: an answer's bytes, checked by [`tail`] while they come in, whose
 //!   end [`last_line`] judges. [`kept`] is where they are until they are read,
 //!   and [`checkpoint`] where the next run finds them after a crash.
 //! - [`lines`]: the lines of a body. [`room`] bounds the memory of long ones.
 
+mod answer;
 pub(crate) mod body;
 pub(crate) mod checkpoint;
 pub(crate) mod client;
@@ -22,4 +24,5 @@ mod proxy;
 pub mod quota;
 pub mod retry;
 pub(crate) mod room;
+mod shown;
 mod tail;
