@@ -8,30 +8,56 @@ use serde_json::{Value, json};
 
 use crate::options::ProfilesOptions;
 
-/// Turns the filters into form fields and into what the metadata shows.
+/// What of a project's profiles is wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Filters {
+    /// As it is sent.
+    pub(crate) fields: Vec<(&'static str, String)>,
+    /// As the metadata shows it, by the names of the options.
+    pub(crate) shown: serde_json::Map<String, Value>,
+}
+
+/// Turns the options into filters; what is wrong with them goes to `invalid`.
 ///
 /// `now` is when `behaviors` are evaluated unless the options say otherwise.
 pub(crate) fn filters(
     options: &ProfilesOptions,
     now: Timestamp,
     invalid: &mut Vec<Invalid>,
-) -> (Vec<(&'static str, String)>, serde_json::Map<String, Value>) {
-    let mut fields = Vec::new();
-    let mut filters = serde_json::Map::new();
-    let mut add = |key: &str, name: &'static str, sent: String, shown: Value| {
-        fields.push((name, sent));
-        filters.insert(key.to_owned(), shown);
-    };
-    if let Some(expression) = &options.where_ {
+) -> Filters {
+    let mut filters = Filters::default();
+    filters.add_where(options, invalid);
+    filters.add_ids(options, invalid);
+    filters.add_group(options, invalid);
+    filters.add_output(options, invalid);
+    filters.add_cohort(options, invalid);
+    filters.add_behaviors(options, now, invalid);
+    filters
+}
+
+impl Filters {
+    fn add(&mut self, key: &str, name: &'static str, sent: String, shown: Value) {
+        self.fields.push((name, sent));
+        self.shown.insert(key.to_owned(), shown);
+    }
+
+    fn add_where(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
+        let Some(expression) = &options.where_ else {
+            return;
+        };
         if expression.trim().is_empty() {
             invalid.push(Invalid::new("where", "this is empty; leave it out instead"));
         }
-        add("where", "where", expression.clone(), json!(expression));
+        self.add("where", "where", expression.clone(), json!(expression));
     }
-    if let Some(TextOrNumber(id)) = &options.distinct_id {
-        add("distinct_id", "distinct_id", id.clone(), json!(id));
-    }
-    if let Some(ids) = &options.distinct_ids {
+
+    fn add_ids(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
+        if let Some(TextOrNumber(id)) = &options.distinct_id {
+            self.add("distinct_id", "distinct_id", id.clone(), json!(id));
+        }
+        let Some(ids) = &options.distinct_ids else {
+            return;
+        };
         if options.distinct_id.is_some() {
             invalid.push(Invalid::new(
                 "distinct_ids",
@@ -47,37 +73,55 @@ pub(crate) fn filters(
             .map(|TextOrNumber(id)| id.as_str())
             .filter(|id| known.insert(*id))
             .collect();
-        add(
+        self.add(
             "distinct_ids",
             "distinct_ids",
             json!(ids).to_string(),
             json!(ids),
         );
     }
-    if let Some(TextOrNumber(id)) = &options.group_id {
+
+    fn add_group(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
+        let Some(TextOrNumber(id)) = &options.group_id else {
+            return;
+        };
         // The API's ids are signed 64-bit numbers, as text.
         if id.parse::<i64>().is_err() {
             invalid.push(Invalid::new("group_id", "a group's id is a whole number"));
         }
-        add("group_id", "data_group_id", id.clone(), json!(id));
+        self.add("group_id", "data_group_id", id.clone(), json!(id));
     }
-    if let Some(names) = &options.output_properties {
+
+    fn add_output(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
+        let Some(names) = &options.output_properties else {
+            return;
+        };
         if names.is_empty() {
             invalid.push(Invalid::new(
                 "output_properties",
                 "this names no property; leave it out to get all of them",
             ));
         }
-        add(
+        self.add(
             "output_properties",
             "output_properties",
             json!(names).to_string(),
             json!(names),
         );
     }
-    if let Some(TextOrNumber(id)) = &options.cohort_id {
+
+    fn add_cohort(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
+        let Some(TextOrNumber(id)) = &options.cohort_id else {
+            if options.include_all_users.is_some() {
+                invalid.push(Invalid::new(
+                    "include_all_users",
+                    "this needs `cohort_id`; it is about a cohort's members",
+                ));
+            }
+            return;
+        };
         match id.parse::<u64>() {
-            Ok(number) => add(
+            Ok(number) => self.add(
                 "cohort_id",
                 "filter_by_cohort",
                 json!({ "id": number }).to_string(),
@@ -85,55 +129,51 @@ pub(crate) fn filters(
             ),
             Err(_) => invalid.push(Invalid::new("cohort_id", "a cohort's id is a whole number")),
         }
-    }
-    if options.include_all_users.is_some() && options.cohort_id.is_none() {
-        invalid.push(Invalid::new(
-            "include_all_users",
-            "this needs `cohort_id`; it is about a cohort's members",
-        ));
-    }
-    if options.cohort_id.is_some() {
         // Mixpanel's default is to send them, so leaving it out is no answer.
         let include = options.include_all_users.unwrap_or(false);
-        add(
+        self.add(
             "include_all_users",
             "include_all_users",
             include.to_string(),
             json!(include),
         );
     }
-    if let Some(behaviors) = &options.behaviors {
+
+    fn add_behaviors(
+        &mut self,
+        options: &ProfilesOptions,
+        now: Timestamp,
+        invalid: &mut Vec<Invalid>,
+    ) {
+        let Some(behaviors) = &options.behaviors else {
+            if options.as_of_timestamp.is_some() {
+                invalid.push(Invalid::new(
+                    "as_of_timestamp",
+                    "this needs `behaviors`; it is the time at which they are evaluated",
+                ));
+            }
+            return;
+        };
         if options.cohort_id.is_some() {
             invalid.push(Invalid::new(
                 "behaviors",
                 "this and `cohort_id` exclude each other",
             ));
         }
-        match behaviors {
-            toml::Value::String(text) => add("behaviors", "behaviors", text.clone(), json!(text)),
-            other => {
-                let value = json!(other);
-                add("behaviors", "behaviors", value.to_string(), value);
-            }
-        }
-    }
-    if options.as_of_timestamp.is_some() && options.behaviors.is_none() {
-        invalid.push(Invalid::new(
-            "as_of_timestamp",
-            "this needs `behaviors`; it is the time at which they are evaluated",
-        ));
-    }
-    if options.behaviors.is_some() {
+        let (sent, shown) = match behaviors {
+            toml::Value::String(text) => (text.clone(), json!(text)),
+            other => (json!(other).to_string(), json!(other)),
+        };
+        self.add("behaviors", "behaviors", sent, shown);
         // Without it every page but the first is refused.
         let seconds = options.as_of_timestamp.unwrap_or(now.as_second());
-        add(
+        self.add(
             "as_of_timestamp",
             "as_of_timestamp",
             seconds.to_string(),
             json!(seconds),
         );
     }
-    (fields, filters)
 }
 
 #[cfg(test)]
@@ -143,9 +183,9 @@ mod tests {
     fn fields(options: &ProfilesOptions) -> Vec<(&'static str, String)> {
         let mut invalid = Vec::new();
         let now = Timestamp::from_second(1_700_000_000).expect("a time");
-        let (fields, _) = filters(options, now, &mut invalid);
+        let filters = filters(options, now, &mut invalid);
         assert!(invalid.is_empty(), "{invalid:?}");
-        fields
+        filters.fields
     }
 
     fn ids(texts: &[&str]) -> Vec<TextOrNumber> {

@@ -60,7 +60,7 @@ impl ProfilesSource {
     ) -> Result<ProfilesSource, Vec<Invalid>> {
         let mut invalid = Vec::new();
         let mut warnings = Vec::new();
-        let (form_fields, filters) = filters(&options, cx.now, &mut invalid);
+        let filters = filters(&options, cx.now, &mut invalid);
         check_limits(&options.retry, options.limits, &mut invalid);
         let auth = Auth::new(
             options.auth,
@@ -87,8 +87,8 @@ impl ProfilesSource {
                 RecordFormat::Raw => Form::Raw,
                 RecordFormat::Normalized => Form::Profiles,
             },
-            form_fields,
-            filters,
+            form_fields: filters.fields,
+            filters: filters.shown,
             retry: options.retry,
             limits: Limits::ENGAGE.with(options.limits),
             accept_short: options.accept_short.unwrap_or(false),
