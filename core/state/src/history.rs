@@ -1,0 +1,227 @@
+//! The history of runs.
+//!
+//! A run is entered when it begins and again when it has ended, each durably,
+//! so that one that died, or whose end could not be written, is known not to
+//! have ended. A run of which not even the begin could be written takes away
+//! the file `history.whole`, which a full disk allows; whoever opens the
+//! database next notes that something is missing there.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use jiff::Timestamp;
+use mixflow_core::destination::Destination;
+use mixflow_core::private;
+use mixflow_core::report::RunReport;
+use rusqlite::{Connection, params};
+
+use crate::failure::{Failure, Unavailable};
+use crate::identity::key;
+use crate::store::State;
+
+const WHOLE: &str = "history.whole";
+
+/// The next place in the history.
+pub(crate) const NEXT: &str = "(SELECT 1 + max(
+    coalesce((SELECT max(position) FROM runs), 0),
+    coalesce((SELECT max(position) FROM gaps), 0)))";
+
+/// What is known of a run when it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin<'a> {
+    /// The run.
+    pub run_id: &'a str,
+    /// The canonical path of the pipeline's file, if it has one.
+    pub pipeline_path: Option<&'a Path>,
+    /// Where it writes to.
+    pub destination: &'a Destination,
+}
+
+/// A run that has begun.
+#[derive(Debug)]
+pub struct PastRun {
+    /// The run.
+    pub run_id: String,
+    /// When it began, RFC 3339.
+    pub begun_at: String,
+    /// How it ended; none if that is not known: it goes on still, it died, or
+    /// its end could not be written.
+    pub report: Option<RunReport>,
+}
+
+/// The runs of a pipeline into a destination.
+#[derive(Debug)]
+pub struct LastRuns {
+    /// They, the one that ended last first.
+    pub runs: Vec<PastRun>,
+    /// Why runs may be missing that were after all of these, if they may.
+    pub missing: Option<String>,
+}
+
+impl State {
+    /// Enters a run that begins.
+    ///
+    /// Fails when it could not be written; then it is known, as far as can be,
+    /// that the history lacks a run.
+    pub fn begin_run(&self, begin: &Begin<'_>) -> Result<(), Unavailable> {
+        let path = begin.pipeline_path.map(bytes);
+        let now = Timestamp::now().to_string();
+        let begun = self.with(|db| {
+            db.durably(|conn| {
+                conn.execute(
+                    &format!(
+                        "INSERT INTO runs (run_id, position, pipeline_path, destination, begun_at)
+                         VALUES (?1, {NEXT}, ?2, ?3, ?4)"
+                    ),
+                    params![begin.run_id, path, key(begin.destination), now],
+                )?;
+                Ok(())
+            })
+        });
+        begun.inspect_err(|_| self.note_that_a_run_is_missing())
+    }
+
+    /// Enters how a run ended.
+    ///
+    /// One whose begin could not be written is entered whole. Fails when it
+    /// could not be written, as [`begin_run`](State::begin_run) does.
+    pub fn end_run(&self, begin: &Begin<'_>, report: &RunReport) -> Result<(), Unavailable> {
+        let path = begin.pipeline_path.map(bytes);
+        let ended = self.with(|db| {
+            let json = serde_json::to_string(report)?;
+            db.durably(|conn| {
+                conn.execute(
+                    &format!(
+                        "INSERT INTO runs (run_id, position, pipeline_path, destination, begun_at, ended_at, report)
+                         VALUES (?1, {NEXT}, ?2, ?3, ?4, ?5, ?6)
+                         ON CONFLICT (run_id) DO UPDATE SET
+                         position = excluded.position, ended_at = excluded.ended_at, report = excluded.report"
+                    ),
+                    params![
+                        begin.run_id,
+                        path,
+                        key(begin.destination),
+                        report.started_at.to_string(),
+                        report.completed_at.to_string(),
+                        json
+                    ],
+                )?;
+                Ok(())
+            })
+        });
+        ended.inspect_err(|_| self.note_that_a_run_is_missing())
+    }
+
+    /// Returns the runs that have ended, the last one first, at most `most`.
+    ///
+    /// Reports that cannot be read, which a later version has written, are left
+    /// out. Fails when the state cannot be used.
+    pub fn runs(&self, most: usize) -> Result<Vec<RunReport>, Unavailable> {
+        if !self.exists() {
+            return Ok(Vec::new());
+        }
+        self.with(|db| {
+            let mut statement = db.conn.prepare(
+                "SELECT report FROM runs WHERE report IS NOT NULL
+                 ORDER BY position DESC LIMIT ?1",
+            )?;
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let reports = statement.query_map([most], |row| row.get::<_, String>(0))?;
+            let mut runs = Vec::new();
+            for report in reports {
+                runs.extend(serde_json::from_str(&report?).ok());
+            }
+            Ok(runs)
+        })
+    }
+
+    /// Returns the runs of a pipeline's file into a destination, those that
+    /// have not ended among them, at most `most`.
+    ///
+    /// Fails when the state cannot be used: then nothing is known.
+    pub fn last_runs(
+        &self,
+        pipeline_path: &Path,
+        destination: &Destination,
+        most: usize,
+    ) -> Result<LastRuns, Unavailable> {
+        self.with(|db| {
+            let mut statement = db.conn.prepare(
+                "SELECT run_id, begun_at, report, position FROM runs
+                 WHERE pipeline_path = ?1 AND destination = ?2
+                 ORDER BY position DESC LIMIT ?3",
+            )?;
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let mut rows =
+                statement.query(params![bytes(pipeline_path), key(destination), most])?;
+            let (mut runs, mut newest) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                newest = newest.max(row.get::<_, i64>(3)?);
+                let report: Option<String> = row.get(2)?;
+                runs.push(PastRun {
+                    run_id: row.get(0)?,
+                    begun_at: row.get(1)?,
+                    // One that cannot be read is as good as none.
+                    report: report.and_then(|json| serde_json::from_str(&json).ok()),
+                });
+            }
+            let missing = missing_after(&db.conn, newest)?;
+            Ok(LastRuns { runs, missing })
+        })
+    }
+
+    /// Leaves word for the next one to open the database, who notes it there.
+    fn note_that_a_run_is_missing(&self) {
+        // Where nothing can be written nothing is known, which is told then.
+        let _ = fs::remove_file(self.folder().join(WHOLE));
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
+}
+
+/// Says what may be missing after a place in the history.
+fn missing_after(conn: &Connection, position: i64) -> Result<Option<String>, Failure> {
+    let mut statement = conn.prepare(
+        "SELECT noticed_at, reason FROM gaps WHERE position > ?1 ORDER BY position DESC LIMIT 1",
+    )?;
+    let mut rows = statement.query([position])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let (noticed, reason): (String, String) = (row.get(0)?, row.get(1)?);
+    Ok(Some(format!("{reason} (noticed at {noticed})")))
+}
+
+/// Notes in a database that was just opened that runs before could not be
+/// written to it.
+pub(crate) fn note_what_is_missing(
+    conn: &mut Connection,
+    path: &Path,
+    is_new: bool,
+) -> Result<(), Failure> {
+    let whole = path.with_file_name(WHOLE);
+    if whole.exists() {
+        return Ok(());
+    }
+    if !is_new {
+        add_gap(conn, "a run could not be written to the history")?;
+    }
+    // Without it the history is taken to lack something once more, which harms
+    // nobody.
+    let mut options = OpenOptions::new();
+    let made = private::file(options.write(true).create(true)).open(&whole);
+    if let Err(error) = made {
+        log::info!("cannot make `{}`: {error}", whole.display());
+    }
+    Ok(())
+}
+
+pub(crate) fn add_gap(conn: &Connection, reason: &str) -> Result<(), Failure> {
+    conn.execute(
+        &format!("INSERT INTO gaps (position, noticed_at, reason) VALUES ({NEXT}, ?1, ?2)"),
+        params![Timestamp::now().to_string(), reason],
+    )?;
+    Ok(())
+}

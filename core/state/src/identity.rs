@@ -1,0 +1,109 @@
+//! What a destination really is, however it is written.
+
+use std::path::{Path, PathBuf};
+
+use mixflow_core::destination::Destination;
+use mixflow_core::staged::folder_of;
+
+/// Links that are followed; no system follows more.
+const LINKS: usize = 40;
+
+/// Returns the path of a file without links in it, whether it is there or not.
+pub fn real(path: &Path) -> PathBuf {
+    // A link may lead to a file that is not there yet.
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        if let Ok(real) = std::fs::canonicalize(&path) {
+            return real;
+        }
+        match std::fs::read_link(&path) {
+            Ok(target) => path = folder_of(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(_), Some(name)) => real(folder_of(&path)).join(name),
+        _ => path,
+    }
+}
+
+/// Returns what the history knows a destination by: its real path or its URI,
+/// and the table.
+pub(crate) fn key(destination: &Destination) -> String {
+    let place = match &destination.path {
+        Some(path) => real(path).to_string_lossy().into_owned(),
+        None => normalized(&destination.uri).unwrap_or_else(|| destination.uri.clone()),
+    };
+    serde_json::json!([place, destination.table]).to_string()
+}
+
+/// Returns a URI in the one form that all its spellings have; `None` for a
+/// text that is none.
+///
+/// Scheme and host are in small letters, the usual port, `.`, `..` and slashes
+/// at the end or twice are left out.
+pub(crate) fn normalized(uri: &str) -> Option<String> {
+    let (scheme, rest) = uri.split_once("://")?;
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(is_scheme) {
+        return None;
+    }
+    let scheme = scheme.to_ascii_lowercase();
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.to_ascii_lowercase();
+    let port = match scheme.as_str() {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    let host = host.strip_suffix(port).unwrap_or(&host);
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    Some(format!("{scheme}://{host}/{}", parts.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_has_one_form() {
+        for spelling in [
+            "s3://Bucket/a/b",
+            "S3://bucket//a/./b/",
+            "s3://bucket/a/c/../b",
+        ] {
+            assert_eq!(normalized(spelling).as_deref(), Some("s3://bucket/a/b"));
+        }
+        assert_eq!(
+            normalized("https://example.org:443").as_deref(),
+            Some("https://example.org/")
+        );
+        // What comes after the host may be told apart by its case.
+        assert_ne!(normalized("s3://b/A"), normalized("s3://b/a"));
+        assert_eq!(normalized("standard output"), None);
+        assert_eq!(normalized("C:/a://b"), None);
+    }
+
+    #[test]
+    fn a_relative_path_is_the_file_that_it_leads_to() {
+        let here = std::env::current_dir().expect("it is there");
+        let absolute = here.join("src/../no.db");
+        assert_eq!(
+            key(&Destination::at("no.db")),
+            key(&Destination::at(absolute))
+        );
+        let table = Destination::at("no.db").with_table("events");
+        assert_ne!(key(&table), key(&Destination::at("no.db")));
+        assert_ne!(
+            key(&Destination::at("ano.db")),
+            key(&Destination::at("no.db"))
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! What mixflow remembers from run to run: the history of runs, the requests
+//! that count for a quota, and what bodies earlier runs have left.
+//!
+//! It is all in `state.db`, an SQLite database in the state folder, which any
+//! number of processes share and any of them may leave at any moment. Nothing
+//! of it is needed to run: whoever cannot use it is told [`Unavailable`], goes
+//! on without, and a person is told once, by what
+//! [`State::take_warnings`] returns.
+//!
+//! Locks are not here. Those are locked files, which the system unlocks for a
+//! process that dies.
+
+#![forbid(unsafe_code)]
+
+mod damage;
+mod failure;
+mod file;
+mod history;
+mod identity;
+mod import;
+mod migrate;
+mod store;
+mod turn;
+
+pub use failure::Unavailable;
+pub use history::{Begin, LastRuns, PastRun};
+pub use identity::real;
+pub use store::State;
