@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checkpoints;
 mod damage;
 mod failure;
 mod file;
@@ -19,9 +20,11 @@ mod history;
 mod identity;
 mod import;
 mod migrate;
+mod quota;
 mod store;
 mod turn;
 
+pub use checkpoints::Checkpoint;
 pub use failure::Unavailable;
 pub use history::{Begin, LastRuns, PastRun};
 pub use identity::real;
