@@ -22,6 +22,8 @@ mod import;
 mod migrate;
 mod quota;
 mod store;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 pub use checkpoints::Checkpoint;
