@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -10,15 +11,14 @@ use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
 use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::Residue;
-use mixflow_core::staged::cannot;
 use mixflow_core::{Error, ErrorKind};
+use mixflow_state::{Begin, State};
 
 use crate::args::Global;
 use crate::defaults;
 use crate::exit::Exit;
-use crate::history;
 use crate::interrupt::{self, Tidying};
-use crate::launch::launch;
+use crate::launch::{Place, launch, run_id};
 use crate::lock::Patience;
 use crate::progress::Reporter;
 use crate::report_file;
@@ -30,6 +30,8 @@ pub(crate) struct Manner {
     /// How long another run that writes to the same destination is waited for
     /// before this one fails.
     pub(crate) patience: Patience,
+    /// The file of the pipeline, if it has one.
+    pub(crate) file: Option<PathBuf>,
     /// The run that this one completes.
     pub(crate) only_failed_of: Option<String>,
     /// What to do when something is missing at the end.
@@ -62,16 +64,32 @@ impl App {
         }
     }
 
-    pub(crate) fn state(&self) -> Option<&Path> {
-        self.state.as_deref()
+    /// Returns what is remembered from run to run, if there is a folder for it.
+    pub(crate) fn state(&self) -> Option<Arc<State>> {
+        self.state.as_deref().map(State::at)
     }
 
-    /// Returns every run of the history, in the order in which they ended.
-    pub(crate) fn history(&self) -> Result<Vec<RunReport>, Error> {
-        match &self.state {
-            Some(state) => history::all(state)
-                .map_err(cannot(format!("read the history in `{}`", state.display()))),
-            None => Ok(Vec::new()),
+    /// Returns the runs of the history, the one that ended last first.
+    pub(crate) fn history(&self, most: usize) -> Result<Vec<RunReport>, Error> {
+        let Some(state) = self.state() else {
+            return Ok(Vec::new());
+        };
+        let runs = state.runs(most).map_err(|error| {
+            let folder = state.folder().display();
+            let message = format!("cannot read the history in `{folder}`");
+            Error::new(ErrorKind::Destination, message).with_source(error)
+        });
+        // What the error says need not be said twice.
+        let warnings = state.take_warnings();
+        if runs.is_ok() {
+            self.warn(&warnings);
+        }
+        runs
+    }
+
+    fn warn(&self, warnings: &[String]) {
+        for warning in warnings {
+            self.ui.warning(warning);
         }
     }
 
@@ -154,9 +172,25 @@ impl App {
     pub(crate) fn run(&self, pipeline: &Pipeline, manner: Manner) -> RunReport {
         let _tidying = Tidying::begin();
         let mut reporter = Reporter::new(self.ui, &self.global, &*pipeline.source);
+        let (run_id, destination) = (run_id(), pipeline.destination());
+        let begin = Begin {
+            run_id: &run_id,
+            pipeline_path: manner.file.as_deref(),
+            destination: &destination,
+        };
+        let state = self.state();
+        if let Some(state) = &state {
+            // A history that cannot be written stops no run.
+            let _ = state.begin_run(&begin);
+            self.warn(&state.take_warnings());
+        }
+        let place = Place {
+            run_id: &run_id,
+            state: self.state.as_deref(),
+        };
         let mut report = launch(
             pipeline,
-            self.state.as_deref(),
+            &place,
             manner.patience,
             self.ui,
             &interrupt::token(),
@@ -167,11 +201,11 @@ impl App {
         if !reporter.finished(&report) {
             self.conclude(&report, manner.remedy);
         }
-        if let Some(state) = &self.state
-            && let Err(error) = history::append(state, &report)
-        {
-            self.ui
-                .warning(&format!("the run is not in the history: {error}"));
+        if let Some(state) = &state {
+            if let Err(error) = state.end_run(&begin, &report) {
+                log::info!("the end of the run is not in the history: {error}");
+            }
+            self.warn(&state.take_warnings());
         }
         report
     }

@@ -14,19 +14,25 @@ use crate::lock::{Holder, Patience, lock};
 use crate::rejects::RejectFile;
 use crate::ui::Ui;
 
+/// Which run it is, and where what outlives it goes.
+pub(crate) struct Place<'a> {
+    pub(crate) run_id: &'a str,
+    pub(crate) state: Option<&'a Path>,
+}
+
 /// Runs `pipeline` to its end.
 ///
-/// `state` has the locks and the rejects. Another run that writes to the same
+/// The state folder has the locks and the rejects. Another run that writes to the same
 /// destination makes it wait up to `patience`, which `ui` tells, and then fail.
 pub(crate) fn launch(
     pipeline: &Pipeline,
-    state: Option<&Path>,
+    place: &Place<'_>,
     patience: Patience,
     ui: Ui,
     cancel: &CancelToken,
     observer: &mut dyn Observer,
 ) -> RunReport {
-    let run_id = run_id();
+    let (run_id, state) = (place.run_id.to_owned(), place.state);
     let holder = Holder {
         pipeline: pipeline.name.clone(),
         run_id: run_id.clone(),

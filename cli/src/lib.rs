@@ -19,7 +19,6 @@ mod args;
 mod commands;
 mod defaults;
 mod exit;
-mod history;
 mod interrupt;
 mod launch;
 mod lock;

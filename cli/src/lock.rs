@@ -10,9 +10,9 @@ use mixflow_core::config::Seconds;
 use mixflow_core::private;
 use mixflow_core::sink::PATIENCE;
 use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_state::real;
 use serde::{Deserialize, Serialize};
 
-use crate::report_file::real;
 use crate::ui::Ui;
 
 /// How often a run that waits looks whether it is its turn.

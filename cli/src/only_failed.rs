@@ -1,14 +1,13 @@
 //! `mixflow run --only-failed`: the windows that the last run lacks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 use mixflow_core::config::{Override, OverrideValue};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::report::{RunReport, Status};
 use mixflow_core::{Error, ErrorKind, Result};
-
-use crate::history;
+use mixflow_state::{PastRun, State};
 
 /// What `--only-failed` makes of a pipeline.
 pub(crate) enum Remainder {
@@ -28,8 +27,20 @@ pub(crate) enum Remainder {
     },
 }
 
-/// Looks up what the last run of `pipeline` lacks.
-pub(crate) fn remainder(state: Option<&Path>, pipeline: &Pipeline) -> Result<Remainder> {
+/// Runs that are looked through, of those that stored nothing.
+const LOOKED_THROUGH: usize = 1_000;
+
+/// Returns what a pipeline's file is known by in the history.
+pub(crate) fn canonical(file: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(file).ok()
+}
+
+/// Looks up what the last run of the pipeline in `file` lacks.
+pub(crate) fn remainder(
+    state: Option<&State>,
+    file: &Path,
+    pipeline: &Pipeline,
+) -> Result<Remainder> {
     let cannot = |cause: String| {
         Error::new(
             ErrorKind::Config,
@@ -40,9 +51,19 @@ pub(crate) fn remainder(state: Option<&Path>, pipeline: &Pipeline) -> Result<Rem
     };
     let state = state.ok_or_else(|| cannot("there is no state folder".to_owned()))?;
     let destination = pipeline.destination();
-    let run = history::last(state, &pipeline.name, &destination)
-        .map_err(|error| cannot(format!("the history cannot be read: {error}")))?
+    let file = canonical(file).unwrap_or_else(|| file.to_owned());
+    let last = state
+        .last_runs(&file, &destination, LOOKED_THROUGH)
+        .map_err(|error| cannot(format!("the history cannot be read: {error}")))?;
+    if let Some(missing) = last.missing {
+        return Err(cannot(missing));
+    }
+    let run = last_that_stored(last.runs)
         .ok_or_else(|| cannot("no run of it to this destination is in the history".to_owned()))?;
+    let run_id = run.run_id;
+    let run = run
+        .report
+        .ok_or_else(|| cannot(format!("it is not known how the run {run_id} ended")))?;
     let stored_nothing = run.status == Status::Aborted;
     if !stored_nothing && run.failed_partitions.is_empty() {
         return Ok(Remainder::Nothing {
@@ -83,6 +104,23 @@ pub(crate) fn remainder(state: Option<&Path>, pipeline: &Pipeline) -> Result<Rem
         windows,
         changes: mode("append"),
     })
+}
+
+/// Returns the last run, or the one whose rest it was to fetch if it stored
+/// nothing: that leaves the other one as it was.
+fn last_that_stored(runs: Vec<PastRun>) -> Option<PastRun> {
+    let mut runs = runs.into_iter();
+    let mut last = runs.next();
+    while let Some(PastRun {
+        report: Some(report),
+        ..
+    }) = &last
+        && report.status == Status::Aborted
+        && let Some(id) = report.only_failed_of.clone()
+    {
+        last = runs.find(|run| run.run_id == id);
+    }
+    last
 }
 
 fn all_of(run: &RunReport) -> Vec<String> {

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use mixflow_core::report::RunReport;
-use mixflow_core::staged::{cannot, folder_of};
+use mixflow_core::staged::cannot;
 use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_state::real;
 
 /// Checks that a report at `report` does not destroy what is at `destination`.
 pub(crate) fn check(report: &Path, destination: &Path) -> Result<()> {
@@ -32,25 +33,6 @@ pub(crate) fn write(path: &Path, reports: &[RunReport]) -> Result<()> {
             "write the report to `{}`",
             path.display()
         )))
-}
-
-/// Returns the path of a file without links in it, whether it is there or not.
-pub(crate) fn real(path: &Path) -> PathBuf {
-    // A link may lead to a file that is not there yet; no system follows more.
-    let mut path = path.to_owned();
-    for _ in 0..40 {
-        if let Ok(real) = std::fs::canonicalize(&path) {
-            return real;
-        }
-        match std::fs::read_link(&path) {
-            Ok(target) => path = folder_of(&path).join(target),
-            Err(_) => break,
-        }
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(_), Some(name)) => real(folder_of(&path)).join(name),
-        _ => path,
-    }
 }
 
 /// Whether the first path is the second one, in it, or DuckDB's log of it.

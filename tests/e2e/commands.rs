@@ -419,10 +419,11 @@ fn a_report_has_everything_that_was_promised() {
     assert!(at("fetch_seconds") > 0.0 && at("decode_seconds") > 0.0 && at("write_seconds") > 0.0);
     assert!(spent <= at("ended_seconds") - at("started_seconds") + 0.1);
     assert!(at("ended_seconds") <= report["duration_seconds"].as_f64().unwrap());
-    // The history has the same, on a line.
-    let history = place.read("state/runs.jsonl");
-    let last: serde_json::Value = serde_json::from_str(history.trim_end()).unwrap();
-    assert_eq!(last["run_id"], report["run_id"]);
+    // The history has it, too.
+    let runs = place.mixflow(&["runs", "--format", "json"]).ended(0);
+    let runs: serde_json::Value = serde_json::from_slice(&runs.stdout).unwrap();
+    assert_eq!(runs[0]["run_id"], report["run_id"]);
+    assert_eq!(runs[0]["row_count"], report["row_count"]);
 
     let source = events(&sim, "").replace("username = \"sim\"", "username = \"nobody\"");
     let (_, report) = place.run(&pipeline(&[&source, STDOUT]));

@@ -41,7 +41,7 @@ fn rejects_and_the_history_are_private() {
     assert_eq!(mode(file), 0o600);
     assert_eq!(mode(file.parent().unwrap()), 0o700);
     assert_eq!(mode(&place.path("state")), 0o700);
-    assert_eq!(mode(&place.path("state/runs.jsonl")), 0o600);
+    assert_eq!(mode(&place.path("state/state.db")), 0o600);
 }
 
 #[test]

@@ -49,6 +49,7 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
             }
             let manner = Manner {
                 patience: Patience::default(),
+                file: None,
                 only_failed_of: None,
                 remedy,
             };

@@ -12,7 +12,8 @@ use crate::page::page;
 use crate::ui::counted;
 
 pub(crate) fn report(app: &App, args: &ReportArgs) -> Result<()> {
-    let runs: Vec<RunReport> = app.history()?;
+    let mut runs = app.history(usize::MAX)?;
+    runs.reverse();
     let shown: Vec<&RunReport> = match &args.run {
         Some(id) => {
             let found = runs

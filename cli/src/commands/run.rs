@@ -8,7 +8,7 @@ use mixflow_core::engine::Pipeline;
 use crate::app::{App, Manner};
 use crate::args::RunArgs;
 use crate::exit::Exit;
-use crate::only_failed::{Remainder, remainder};
+use crate::only_failed::{Remainder, canonical, remainder};
 
 pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
     let overrides = match super::overrides(app, &args.changes) {
@@ -36,6 +36,7 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
                     &pipeline,
                     Manner {
                         patience: args.wait.into(),
+                        file: canonical(file),
                         only_failed_of: of,
                         remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
                     },
@@ -72,7 +73,7 @@ fn to_run(
     if !args.only_failed {
         return Ok(Some((pipeline, None)));
     }
-    let remainder = remainder(app.state(), &pipeline).map_err(|error| {
+    let remainder = remainder(app.state().as_deref(), file, &pipeline).map_err(|error| {
         app.ui.error(&error);
         Exit::of(error.kind())
     })?;

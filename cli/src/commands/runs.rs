@@ -11,11 +11,9 @@ use super::query::how;
 use super::tables::{counts, show, texts};
 use crate::app::App;
 use crate::args::{Format, RunsArgs};
-use crate::history::error_text;
 
 pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
-    let runs: Vec<RunReport> = app.history()?;
-    let runs: Vec<RunReport> = runs.into_iter().rev().take(args.last).collect();
+    let runs = app.history(args.last)?;
     let text = |of: fn(&RunReport) -> Option<&str>| texts(runs.iter().map(of));
     let errors: Vec<Option<String>> = runs.iter().map(error_text).collect();
     let missing: Vec<String> = runs
@@ -58,4 +56,16 @@ pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
 
 fn strings(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
+}
+
+/// Returns the error and its innermost cause, or what is missing, on one line.
+fn error_text(run: &RunReport) -> Option<String> {
+    let Some(error) = &run.error else {
+        let missing = &run.failed_partitions;
+        return (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")));
+    };
+    Some(match error.causes().last() {
+        Some(cause) => format!("{}: {cause}", error.message()),
+        None => error.message().to_owned(),
+    })
 }

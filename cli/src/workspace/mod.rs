@@ -25,7 +25,7 @@ pub use records::{Event, Profile, RawRecord};
 pub use request::{Events, Profiles};
 pub use stream::Stream;
 
-use crate::launch::launch;
+use crate::launch::{Place, launch, run_id};
 use crate::lock::Patience;
 use crate::ui::Ui;
 
@@ -578,10 +578,13 @@ impl Connection {
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> RunReport {
-        let state = self.state.as_deref();
+        let place = Place {
+            run_id: &run_id(),
+            state: self.state.as_deref(),
+        };
         launch(
             pipeline,
-            state,
+            &place,
             Patience::default(),
             Ui::silent(),
             cancel,
