@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::decode::Form;
 use crate::http::checkpoint::Checkpoints;
 use crate::http::client::{Client, Request};
-use crate::http::quota::{Limits, Quota};
+use crate::http::quota::{Limits, Quota, Shared};
 use crate::http::retry::RetryOptions;
 use crate::http::room::Room;
 use crate::options::{
@@ -141,11 +141,11 @@ impl EventsSource {
     }
 
     fn quota(&self) -> Quota {
-        let folder = self.state.as_ref();
-        Quota::new(
-            self.limits,
-            folder.map(|state| self.endpoint.quota_folder(state)),
-        )
+        let shared = self.state.as_ref().map(|state| Shared {
+            state: state.clone(),
+            endpoint: self.endpoint.quota_name(),
+        });
+        Quota::new(self.limits, shared.as_ref())
     }
 
     fn quota_warning(&self) -> Option<String> {
@@ -191,14 +191,13 @@ impl Source for EventsSource {
             &self.env,
             &cx.cancel,
         )?);
-        let spool = self.state.as_ref().map(|state| state.join("spool"));
         // Without the folder the system's temporary one serves.
-        let checkpoints = spool.clone().and_then(|folder| {
-            Checkpoints::open(folder)
-                .inspect_err(|error| log::warn!("cannot use the spool folder: {error}"))
+        let checkpoints = self.state.as_ref().and_then(|state| {
+            Checkpoints::open(state)
+                .inspect_err(|error| log::warn!("cannot keep what is fetched: {error}"))
                 .ok()
         });
-        let spool = spool.filter(|_| checkpoints.is_some());
+        let spool = checkpoints.as_ref().map(Checkpoints::folder);
         let today = self.today();
         let room = Room::new(&cx.cancel);
         let checkpoint = |window: &Window, request: &Request| {

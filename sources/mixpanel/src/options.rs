@@ -1,7 +1,5 @@
 //! What a pipeline file says about Mixpanel, read and checked.
 
-use std::path::{Path, PathBuf};
-
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mixflow_core::cancel::CancelToken;
@@ -222,19 +220,17 @@ impl Endpoint {
         format!("https://{host}")
     }
 
-    /// Returns the folder below `state` for what the endpoint's limits need.
+    /// Returns what the endpoint's limits are kept under.
     ///
     /// Another address is another quota, and so is another project.
-    pub(crate) fn quota_folder(&self, state: &Path) -> PathBuf {
+    pub(crate) fn quota_name(&self) -> String {
         let kind = match self.kind {
             EndpointKind::Export => "export",
             EndpointKind::Engage => "engage",
         };
         let project = self.project_id.as_deref().unwrap_or("project");
         let base = xxhash_rust::xxh3::xxh3_64(self.base().as_bytes());
-        state
-            .join("quota")
-            .join(format!("{kind}-{project}-{base:016x}"))
+        format!("{kind}-{project}-{base:016x}")
     }
 
     pub(crate) fn path(&self) -> &'static str {

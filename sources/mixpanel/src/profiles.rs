@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::decode::{Decoder, Form};
 use crate::filters::filters;
 use crate::http::client::Client;
-use crate::http::quota::{Limits, Quota};
+use crate::http::quota::{Limits, Quota, Shared};
 use crate::http::retry::RetryOptions;
 use crate::options::{Auth, Endpoint, EndpointKind, MAX_REJECTS, ProfilesOptions, check_limits};
 use crate::schema;
@@ -99,11 +99,11 @@ impl ProfilesSource {
     }
 
     fn quota(&self) -> Quota {
-        let folder = self.state.as_ref();
-        Quota::new(
-            self.limits,
-            folder.map(|state| self.endpoint.quota_folder(state)),
-        )
+        let shared = self.state.as_ref().map(|state| Shared {
+            state: state.clone(),
+            endpoint: self.endpoint.quota_name(),
+        });
+        Quota::new(self.limits, shared.as_ref())
     }
 
     fn quota_warning(&self, pages: u64) -> Option<String> {

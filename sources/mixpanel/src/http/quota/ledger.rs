@@ -1,13 +1,11 @@
 //! When requests were made, shared by the processes of a machine.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mixflow_core::private;
+use mixflow_state::State;
 use serde::{Deserialize, Serialize};
 
 use super::said::{Exceeded, Said};
@@ -45,6 +43,36 @@ const SHORTLY: Duration = Duration::from_secs(60);
 const UNTIL_A_PLACE_IS_FREE: Duration = Duration::from_secs(10);
 
 impl Book {
+    /// Reads a book as it was written; one that nobody can read starts anew.
+    fn read(text: Option<&str>) -> Book {
+        let Some(text) = text else {
+            return Book::default();
+        };
+        serde_json::from_str(text).unwrap_or_else(|error| {
+            log::warn!("the quota starts anew: {error}");
+            Book::default()
+        })
+    }
+
+    /// Adds what another book has and this one has not.
+    fn add(&mut self, other: &Book) {
+        let add = |window: &mut VecDeque<u64>, other: &VecDeque<u64>| {
+            let mut known = window.clone();
+            for time in other {
+                match known.iter().position(|known| known == time) {
+                    Some(at) => drop(known.remove(at)),
+                    None => window.push_back(*time),
+                }
+            }
+            window.make_contiguous().sort_unstable();
+        };
+        add(&mut self.hour, &other.hour);
+        add(&mut self.second, &other.second);
+        self.pause(other.paused_until, &other.pause_reason);
+        self.learn(other.per_hour);
+        self.over_at = self.over_at.max(other.over_at);
+    }
+
     /// Books a request now and returns its time, or says how long to wait and
     /// why.
     ///
@@ -184,37 +212,70 @@ impl Book {
     }
 }
 
-/// A book in a file that processes share, or in memory.
+/// Where the processes of a machine keep the book of an endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    /// The state folder.
+    pub(crate) state: PathBuf,
+    /// The endpoint, as nobody else is called.
+    pub(crate) endpoint: String,
+}
+
+/// A book that processes share, or one in memory.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    path: Option<PathBuf>,
-    /// What counts when there is no file, or none that can be used.
-    local: Mutex<Book>,
+    shared: Option<(Arc<State>, String)>,
+    local: Mutex<Local>,
+}
+
+/// What counts when there is no shared book, or none that can be used.
+#[derive(Debug, Default)]
+struct Local {
+    /// The shared book as it was last, and what this process has noted since.
+    book: Book,
+    /// Whether the shared one lacks something of it.
+    is_ahead: bool,
 }
 
 impl Ledger {
-    /// Creates a ledger over `path`, or in memory. Makes no I/O.
-    pub(super) fn new(path: Option<PathBuf>) -> Ledger {
+    /// Creates a ledger that is shared, or in memory. Makes no I/O.
+    pub(super) fn new(shared: Option<&Shared>) -> Ledger {
         Ledger {
-            path,
+            shared: shared.map(|shared| (State::at(&shared.state), shared.endpoint.clone())),
             local: Mutex::default(),
         }
     }
 
     /// Does something with the book that nobody else does meanwhile.
+    ///
+    /// `work` is done again when what it did could not be written.
     pub(super) fn with<T>(&self, mut work: impl FnMut(&mut Book, u64) -> T) -> T {
-        if let Some(path) = &self.path {
-            match with_file(path, &mut work) {
-                Ok(done) => return done,
+        let mut local = self.local();
+        if let Some((state, endpoint)) = &self.shared {
+            let changed = state.change_book(endpoint, |text| {
+                let mut book = Book::read(text);
+                if local.is_ahead {
+                    book.add(&local.book);
+                }
+                let done = work(&mut book, now_ms());
+                let written = serde_json::to_string(&book).ok();
+                let news = written.filter(|written| text != Some(written.as_str()));
+                (news, (done, book))
+            });
+            match changed {
+                Ok((done, book)) => {
+                    let is_ahead = false;
+                    *local = Local { book, is_ahead };
+                    return done;
+                }
                 // The server's own count is still there to stop us.
-                Err(error) => log::warn!(
-                    "cannot share the quota in `{}`, so only this process counts: {error}",
-                    path.display()
-                ),
+                Err(error) => {
+                    log::info!("the quota is not shared, so only this process counts: {error}");
+                }
             }
         }
-        let mut book = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&mut book, now_ms())
+        local.is_ahead = true;
+        work(&mut local.book, now_ms())
     }
 
     /// Returns the requests of the last hour, without making a file.
@@ -222,49 +283,22 @@ impl Ledger {
         self.look(0, |book| book.used(now_ms()))
     }
 
-    /// Returns what the book says, or `otherwise` if there is no file yet.
-    pub(super) fn look<T>(&self, otherwise: T, mut look: impl FnMut(&mut Book) -> T) -> T {
-        match &self.path {
-            Some(path) if !path.exists() => otherwise,
-            _ => self.with(|book, _| look(book)),
+    /// Returns what the book says, or `otherwise` if there is none yet.
+    pub(super) fn look<T>(&self, otherwise: T, look: impl FnOnce(&mut Book) -> T) -> T {
+        let mut local = self.local();
+        match &self.shared {
+            Some((state, endpoint)) if !local.is_ahead => match state.book(endpoint) {
+                Ok(None) => otherwise,
+                Ok(Some(text)) => look(&mut Book::read(Some(&text))),
+                Err(_) => look(&mut local.book),
+            },
+            _ => look(&mut local.book),
         }
     }
-}
 
-fn with_file<T>(path: &Path, work: &mut impl FnMut(&mut Book, u64) -> T) -> io::Result<T> {
-    let mut file = open(path)?;
-    // Held for as long as it takes to read and write some 1,000 bytes; the
-    // system gives it up for a process that dies.
-    file.lock()?;
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    let mut book = match serde_json::from_str(&text) {
-        Ok(book) => book,
-        Err(error) => {
-            if !text.is_empty() {
-                // A process died while it wrote.
-                log::warn!("the quota in `{}` starts anew: {error}", path.display());
-            }
-            Book::default()
-        }
-    };
-    let done = work(&mut book, now_ms());
-    let text = serde_json::to_string(&book)?;
-    file.seek(SeekFrom::Start(0))?;
-    file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)?;
-    Ok(done)
-}
-
-/// Opens a file of the state folder, private to the user, and makes it if it
-/// is not there.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        private::create_folder(folder)?;
+    fn local(&self) -> MutexGuard<'_, Local> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    private::file(&mut options).open(path)
 }
 
 pub(super) fn now_ms() -> u64 {
@@ -433,16 +467,21 @@ mod tests {
         assert_eq!(book.used(NOW), 1);
     }
 
+    fn shared(folder: &std::path::Path) -> Shared {
+        Shared {
+            state: folder.to_owned(),
+            endpoint: "export".to_owned(),
+        }
+    }
+
     #[test]
-    fn two_ledgers_over_one_file_count_together() {
+    fn two_ledgers_of_one_endpoint_count_together() {
         let folder = tempfile::tempdir().expect("a temp folder");
-        let path = folder.path().join("deep/ledger.json");
-        let (a, b) = (
-            Ledger::new(Some(path.clone())),
-            Ledger::new(Some(path.clone())),
-        );
+        let state = folder.path().join("deep");
+        let shared = shared(&state);
+        let (a, b) = (Ledger::new(Some(&shared)), Ledger::new(Some(&shared)));
         assert_eq!(a.used(), 0);
-        assert!(!path.exists());
+        assert!(!state.exists());
         let reserve = |ledger: &Ledger| {
             ledger.with(|book, now| book.reserve(limits(9, 2), true, Duration::MAX, now))
         };
@@ -450,16 +489,38 @@ mod tests {
         assert!(reserve(&b).is_ok());
         assert!(reserve(&a).is_err());
         assert_eq!(b.used(), 2);
-        std::fs::write(&path, "{\"hour\": [17").expect("it can be written");
+        let torn = State::at(&state).change_book("export", |_| (Some("{\"hour\": [17".into()), ()));
+        assert_eq!(torn, Ok(()));
         assert!(reserve(&a).is_ok());
     }
 
     #[test]
-    fn without_a_place_for_the_file_the_process_counts_alone() {
-        let ledger = Ledger::new(Some(PathBuf::from("/dev/null/no")));
+    fn without_a_place_for_the_book_the_process_counts_alone() {
+        let ledger = Ledger::new(Some(&shared("/dev/null/no".as_ref())));
         let reserve =
             || ledger.with(|book, now| book.reserve(limits(9, 1), true, Duration::MAX, now));
         assert!(reserve().is_ok());
         assert!(reserve().is_err());
+        assert_eq!(ledger.used(), 1);
+    }
+
+    #[test]
+    fn what_a_process_counted_alone_is_counted_by_all_later() {
+        let mut shared = Book::default();
+        let limits = limits(9, 9);
+        for at in [0, 1, 1] {
+            let booked = shared.reserve(limits, true, Duration::MAX, NOW + at);
+            assert!(booked.is_ok());
+        }
+        let text = serde_json::to_string(&shared).expect("it is JSON");
+        let mut alone = Book::read(Some(&text));
+        for at in [1, 2] {
+            assert!(alone.reserve(limits, true, Duration::MAX, NOW + at).is_ok());
+        }
+        alone.pause(NOW + 9, "the server asked to wait");
+        assert!(shared.reserve(limits, true, Duration::MAX, NOW + 3).is_ok());
+        shared.add(&alone);
+        assert_eq!(shared.hour, [0, 1, 1, 1, 2, 3].map(|at| NOW + at));
+        assert_eq!(shared.paused_until, NOW + 9);
     }
 }

@@ -1,15 +1,14 @@
 //! Mixpanel's limits, kept by the processes of a machine before the server
 //! has to.
 //!
-//! Each project's endpoint has a folder of state: a [`ledger`] of the requests
-//! of the last hour, and [`places`] for the requests of the moment. Without a
-//! folder the process keeps them for itself.
+//! Each project's endpoint has a [`ledger`] of the requests of the last hour in
+//! the state, and a folder of [`places`] for the requests of the moment.
+//! Without a state folder the process keeps them for itself.
 
 mod ledger;
 mod places;
 mod said;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use self::places::Places;
 use crate::http::retry::{RetryOptions, too_long};
 use crate::time::in_words;
 
+pub(crate) use self::ledger::Shared;
 pub(crate) use self::places::Permit;
 pub(crate) use self::said::Said;
 
@@ -99,12 +99,13 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    /// Creates a quota whose state is in `folder`. Makes no I/O.
-    pub(crate) fn new(limits: Limits, folder: Option<PathBuf>) -> Quota {
-        let ledger = folder.as_ref().map(|folder| folder.join("ledger.json"));
+    /// Creates a quota that processes share, or one of this process's own. Makes
+    /// no I/O.
+    pub(crate) fn new(limits: Limits, shared: Option<&Shared>) -> Quota {
+        let folder = shared.map(|shared| shared.state.join("quota").join(&shared.endpoint));
         Quota {
             limits,
-            ledger: Ledger::new(ledger),
+            ledger: Ledger::new(shared),
             places: Places::new(limits.concurrent, folder),
             heard: AtomicU32::new(0),
             refused: AtomicBool::new(false),
@@ -162,7 +163,7 @@ impl Quota {
     /// Takes in what a good answer says of the limits.
     pub(crate) fn hear(&self, said: &Said) {
         let heard = said.per_hour.unwrap_or(0);
-        // The file is written when it is news only.
+        // It is written when it is news only.
         let news = heard != 0 && self.heard.swap(heard, Ordering::Relaxed) != heard;
         if news || self.refused.swap(false, Ordering::Relaxed) {
             self.ledger.with(|book, _| {

@@ -1,14 +1,14 @@
 //! Requests at once, over all processes of a machine.
 
-use std::fs::File;
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mixflow_core::context::TaskContext;
 use mixflow_core::error::Result;
-
-use super::ledger::open;
+use mixflow_core::private;
 
 /// How often a process looks for a place that another one has.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -93,6 +93,17 @@ impl Places {
         }
         Shared::Full
     }
+}
+
+/// Opens a file of the state folder, private to the user, and makes it if it
+/// is not there.
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        private::create_folder(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    private::file(&mut options).open(path)
 }
 
 enum Shared {
