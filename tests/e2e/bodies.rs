@@ -92,12 +92,14 @@ fn a_body_without_a_length_that_ends_elsewhere_each_time_fails() {
 /// Waits until half of a body has come into a file that is not done.
 fn wait_for_part(place: &Place) {
     let since = Instant::now();
+    let state = mixflow_state::State::at(&place.path("state"));
     loop {
         let entries = std::fs::read_dir(place.path("state/spool"))
             .into_iter()
             .flatten();
         let mut parts = entries.flatten().filter(|entry| {
-            let is_part = entry.path().extension().is_some_and(|name| name == "part");
+            let name = entry.file_name().into_string().unwrap();
+            let is_part = state.checkpoint(&name) == Ok(None);
             is_part && entry.metadata().is_ok_and(|found| found.len() > 0)
         });
         if parts.next().is_some() {

@@ -20,6 +20,22 @@ pub(crate) enum Encoding {
     Gzip,
 }
 
+impl Encoding {
+    /// Returns the name under which it is entered.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Encoding::Identity => "identity",
+            Encoding::Gzip => "gzip",
+        }
+    }
+
+    /// Returns the encoding of a name.
+    pub(crate) fn of_name(name: &str) -> Option<Encoding> {
+        let all = [Encoding::Identity, Encoding::Gzip];
+        all.into_iter().find(|encoding| encoding.name() == name)
+    }
+}
+
 /// The bytes of an answer as they come.
 pub(crate) struct Wire {
     pub(crate) reader: Box<dyn Read + Send>,

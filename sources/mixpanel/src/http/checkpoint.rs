@@ -1,10 +1,11 @@
 //! Bodies of whole windows, kept until their run has committed.
 //!
 //! A run that dies leaves them, and the next one that makes the same request
-//! within a day need not ask again. Each is a file that is named after a hash
-//! of the request and the length and hash of the body, so that a file and what
-//! it should be appear together. While it is written it has another name and is
-//! locked, so that the next run can tell what nobody writes any more.
+//! within a day need not ask again. Each is a file, and a row of the state says
+//! which request it answers and its length and hash. The row is written last,
+//! when the file is complete and synced: a file without a row was never
+//! finished. The writer holds a lock on its file until then, so that the next
+//! run can tell what nobody writes any more.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use mixflow_state::{Checkpoint as Row, State};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -20,35 +22,54 @@ use super::body::{Body, Encoding, Sum, sum_of};
 /// Bodies older than this are not used again: days go on changing.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-const PART: &str = ".part";
-
 /// The folder of bodies, and the requests whose bodies this run has put or
 /// found there.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints {
     folder: PathBuf,
+    state: Arc<State>,
     ours: Arc<Mutex<Vec<String>>>,
 }
 
 impl Checkpoints {
-    /// Opens the folder, private to the user, and removes from it what is too
-    /// old and what dead runs had not finished.
-    pub(crate) fn open(folder: PathBuf) -> io::Result<Checkpoints> {
+    /// Opens the folder in the state folder, private to the user, and removes
+    /// from it what is too old and what dead runs had not finished.
+    ///
+    /// Fails when the folder or the state cannot be used.
+    pub(crate) fn open(state: &Path) -> io::Result<Checkpoints> {
+        let folder = state.join("spool");
         mixflow_core::private::create_folder(&folder)?;
-        for entry in fs::read_dir(&folder)?.flatten() {
-            let path = entry.path();
-            let is_useless = match is_part(&path) {
-                true => is_dead(&path),
-                false => !is_fresh(&path),
-            };
-            if is_useless {
-                remove(&path);
+        let all = Checkpoints {
+            folder,
+            state: State::open(state).map_err(io::Error::other)?,
+            ours: Arc::default(),
+        };
+        all.sweep()?;
+        Ok(all)
+    }
+
+    /// Returns the folder, for bodies that are not to be found again.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.clone()
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !is_being_written(&entry.path()) {
+                // Asked for now: it was entered before the lock was given up.
+                let row = self.state.checkpoint(&name).map_err(io::Error::other)?;
+                if !row.is_some_and(|row| is_fresh(&row)) {
+                    self.remove(&name);
+                }
             }
         }
-        Ok(Checkpoints {
-            folder,
-            ours: Arc::default(),
-        })
+        for row in self.state.checkpoints(None).map_err(io::Error::other)? {
+            if !self.folder.join(&row.file).exists() {
+                self.remove(&row.file);
+            }
+        }
+        Ok(())
     }
 
     /// Returns the place for the body of a request, which `parts` tell apart
@@ -75,26 +96,32 @@ impl Checkpoints {
     /// were refused for what they say.
     pub(crate) fn release(&self) {
         for key in std::mem::take(&mut *self.lock()) {
-            for path in self.of(&key) {
-                remove(&path);
+            for row in self.of(&key) {
+                self.remove(&row.file);
             }
         }
     }
 
     /// Returns the bodies of a request, whoever has put them there.
-    fn of(&self, key: &str) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(&self.folder) else {
-            return Vec::new();
-        };
-        entries
-            .flatten()
-            .filter(|entry| {
-                let name = entry.file_name();
-                name.to_str().is_some_and(|name| name.starts_with(key))
-            })
-            .map(|entry| entry.path())
-            .filter(|path| !is_part(path))
-            .collect()
+    fn of(&self, key: &str) -> Vec<Row> {
+        self.state.checkpoints(Some(key)).unwrap_or_else(|error| {
+            log::warn!("cannot look up what earlier runs have left: {error}");
+            Vec::new()
+        })
+    }
+
+    /// Removes a body, the file first: a row without a file is no body.
+    fn remove(&self, name: &str) {
+        let path = self.folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("cannot remove `{}`: {error}", path.display());
+            }
+            _ => {}
+        }
+        if let Err(error) = self.state.remove_checkpoint(name) {
+            log::warn!("cannot strike out `{}`: {error}", path.display());
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -102,31 +129,15 @@ impl Checkpoints {
     }
 }
 
-/// Returns whether a file is of the last day. One from the future has been
+/// Returns whether a body is of the last day. One from the future has been
 /// written by a clock that was wrong, so its age is not known.
-fn is_fresh(path: &Path) -> bool {
-    let age = fs::metadata(path)
-        .and_then(|found| found.modified())
-        .ok()
-        .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    age.is_some_and(|age| age <= LIFETIME)
+fn is_fresh(row: &Row) -> bool {
+    let age = SystemTime::now().duration_since(row.written_at);
+    age.is_ok_and(|age| age <= LIFETIME)
 }
 
-fn is_part(path: &Path) -> bool {
-    path.to_str().is_some_and(|path| path.ends_with(PART))
-}
-
-fn is_dead(part: &Path) -> bool {
-    File::open(part).is_ok_and(|file| file.try_lock().is_ok())
-}
-
-fn remove(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            log::warn!("cannot remove `{}`: {error}", path.display());
-        }
-        _ => {}
-    }
+fn is_being_written(path: &Path) -> bool {
+    !File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// The place for the body of one request.
@@ -149,18 +160,19 @@ impl Checkpoint {
     /// Returns the body if an earlier run has left it, read again from its
     /// first byte to its last: what is not what was written is not used.
     pub(crate) fn find(&self) -> Option<Body> {
-        for path in self.all.of(&self.key) {
-            if !is_fresh(&path) {
+        for row in self.all.of(&self.key) {
+            if !is_fresh(&row) {
                 continue;
             }
-            match left(&path) {
+            let path = self.all.folder.join(&row.file);
+            match left(&path, &row) {
                 Ok(body) => {
                     self.all.lock().push(self.key.clone());
                     return Some(body);
                 }
                 Err(reason) => {
                     log::warn!("`{}` is not used: {reason}", path.display());
-                    remove(&path);
+                    self.all.remove(&row.file);
                 }
             }
         }
@@ -171,7 +183,6 @@ impl Checkpoint {
     pub(crate) fn begin(&self) -> io::Result<Part> {
         let file = tempfile::Builder::new()
             .prefix(&format!("{}.", self.key))
-            .suffix(PART)
             .tempfile_in(&self.all.folder)?;
         let mark = file.as_file().try_clone()?;
         mark.lock()?;
@@ -181,32 +192,14 @@ impl Checkpoint {
             _mark: mark,
         })
     }
-
-    fn path(&self, encoding: Encoding, sum: Sum) -> PathBuf {
-        let extension = match encoding {
-            Encoding::Gzip => "gz",
-            Encoding::Identity => "jsonl",
-        };
-        let Sum { length, hash } = sum;
-        let name = format!("{}.{length}.{hash:032x}.{extension}", self.key);
-        self.all.folder.join(name)
-    }
 }
 
-/// Opens a body and compares it with what its name says of it.
-fn left(path: &Path) -> Result<Body, String> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let parts: Vec<&str> = name.unwrap_or_default().split('.').collect();
-    let [_, length, hash, extension] = parts[..] else {
-        return Err("its name does not say what it should be".to_owned());
-    };
-    let encoding = match extension {
-        "gz" => Encoding::Gzip,
-        _ => Encoding::Identity,
-    };
+/// Opens a body and compares it with what is known of it.
+fn left(path: &Path, row: &Row) -> Result<Body, String> {
+    let encoding = Encoding::of_name(&row.encoding).ok_or("its encoding is not known")?;
     let sum = Sum {
-        length: length.parse().map_err(|_| "its name has no length")?,
-        hash: u128::from_str_radix(hash, 16).map_err(|_| "its name has no hash")?,
+        length: row.length,
+        hash: row.hash,
     };
     let mut file = File::open(path).map_err(|error| error.to_string())?;
     match sum_of(&mut file) {
@@ -229,25 +222,39 @@ impl Part {
         self.file.as_file_mut()
     }
 
-    /// Gives up the name, under which nobody would look for it.
+    /// Gives up the file, which nobody would look for.
     pub(crate) fn into_file(self) -> File {
         self.file.into_file()
     }
 
-    /// Makes the body durable and gives it the name under which it is found
-    /// again. A failure leaves it without a name.
+    /// Makes the body durable and enters it, so that it is found again. A
+    /// failure leaves it without a name.
     pub(crate) fn finish(self, encoding: Encoding, sum: Sum) -> Result<File, (File, io::Error)> {
-        if let Err(error) = self.file.as_file().sync_all() {
+        let synced = self.file.as_file().sync_all();
+        let entered = synced.and_then(|()| self.enter(encoding, sum));
+        if let Err(error) = entered {
             return Err((self.file.into_file(), error));
         }
-        let path = self.checkpoint.path(encoding, sum);
-        match self.file.persist(&path) {
-            Ok(file) => {
-                self.checkpoint.all.lock().push(self.checkpoint.key.clone());
-                Ok(file)
-            }
+        self.checkpoint.all.lock().push(self.checkpoint.key.clone());
+        match self.file.keep() {
+            Ok((file, _)) => Ok(file),
             Err(failed) => Err((failed.file.into_file(), failed.error)),
         }
+    }
+
+    fn enter(&self, encoding: Encoding, sum: Sum) -> io::Result<()> {
+        let name = self.file.path().file_name().unwrap_or_default();
+        let row = Row {
+            file: name.to_string_lossy().into_owned(),
+            request: self.checkpoint.key.clone(),
+            encoding: encoding.name().to_owned(),
+            length: sum.length,
+            hash: sum.hash,
+            written_at: SystemTime::now(),
+            pid: std::process::id(),
+        };
+        let all = &self.checkpoint.all;
+        all.state.add_checkpoint(&row).map_err(io::Error::other)
     }
 }
 
@@ -262,7 +269,7 @@ mod tests {
     const BODY: &[u8] = b"{\"event\":\"a\"}\n";
 
     fn open(folder: &tempfile::TempDir) -> Checkpoints {
-        Checkpoints::open(folder.path().join("spool")).expect("it can be made")
+        Checkpoints::open(folder.path()).expect("it can be made")
     }
 
     fn names(folder: &tempfile::TempDir) -> Vec<String> {
@@ -280,9 +287,13 @@ mod tests {
         sum_of(&mut body).expect("memory can be read")
     }
 
+    fn row_of(checkpoint: &Checkpoint) -> Row {
+        let mut rows = checkpoint.all.of(&checkpoint.key);
+        rows.pop().expect("it was put there")
+    }
+
     fn file_of(checkpoint: &Checkpoint) -> PathBuf {
-        let mut paths = checkpoint.all.of(&checkpoint.key);
-        paths.pop().expect("it was put there")
+        checkpoint.all.folder.join(row_of(checkpoint).file)
     }
 
     fn found(checkpoint: &Checkpoint) -> Option<Vec<u8>> {
@@ -324,13 +335,16 @@ mod tests {
         ] {
             let checkpoint = first.at(&[request]);
             put(&checkpoint, BODY);
-            let file = File::options().write(true).open(file_of(&checkpoint));
-            let touched = file.and_then(|file| file.set_modified(time));
-            touched.expect("allowed");
+            let row = Row {
+                written_at: time,
+                ..row_of(&checkpoint)
+            };
+            let changed = first.state.add_checkpoint(&row);
+            changed.expect("there is room");
             assert_eq!(found(&checkpoint), None, "{request}");
         }
         let part = first.at(&["live"]).begin().expect("begins");
-        fs::write(folder.path().join("spool/dead.part"), "x").expect("writes");
+        fs::write(folder.path().join("spool/dead"), "x").expect("writes");
         assert_eq!(names(&folder).len(), 4);
 
         open(&folder);
@@ -356,7 +370,7 @@ mod tests {
             assert_eq!(found(&checkpoint), None, "{damaged:?}");
             assert_eq!(names(&folder), Vec::<String>::new());
         }
-        // Nor what an older version has left, which says nothing of itself.
+        // Nor what an older version has left, of which nothing is known.
         let checkpoint = open(&folder).at(&["day"]);
         let old = folder
             .path()
@@ -364,6 +378,28 @@ mod tests {
             .join(format!("{}.jsonl", checkpoint.key));
         fs::write(old, BODY).expect("writes");
         assert_eq!(found(&checkpoint), None);
+    }
+
+    #[test]
+    fn a_file_without_a_row_and_a_row_without_a_file_are_cleaned_up() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let all = open(&folder);
+        let (whole, lost) = (all.at(&["whole"]), all.at(&["lost"]));
+        for checkpoint in [&whole, &lost] {
+            put(checkpoint, BODY);
+        }
+        // A crash after the sync and before the row.
+        fs::copy(file_of(&whole), folder.path().join("spool/torn")).expect("there is room");
+        fs::remove_file(file_of(&lost)).expect("it is there");
+        assert_eq!(found(&lost), None);
+        put(&lost, BODY);
+        fs::remove_file(file_of(&lost)).expect("it is there");
+
+        let next = open(&folder);
+        let rows = next.state.checkpoints(None).expect("it can be read");
+        assert_eq!(rows.len(), 1);
+        assert_eq!(names(&folder), [rows[0].file.clone()]);
+        assert_eq!(found(&next.at(&["whole"])).as_deref(), Some(BODY));
     }
 
     #[cfg(unix)]
