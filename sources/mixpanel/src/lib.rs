@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod auth;
 pub mod decode;
 mod direct;
 mod docs;

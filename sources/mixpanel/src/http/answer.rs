@@ -4,7 +4,7 @@ use mixflow_core::error::ErrorKind;
 use ureq::http::{Response, StatusCode, Version};
 use ureq::{Body, Timeout};
 
-use crate::options::Endpoint;
+use super::endpoint::Endpoint;
 
 /// What is to be done about a status other than 200.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ pub(super) fn status_line(status: StatusCode) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::options::{EndpointKind, Region};
+    use crate::http::endpoint::{EndpointKind, Region};
 
     use super::*;
 

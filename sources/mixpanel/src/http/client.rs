@@ -4,8 +4,6 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, Secret};
 use mixflow_core::context::TaskContext;
@@ -16,11 +14,11 @@ use ureq::{Agent, Body};
 use super::answer::{Again, Meaning, is_framed, is_html, reached_nobody, status_line};
 use super::body::{Encoding, Wire};
 use super::connector::agent;
+use super::endpoint::{Credentials, Endpoint};
 use super::proxy;
 use super::quota::{Permit, Quota, Said};
 use super::retry::{Failure, RetryOptions};
 use super::shown::Secrets;
-use crate::options::{Credentials, Endpoint};
 
 /// Makes requests to one endpoint of one project.
 pub(crate) struct Client {
@@ -84,21 +82,13 @@ impl Client {
             // Requests then end by their time-outs only.
             log::warn!("cannot start the thread that cancels requests: {error}");
         }
-        let authorization = match credentials {
-            Credentials::ServiceAccount { username, secret } => basic(username, secret.expose()),
-            Credentials::ProjectSecret(secret) => basic(secret.expose(), ""),
-            Credentials::Token(token) => format!("Bearer {}", token.expose()),
-        };
-        let secret = match credentials {
-            Credentials::ServiceAccount { secret, .. } => secret,
-            Credentials::ProjectSecret(secret) | Credentials::Token(secret) => secret,
-        };
+        let authorization = credentials.authorization();
         let encoded = authorization.split_once(' ').map_or("", |(_, text)| text);
         Ok(Client {
             agent,
             url: endpoint.url(),
             project_id: endpoint.project_id.clone(),
-            secrets: Secrets::new(secret, encoded),
+            secrets: Secrets::new(credentials.secret(), encoded),
             authorization: Secret::new(authorization),
             endpoint,
             retry,
@@ -295,10 +285,6 @@ fn unlimited(response: Response<Body>) -> impl Read + Send + 'static {
         .reader()
 }
 
-fn basic(username: &str, password: &str) -> String {
-    format!("Basic {}", BASE64.encode(format!("{username}:{password}")))
-}
-
 /// A client that is shared by the partitions of a plan.
 pub(crate) type SharedClient = Arc<Client>;
 
@@ -309,8 +295,8 @@ mod tests {
     use std::thread::JoinHandle;
     use std::time::Duration;
 
+    use crate::http::endpoint::{EndpointKind, Region};
     use crate::http::quota::Limits;
-    use crate::options::{EndpointKind, Region};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! Nothing here knows what a record is. From the request to the lines of its
 //! answer:
 //!
-//! - [`client`]: requests to one endpoint of one project. [`answer`] says what
+//! - [`client`]: requests to one [`endpoint`] of one project. [`answer`] says what
 //!   comes of each status, and [`shown`] how much of it people may read;
 //!   [`connector`] and [`proxy`] are its transports, [`retry`] is the policy for
 //!   trying again, and [`quota`] says whether a request may be made now.
@@ -17,6 +17,7 @@ pub(crate) mod body;
 pub(crate) mod checkpoint;
 pub(crate) mod client;
 mod connector;
+pub(crate) mod endpoint;
 mod kept;
 pub(crate) mod last_line;
 pub(crate) mod lines;
