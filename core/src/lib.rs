@@ -37,6 +37,7 @@ pub mod stand_in;
 pub mod suggest;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod text;
 pub mod transform;
 pub mod unit;
 

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::batch::is_json;
 use crate::error::Result;
+use crate::text;
 use crate::transform::OpenTransform;
 
 /// What ids stand in for: no hash of a text that `hash` makes is one of these.
@@ -108,7 +108,7 @@ pub(crate) fn settled(records: &RecordBatch) -> Result<RecordBatch> {
         if is_json(field) || !texts.iter().flatten().any(is_marked) {
             continue;
         }
-        let others = Others::new(records, at)?;
+        let others = Others::new(records, at);
         let mut ids = Vec::with_capacity(texts.len());
         for (row, text) in texts.iter().enumerate() {
             ids.push(match text {
@@ -127,16 +127,17 @@ fn is_marked(text: &str) -> bool {
 }
 
 /// The columns of rows but for their ids.
-struct Others<'r>(Vec<(&'r ArrayRef, ArrayFormatter<'r>)>);
+struct Others<'r>(Vec<&'r ArrayRef>);
 
 impl<'r> Others<'r> {
-    fn new(records: &'r RecordBatch, id: usize) -> Result<Others<'r>> {
-        const AS_TEXT: &FormatOptions<'static> = &FormatOptions::new();
+    fn new(records: &'r RecordBatch, id: usize) -> Others<'r> {
         let others = records.columns().iter().enumerate();
-        let others = others.filter(|(at, _)| *at != id);
-        let others =
-            others.map(|(_, column)| Ok((column, ArrayFormatter::try_new(column, AS_TEXT)?)));
-        others.collect::<Result<_>>().map(Others)
+        Others(
+            others
+                .filter(|(at, _)| *at != id)
+                .map(|(_, column)| column)
+                .collect(),
+        )
     }
 
     fn hash(&self, row: usize) -> Result<String> {
@@ -146,7 +147,8 @@ impl<'r> Others<'r> {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
-        for (column, shown) in &self.0 {
+        let mut shown = String::new();
+        for column in &self.0 {
             match column.data_type() {
                 _ if column.is_null(row) => add(b"\0null"),
                 DataType::Utf8 => add(column.as_string::<i32>().value(row).as_bytes()),
@@ -154,7 +156,11 @@ impl<'r> Others<'r> {
                     let times = column.as_primitive::<TimestampMicrosecondType>();
                     add(&times.value(row).to_le_bytes());
                 }
-                _ => add(shown.value(row).try_to_string()?.as_bytes()),
+                _ => {
+                    shown.clear();
+                    text::push(&mut shown, column, row)?;
+                    add(shown.as_bytes());
+                }
             }
         }
         Ok(hex("", &hash.finalize()))

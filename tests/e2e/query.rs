@@ -139,7 +139,7 @@ fn query_writes_parquet_and_arrow_which_say_what_is_json() {
     }
     let table = super::rows::answer(&place.path("out.db"), sql);
     let bytes = std::fs::read(place.path("a.arrow")).unwrap();
-    let reader = mixflow::core::arrow::ipc::reader::StreamReader::try_new(&*bytes, None).unwrap();
+    let reader = arrow::ipc::reader::StreamReader::try_new(&*bytes, None).unwrap();
     let arrow: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
     for batches in [in_parquet(&place, "a.parquet"), arrow] {
         assert!(is_json(batches[0].schema().field(4)));

@@ -5,7 +5,6 @@ use std::path::Path;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use mixflow::core::arrow;
 use mixflow_sink_duckdb::Store;
 use mixflow_tests::sim::{EngageQuery, ExportQuery, Simulator, model};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

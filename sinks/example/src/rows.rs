@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use mixflow_sink_abi::arrow::array::TimestampMicrosecondArray;
 use mixflow_sink_abi::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use mixflow_sink_abi::arrow::datatypes::{DataType, Schema, TimeUnit};
-use mixflow_sink_abi::arrow::util::display::{ArrayFormatter, FormatOptions};
 use mixflow_sink_abi::core::staged::cannot;
-use mixflow_sink_abi::core::{Error, ErrorKind, Result};
+use mixflow_sink_abi::core::{Error, ErrorKind, Result, text};
 
 /// What stands between values, and where there is none.
 #[derive(Clone, Debug)]
@@ -99,8 +98,7 @@ impl Format {
 
     /// Writes the rows of a batch.
     pub(crate) fn write(&self, records: &RecordBatch, out: &mut csv::Writer<File>) -> Result<()> {
-        let columns = records.columns().iter().map(Column::of);
-        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let columns: Vec<_> = records.columns().iter().map(Column::of).collect();
         let mut text = String::new();
         for row in 0..records.num_rows() {
             for (column, values) in columns.iter().zip(records.columns()) {
@@ -125,16 +123,16 @@ enum Column<'a> {
     Text(&'a StringArray),
     Time(&'a TimestampMicrosecondArray),
     /// Numbers and the like: slower, and rarer in events.
-    Other(ArrayFormatter<'a>),
+    Other(&'a ArrayRef),
 }
 
 impl<'a> Column<'a> {
-    fn of(values: &'a ArrayRef) -> Result<Column<'a>> {
-        Ok(match values.data_type() {
+    fn of(values: &'a ArrayRef) -> Column<'a> {
+        match values.data_type() {
             DataType::Utf8 => Column::Text(values.as_string()),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Column::Time(values.as_primitive()),
-            _ => Column::Other(ArrayFormatter::try_new(values, &FormatOptions::new())?),
-        })
+            _ => Column::Other(values),
+        }
     }
 
     /// Returns the text of a value, made in `text` if it is not there yet.
@@ -152,7 +150,7 @@ impl<'a> Column<'a> {
                 let _ = write!(text, "{time}");
             }
             Column::Other(values) => {
-                let _ = write!(text, "{}", values.value(row));
+                text::push(text, values, row)?;
             }
         }
         Ok(text)

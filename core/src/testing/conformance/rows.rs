@@ -10,7 +10,6 @@ use arrow::datatypes::{
     DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Cells;
@@ -190,8 +189,9 @@ fn cell(values: &ArrayRef, row: usize) -> Option<String> {
             )),
         },
         _ => {
-            let formatter = ArrayFormatter::try_new(values, &FormatOptions::new());
-            Some(formatter.expect("it has a form").value(row).to_string())
+            let mut text = String::new();
+            crate::text::push(&mut text, values, row).expect("it has a form");
+            Some(text)
         }
     }
 }
