@@ -45,6 +45,7 @@ mod sample;
 mod seeds;
 mod shrink;
 mod signals;
+mod state;
 mod stores;
 mod support;
 mod terminal;

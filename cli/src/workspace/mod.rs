@@ -20,6 +20,7 @@ use mixflow_core::sink::{CommitSummary, Sink};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_duckdb::{DuckdbOptions, Store, TableInput};
 use mixflow_source_mixpanel::schema;
+use mixflow_state::State;
 
 pub use records::{Event, Profile, RawRecord};
 pub use request::{Events, Profiles};
@@ -582,14 +583,20 @@ impl Connection {
             run_id: &run_id(),
             state: self.state.as_deref(),
         };
-        launch(
+        // Kept here, so that what the source finds of it is told.
+        let state = self.state.as_deref().map(State::at);
+        let report = launch(
             pipeline,
             &place,
             Patience::default(),
             Ui::silent(),
             cancel,
             observer,
-        )
+        );
+        for warning in state.iter().flat_map(|state| state.take_warnings()) {
+            log::warn!("{warning}");
+        }
+        report
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct Db {
     pub(crate) conn: Connection,
     path: PathBuf,
     identity: Option<Identity>,
+    may_write: bool,
 }
 
 /// A file, whatever its name is.
@@ -107,6 +108,7 @@ fn open_in(
         conn,
         identity: identity(path),
         path: path.to_owned(),
+        may_write: true,
     })
 }
 
@@ -184,6 +186,7 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Db, Failure> {
                 conn,
                 path: path.to_owned(),
                 identity: identity(path),
+                may_write: false,
             }),
             _ => Err(Failure::Foreign(path.to_owned())),
         }
@@ -233,6 +236,11 @@ impl Db {
     /// Whether the file is still the one that others find by its name.
     pub(crate) fn is_in_place(&self) -> bool {
         self.identity.is_some() && self.identity == identity(&self.path)
+    }
+
+    /// Whether the folder can be written.
+    pub(crate) fn may_write(&self) -> bool {
+        self.may_write
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -165,7 +165,11 @@ impl State {
                     report: report.and_then(|json| serde_json::from_str(&json).ok()),
                 });
             }
-            let missing = missing_after(&db.conn, newest)?;
+            let missing = match missing_after(&db.conn, newest)? {
+                // Then there may have been runs that nobody could enter.
+                None if !db.may_write() => Some("the history cannot be written".to_owned()),
+                missing => missing,
+            };
             Ok(LastRuns { runs, missing })
         })
     }
