@@ -41,12 +41,9 @@ pub(crate) fn launch(
     let temporary = std::env::temp_dir();
     let rejects = state.unwrap_or(&temporary).join("rejects");
     let hold = |cancel: &CancelToken| -> Result<Box<dyn Any>> {
-        let (Some(state), Some(place)) = (state, pipeline.destination().path) else {
-            return Ok(Box::new(()));
-        };
         Ok(Box::new(lock(
             state,
-            &place,
+            &pipeline.destination(),
             &holder,
             patience.runs,
             ui,

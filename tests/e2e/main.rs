@@ -23,6 +23,7 @@ mod hostile;
 mod interrupts;
 mod kills;
 mod limits;
+mod locks;
 mod matrix;
 mod messages;
 mod normalising;

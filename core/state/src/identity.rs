@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use mixflow_core::destination::Destination;
 use mixflow_core::staged::folder_of;
 
+use crate::file::identity;
+
 /// Links that are followed; no system follows more.
 const LINKS: usize = 40;
 
@@ -37,6 +39,41 @@ pub(crate) fn key(destination: &Destination) -> String {
     serde_json::json!([place, destination.table]).to_string()
 }
 
+/// Whether a destination is something that two runs could both write to: not
+/// a stream or a program.
+pub fn is_lockable(destination: &Destination) -> bool {
+    destination.path.is_some() || normalized(&destination.uri).is_some()
+}
+
+/// Returns a name for each thing that a destination may be known by, sorted.
+///
+/// These are its path without links, as systems compare it that take capital
+/// letters for small ones; the link that is written, as it may come to lead
+/// elsewhere; and the file itself, which may have several names, if it is
+/// there. A URI is known by itself.
+pub(crate) fn marks(destination: &Destination) -> Vec<String> {
+    let texts = match (&destination.path, normalized(&destination.uri)) {
+        (_, Some(uri)) => vec![uri],
+        (Some(path), None) => {
+            let link = path
+                .file_name()
+                .map(|name| real(folder_of(path)).join(name));
+            let paths = link.into_iter().chain([real(path)]);
+            let names = paths.map(|path| path.to_string_lossy().to_lowercase());
+            let file = identity(path).filter(|_| cfg!(unix));
+            let file = file.map(|(device, number)| format!("file {device} {number}"));
+            names.chain(file).collect()
+        }
+        (None, None) => Vec::new(),
+    };
+    let hash = |text: &String| xxhash_rust::xxh3::xxh3_128(text.as_bytes());
+    let marks = texts.iter().map(|text| format!("{:032x}.lock", hash(text)));
+    let mut marks: Vec<String> = marks.collect();
+    marks.sort();
+    marks.dedup();
+    marks
+}
+
 /// Returns a URI in the one form that all its spellings have; `None` for a
 /// text that is none.
 ///
@@ -45,7 +82,11 @@ pub(crate) fn key(destination: &Destination) -> String {
 pub(crate) fn normalized(uri: &str) -> Option<String> {
     let (scheme, rest) = uri.split_once("://")?;
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(is_scheme) {
+    // One letter is a disk.
+    if scheme.len() < 2
+        || !scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        || !scheme.chars().all(is_scheme)
+    {
         return None;
     }
     let scheme = scheme.to_ascii_lowercase();

@@ -7,8 +7,8 @@
 //! on without, and a person is told once, by what
 //! [`State::take_warnings`] returns.
 //!
-//! Locks are not here. Those are locked files, which the system unlocks for a
-//! process that dies.
+//! [`Locks`] of destinations are not in it: they are locked files, which the
+//! system unlocks for a process that dies.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ mod file;
 mod history;
 mod identity;
 mod import;
+mod locks;
 mod migrate;
 mod quota;
 mod store;
@@ -29,5 +30,6 @@ mod turn;
 pub use checkpoints::Checkpoint;
 pub use failure::Unavailable;
 pub use history::{Begin, LastRuns, PastRun};
-pub use identity::real;
+pub use identity::{is_lockable, real};
+pub use locks::{Held, Locks, Tried};
 pub use store::State;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod history;
+mod locks;
 mod places;
 mod processes;
 
