@@ -15,7 +15,7 @@ use super::record::{Refused, inside, meaning, plain, read, scan};
 use super::rows::{Columns, Rows};
 use crate::json::keys::Keys;
 use crate::json::repair::excerpt;
-use crate::json::scan::{Kind, Value};
+use crate::json::scan::{Fault, Kind, Scanner, Value};
 use crate::schema;
 use crate::time::EventClock;
 
@@ -48,7 +48,8 @@ impl Events {
 
     fn decode(&mut self, text: &str, record: &[u8], stand_ins: &StandIns) -> Result<(), Refused> {
         let scratch = &mut self.scratch;
-        let parts = Parts::find(text, &mut scratch.runs, &mut scratch.keys)?;
+        let mut parts = Parts::default();
+        parts.find(text, &mut scratch.runs, &mut scratch.keys)?;
         let event_name = plain(text, parts.event()?, &mut scratch.event_name);
         let event_time_us = parts.read_time(text, &self.clock)?;
         let distinct_id = text_of(text, parts.distinct_id.as_ref(), &mut scratch.distinct_id);
@@ -106,39 +107,45 @@ struct Parts {
 }
 
 impl Parts {
-    fn find(text: &str, runs: &mut Vec<Run>, keys: &mut Keys) -> Result<Parts, Refused> {
-        let mut parts = Parts::default();
-        let is_to_be_mended = scan(text, keys, |scanner, key| {
+    /// Finds the parts, and the runs of properties that are kept.
+    ///
+    /// In place: as a result, the parts would be copied for every event.
+    fn find(&mut self, text: &str, runs: &mut Vec<Run>, keys: &mut Keys) -> Result<(), Refused> {
+        self.is_to_be_mended = scan(text, keys, |scanner, key| {
             if key.is(text, "event") {
-                parts.event = Some(scanner.value()?);
+                self.event = Some(scanner.value()?);
             } else if key.is(text, "properties") && scanner.at_object() {
-                // Keys that stand twice: the last one counts, as everywhere.
-                parts = Parts {
-                    event: parts.event.take(),
-                    has_properties: true,
-                    ..Parts::default()
-                };
-                properties::scan(scanner, text, runs, |key, value| {
-                    let slot = match () {
-                        () if key.is(text, "time") => &mut parts.time,
-                        () if key.is(text, "distinct_id") => &mut parts.distinct_id,
-                        () if key.is(text, "$insert_id") => &mut parts.insert_id,
-                        () => return false,
-                    };
-                    *slot = Some(value);
-                    true
-                })?;
+                self.find_properties(scanner, text, runs)?;
             } else {
                 scanner.value()?;
                 if key.is(text, "properties") {
-                    parts.has_properties = false;
+                    self.has_properties = false;
                 }
             }
             Ok(())
         })?;
-        Ok(Parts {
-            is_to_be_mended,
-            ..parts
+        Ok(())
+    }
+
+    #[inline]
+    fn find_properties(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        text: &str,
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Fault> {
+        // Keys that stand twice: the last one counts, as everywhere.
+        (self.time, self.distinct_id, self.insert_id) = (None, None, None);
+        self.has_properties = true;
+        properties::scan(scanner, text, runs, |key, value| {
+            let slot = match () {
+                () if key.is(text, "time") => &mut self.time,
+                () if key.is(text, "distinct_id") => &mut self.distinct_id,
+                () if key.is(text, "$insert_id") => &mut self.insert_id,
+                () => return false,
+            };
+            *slot = Some(value);
+            true
         })
     }
 

@@ -43,7 +43,8 @@ impl Profiles {
 
     fn decode(&mut self, text: &str) -> Result<(), Refused> {
         let scratch = &mut self.scratch;
-        let parts = Parts::find(text, &mut scratch.runs, &mut scratch.keys)?;
+        let mut parts = Parts::default();
+        parts.find(text, &mut scratch.runs, &mut scratch.keys)?;
         let distinct_id = plain(text, parts.distinct_id()?, &mut scratch.distinct_id);
         let properties = Properties::of(
             text,
@@ -85,28 +86,25 @@ struct Parts {
 }
 
 impl Parts {
-    fn find(text: &str, runs: &mut Vec<Run>, keys: &mut Keys) -> Result<Parts, Refused> {
-        let mut parts = Parts::default();
+    /// Finds the parts, and the runs of properties that are kept.
+    fn find(&mut self, text: &str, runs: &mut Vec<Run>, keys: &mut Keys) -> Result<(), Refused> {
         runs.clear();
-        let is_to_be_mended = scan(text, keys, |scanner, key| {
+        self.is_to_be_mended = scan(text, keys, |scanner, key| {
             if key.is(text, "$properties") && scanner.at_object() {
-                parts.last_seen_us = scan_properties(scanner, text, runs)?;
-                parts.properties = Some(Kind::Object);
+                self.last_seen_us = scan_properties(scanner, text, runs)?;
+                self.properties = Some(Kind::Object);
                 return Ok(());
             }
             let value = scanner.value()?;
             if key.is(text, "$distinct_id") {
-                parts.distinct_id = Some(value);
+                self.distinct_id = Some(value);
             } else if key.is(text, "$properties") {
                 runs.clear();
-                parts.properties = Some(value.kind);
+                self.properties = Some(value.kind);
             }
             Ok(())
         })?;
-        Ok(Parts {
-            is_to_be_mended,
-            ..parts
-        })
+        Ok(())
     }
 
     /// Returns the profile's id. Fails if there is none, or if what should be
