@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use mixflow_core::config::{Document, Env, Override, Problems, build};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
 use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::Residue;
+use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind};
 use mixflow_state::{Begin, State};
 
@@ -32,6 +32,8 @@ pub(crate) struct Manner {
     pub(crate) patience: Patience,
     /// The file of the pipeline, if it has one.
     pub(crate) file: Option<PathBuf>,
+    /// The units to read; `None` is what the source plans.
+    pub(crate) units: Option<Vec<Unit>>,
     /// The run that this one completes.
     pub(crate) only_failed_of: Option<String>,
     /// What to do when something is missing at the end.
@@ -109,10 +111,8 @@ impl App {
         name: &str,
         text: &str,
         overrides: &[Override],
-        only: Option<Vec<(Date, Date)>>,
     ) -> Result<Pipeline, Problems> {
         let cx = BuildContext {
-            only,
             env: self.env.clone(),
             home: self.home.clone(),
             state: self.state.clone(),
@@ -124,16 +124,6 @@ impl App {
 
     /// Builds the pipeline of a file, or says why not.
     pub(crate) fn load(&self, file: &Path, overrides: &[Override]) -> Option<Pipeline> {
-        self.load_only(file, overrides, None)
-    }
-
-    /// Builds the pipeline of a file for some windows, or says why not.
-    pub(crate) fn load_only(
-        &self,
-        file: &Path,
-        overrides: &[Override],
-        only: Option<Vec<(Date, Date)>>,
-    ) -> Option<Pipeline> {
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) => {
@@ -151,7 +141,7 @@ impl App {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let defaults = defaults::of_file(&text, &self.registry, &self.env);
         let changes: Vec<Override> = overrides.iter().cloned().chain(defaults).collect();
-        match self.build(&file.display().to_string(), &name, &text, &changes, only) {
+        match self.build(&file.display().to_string(), &name, &text, &changes) {
             Ok(pipeline) => Some(pipeline),
             Err(problems) => {
                 self.complain(&problems);
@@ -192,6 +182,7 @@ impl App {
             pipeline,
             &place,
             manner.patience,
+            manner.units,
             self.ui,
             &interrupt::token(),
             &mut reporter,

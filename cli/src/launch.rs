@@ -6,9 +6,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::engine::{Pipeline, RunContext, run};
+use mixflow_core::engine::{Pipeline, RunSetup, run};
 use mixflow_core::observer::Observer;
 use mixflow_core::report::RunReport;
+use mixflow_core::unit::Unit;
 
 use crate::lock::{Holder, Patience, lock};
 use crate::rejects::RejectFile;
@@ -22,12 +23,14 @@ pub(crate) struct Place<'a> {
 
 /// Runs `pipeline` to its end.
 ///
-/// The state folder has the locks and the rejects. Another run that writes to the same
+/// Reads `units`, or what the source plans. The state folder has the locks
+/// and the rejects. Another run that writes to the same
 /// destination makes it wait up to `patience`, which `ui` tells, and then fail.
 pub(crate) fn launch(
     pipeline: &Pipeline,
     place: &Place<'_>,
     patience: Patience,
+    units: Option<Vec<Unit>>,
     ui: Ui,
     cancel: &CancelToken,
     observer: &mut dyn Observer,
@@ -52,7 +55,7 @@ pub(crate) fn launch(
     };
     run(
         pipeline,
-        RunContext {
+        RunSetup {
             rejects: Box::new(RejectFile::new(&rejects, &run_id)),
             run_id,
             cancel: cancel.clone(),
@@ -61,6 +64,7 @@ pub(crate) fn launch(
             patience: patience.programs,
             patience_at_start: patience.runs,
             queue: None,
+            units,
         },
     )
 }

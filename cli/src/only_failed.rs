@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::civil::Date;
 use mixflow_core::config::{Override, OverrideValue};
 use mixflow_core::engine::Pipeline;
-use mixflow_core::report::{RunReport, Status};
+use mixflow_core::report::{PartitionReport, PartitionStatus, Status};
+use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_state::{PastRun, State};
 
@@ -13,10 +13,10 @@ use mixflow_state::{PastRun, State};
 pub(crate) enum Remainder {
     /// The last run lacks nothing.
     Nothing { completed_at: String },
-    /// These windows, and what is different from the file.
-    Windows {
+    /// These units, and what is different from the file.
+    Units {
         of: String,
-        windows: Vec<(Date, Date)>,
+        units: Vec<Unit>,
         changes: Vec<Override>,
     },
     /// Everything, for this reason.
@@ -89,19 +89,23 @@ pub(crate) fn remainder(
             changes: mode("replace"),
         });
     }
-    let labels = match stored_nothing {
-        true => all_of(&run),
-        false => run.failed_partitions.clone(),
-    };
-    let windows = labels
-        .iter()
-        .map(|label| window(label))
+    let wanted =
+        |partition: &PartitionReport| stored_nothing || partition.status == PartitionStatus::Failed;
+    let lacking = run.partitions.into_iter().filter(wanted);
+    let units = lacking
+        .map(|partition| partition.unit)
         .collect::<Option<Vec<_>>>()
-        .filter(|windows| !windows.is_empty())
+        .filter(|units| !units.is_empty())
         .ok_or_else(|| cannot("the history does not say which days they are".to_owned()))?;
-    Ok(Remainder::Windows {
+    let dataset = pipeline.source.info().dataset;
+    if !units.iter().all(|unit| unit.is_of(&dataset)) {
+        return Err(cannot(
+            "the pipeline asks for other data than that run did".to_owned(),
+        ));
+    }
+    Ok(Remainder::Units {
         of: run.run_id,
-        windows,
+        units,
         changes: mode("append"),
     })
 }
@@ -121,20 +125,4 @@ fn last_that_stored(runs: Vec<PastRun>) -> Option<PastRun> {
         last = runs.find(|run| run.run_id == id);
     }
     last
-}
-
-fn all_of(run: &RunReport) -> Vec<String> {
-    if !run.partitions.is_empty() {
-        return run.partitions.iter().map(|p| p.label.clone()).collect();
-    }
-    match (&run.from_date, &run.to_date) {
-        (Some(from), Some(to)) => vec![format!("{from}..{to}")],
-        _ => Vec::new(),
-    }
-}
-
-/// Reads `2024-01-31` or `2024-01-01..2024-01-07`.
-fn window(label: &str) -> Option<(Date, Date)> {
-    let (first, last) = label.split_once("..").unwrap_or((label, label));
-    Some((first.parse().ok()?, last.parse().ok()?))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use mixflow_core::Result;
 use mixflow_core::private;
 use mixflow_core::reject::{Reject, RejectLog};
+use mixflow_core::staged::cannot;
 use serde::Serialize;
 
 /// Bytes of whole lines that are written at once.
@@ -147,6 +148,18 @@ impl RejectLog for RejectFile {
         if self.pending.len() >= STEP {
             self.flush();
         }
+        Ok(())
+    }
+
+    fn start_over(&mut self) -> Result<()> {
+        self.pending.clear();
+        (self.lines, self.lost) = (0, 0);
+        let open = self.open.take().map(|open| open.path);
+        for path in self.filled.drain(..).chain(open.clone()) {
+            let what = format!("start the reject file `{}` over", path.display());
+            std::fs::remove_file(&path).map_err(cannot(what))?;
+        }
+        self.places.extend(open);
         Ok(())
     }
 

@@ -22,25 +22,56 @@ pub enum Delivery {
     Direct,
 }
 
-/// What a source is given while it plans or reads a partition, and transforms
-/// while they change its rows.
+/// What sources and transforms are given when they are opened for a run.
 ///
-/// All methods may be called from any thread; none blocks, but for
-/// [`reject`](TaskContext::reject), which writes to a file.
+/// All methods may be called from any thread; none blocks.
 #[derive(Clone)]
-pub struct TaskContext {
+pub struct RunContext {
     /// Tells that the work is to stop. Every wait must go through it.
     pub cancel: CancelToken,
-    /// When rows may leave the partition.
+    /// When rows may leave a unit.
     pub delivery: Delivery,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) attempts: Arc<AtomicU32>,
-    /// Records of the partition that cannot be read.
-    pub(crate) rejected: Arc<AtomicU64>,
-    pub(crate) tally: Arc<Mutex<Tally>>,
     pub(crate) notices: Sender<Notice>,
     pub(crate) rejects: Arc<Rejects>,
     pub(crate) stand_ins: StandIns,
+}
+
+impl RunContext {
+    /// Tells the observer.
+    pub fn notify(&self, notice: Notice) {
+        // The receiver is gone only when the run is over.
+        let _ = self.notices.send(notice);
+    }
+
+    /// Returns a context for the work on one unit. A session that asks
+    /// something while it plans makes one for that, too.
+    pub fn unit(&self) -> UnitContext {
+        UnitContext {
+            cancel: self.cancel.clone(),
+            delivery: self.delivery,
+            run: self.clone(),
+            attempts: AtomicU32::new(0),
+            rejected: AtomicU64::new(0),
+            tally: Mutex::default(),
+        }
+    }
+}
+
+/// What a session is given to read a unit, and transforms to change its rows.
+///
+/// All methods may be called from any thread; none blocks, but for
+/// [`reject`](UnitContext::reject), which writes to a file.
+pub struct UnitContext {
+    /// Tells that the work is to stop. Every wait must go through it.
+    pub cancel: CancelToken,
+    /// When rows may leave the unit.
+    pub delivery: Delivery,
+    run: RunContext,
+    pub(crate) attempts: AtomicU32,
+    /// Records of the unit that cannot be read.
+    pub(crate) rejected: AtomicU64,
+    tally: Mutex<Tally>,
 }
 
 /// Totals of a run, counted by the sources.
@@ -101,25 +132,24 @@ pub enum Notice {
     Warning(String),
 }
 
-impl TaskContext {
+impl UnitContext {
     /// Counts a request that is about to be made, and a try of its partition.
     pub fn count_request(&self) {
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.run.counters.requests.fetch_add(1, Ordering::Relaxed);
         self.attempts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts bytes that came over the wire.
     pub fn count_bytes(&self, bytes: u64) {
-        self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.run.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Tells the observer; counts a retry if it is one.
     pub fn notify(&self, notice: Notice) {
         if matches!(notice, Notice::Retry { .. }) {
-            self.counters.retries.fetch_add(1, Ordering::Relaxed);
+            self.run.counters.retries.fetch_add(1, Ordering::Relaxed);
         }
-        // The receiver is gone only when the run is over.
-        let _ = self.notices.send(notice);
+        self.run.notify(notice);
     }
 
     /// Puts a record aside that cannot be read.
@@ -127,7 +157,7 @@ impl TaskContext {
     /// Fails, and with it the run, when more are rejected than the source allows.
     pub fn reject(&self, reject: &Reject<'_>) -> Result<()> {
         self.rejected.fetch_add(1, Ordering::Relaxed);
-        self.rejects.push(reject)
+        self.run.rejects.push(reject)
     }
 
     /// Counts rows that were left out as duplicates.
@@ -148,7 +178,7 @@ impl TaskContext {
 
     /// Returns how to make ids for events that have none.
     pub fn stand_ins(&self) -> StandIns {
-        self.stand_ins.clone()
+        self.run.stand_ins.clone()
     }
 
     /// Counts what deserves one warning at the end of the run: `warning` and,
@@ -168,17 +198,6 @@ impl TaskContext {
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
         // Counts are whole, whatever panicked beside them.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns a context that shares everything but what it counts of its
-    /// partition.
-    pub(crate) fn for_partition(&self) -> TaskContext {
-        TaskContext {
-            attempts: Arc::default(),
-            rejected: Arc::default(),
-            tally: Arc::default(),
-            ..self.clone()
-        }
     }
 }
 

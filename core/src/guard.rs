@@ -9,8 +9,9 @@ use crate::batch::{Batch, PartitionId, columns_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
 
-/// Returns `txn`, held to the contract of [`SinkTxn`]. What a sink's
-/// [`begin`](crate::sink::Sink::begin) ends with.
+/// Returns `txn`, held to the contract of [`SinkTxn`]. The engine does this
+/// with every transaction that it begins, and so does whoever begins one
+/// without the engine.
 ///
 /// A batch of another schema than the transaction began with, or of a
 /// partition that was not announced, is refused before `txn` sees it. After an

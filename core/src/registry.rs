@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
-use jiff::civil::Date;
 use serde::de::DeserializeOwned;
 
 use crate::config::{Env, Invalid, Reader, local_path};
@@ -31,8 +30,6 @@ pub struct BuildContext {
     pub roles: Option<ColumnRoles>,
     /// What a default destination is named after, such as the project.
     pub store: Option<String>,
-    /// The windows that a source of days is to read, whatever its dates say.
-    pub only: Option<Vec<(Date, Date)>>,
     /// The component's keys whose values came from environment variables; of
     /// sources and transforms.
     pub expanded: BTreeSet<String>,
@@ -52,7 +49,6 @@ impl BuildContext {
             records: RecordFormat::default(),
             roles: None,
             store: None,
-            only: None,
             expanded: BTreeSet::new(),
             secret_variables: BTreeSet::new(),
         }

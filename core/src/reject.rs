@@ -23,6 +23,10 @@ pub trait RejectLog: Send {
     /// Keeps one record. An error fails the run: a record would be lost.
     fn write(&mut self, reject: &Reject<'_>) -> Result<()>;
 
+    /// Forgets what was written, for a run that starts over. Fails when it
+    /// cannot: then the run ends.
+    fn start_over(&mut self) -> Result<()>;
+
     /// Makes what was written durable and returns where it is.
     fn finish(&mut self) -> Result<Option<String>>;
 }
@@ -37,14 +41,19 @@ impl RejectLog for CountRejects {
         Ok(())
     }
 
+    fn start_over(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn finish(&mut self) -> Result<Option<String>> {
         Ok(None)
     }
 }
 
-/// The rejects of one run, shared by its workers.
+/// The rejects of one attempt of a run, shared by its workers.
 pub(crate) struct Rejects {
-    log: Mutex<Box<dyn RejectLog>>,
+    /// Given up when the run starts over.
+    log: Mutex<Option<Box<dyn RejectLog>>>,
     count: AtomicU64,
     limit: u64,
 }
@@ -52,7 +61,7 @@ pub(crate) struct Rejects {
 impl Rejects {
     pub(crate) fn new(log: Box<dyn RejectLog>, limit: u64) -> Rejects {
         Rejects {
-            log: Mutex::new(log),
+            log: Mutex::new(Some(log)),
             count: AtomicU64::new(0),
             limit,
         }
@@ -64,6 +73,7 @@ impl Rejects {
 
     pub(crate) fn push(&self, reject: &Reject<'_>) -> Result<()> {
         let mut log = self.lock();
+        let log = log.as_mut().ok_or_else(Error::interrupted)?;
         log.write(reject).map_err(Error::fatal)?;
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         if count > self.limit {
@@ -81,16 +91,21 @@ impl Rejects {
         Ok(())
     }
 
-    /// Counts from nothing again, for a run that starts over.
-    pub(crate) fn start_over(&self) {
-        self.count.store(0, Ordering::Relaxed);
+    /// Returns the rejects of another attempt, with the same log, emptied.
+    ///
+    /// A worker of this one that was left behind can write no more into it, so
+    /// that the log and its count agree. Fails when the log cannot be emptied.
+    pub(crate) fn start_over(&self) -> Result<Rejects> {
+        let mut log = self.lock().take().ok_or_else(Error::interrupted)?;
+        log.start_over()?;
+        Ok(Rejects::new(log, self.limit))
     }
 
     pub(crate) fn finish(&self) -> Result<Option<String>> {
-        self.lock().finish()
+        self.lock().as_mut().map_or(Ok(None), |log| log.finish())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Box<dyn RejectLog>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn RejectLog>>> {
         // A worker that panicked while writing leaves at worst a torn line,
         // and its partition has failed; the others go on.
         self.log

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind};
 use crate::sink::Residue;
-use crate::unit::DataKind;
+use crate::unit::{DataKind, Unit};
 
 /// Everything worth keeping of a run.
 ///
@@ -216,6 +216,10 @@ pub struct PartitionReport {
     /// Where its time went; none if its turn did not come.
     #[serde(flatten)]
     pub timing: Option<Timing>,
+    /// What was to be fetched, so that another run can fetch it. None for rows
+    /// that were announced and did not come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
 }
 
 /// Where the time of a partition went, in seconds.

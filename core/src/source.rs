@@ -5,42 +5,35 @@ use std::num::NonZeroUsize;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
-use crate::context::TaskContext;
+use crate::context::{RunContext, UnitContext};
 use crate::error::Result;
 use crate::fit::Provenance;
 use crate::roles::ColumnRoles;
-use crate::unit::DataKind;
 
-pub use crate::unit::{DayRange, Extent};
+pub use crate::unit::{DataKind, Dataset, DayRange, Extent, Unit};
 
-/// Splits work into partitions and reads them.
+/// Which rows, and how to get them: a recipe, the same for every run.
 ///
-/// [`schema`](Source::schema) and [`info`](Source::info) are answered without
-/// I/O, before the first request. [`plan`](Source::plan) is called once a run;
-/// the partitions it returns are read by worker threads, each at most once.
+/// Built and asked without I/O; nothing of a run is remembered in it. What a
+/// run needs (credentials, a client, its share of the quota) is in the
+/// [`Session`] that [`open`](Source::open) returns.
 pub trait Source: Send + Sync {
-    /// Returns the schema of every batch of every partition.
+    /// Returns the schema of every batch of every unit.
     fn schema(&self) -> SchemaRef;
 
     /// Returns what is known of the rows before any request.
     fn info(&self) -> SourceInfo;
 
-    /// Splits the work.
-    ///
-    /// May make requests (page 0 of profiles, whose answer says how many pages
-    /// follow). Begins nothing: an error here leaves nothing behind.
-    fn plan(&self, cx: &TaskContext) -> Result<Plan>;
-
     /// Describes the work without asking the endpoint that counts it.
     fn outline(&self) -> Outline;
 
-    /// Hears that what was read is not needed again: it is committed, or was
-    /// refused for what it says.
+    /// Begins a run: resolves credentials, makes a client.
     ///
-    /// Not called when a run dies, is interrupted or lacks something, so that
-    /// a source can give the next run what this one has.
-    fn release(&self) {}
+    /// Fails when these cannot be had; then nothing is left behind. Called
+    /// again when the plan of the first session became void.
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>>;
 
     /// Returns whether a run in which fewer rows come than
     /// [`expected_rows`](Plan::expected_rows) says is whole all the same.
@@ -54,20 +47,55 @@ pub trait Source: Send + Sync {
     }
 }
 
+/// A source in one run.
+///
+/// [`plan`](Session::plan) is called once, unless the run is given its units;
+/// these are then read by worker threads, several at once and each at most
+/// once. [`finish`](Session::finish) comes last, and not at all when the
+/// process dies.
+pub trait Session: Send + Sync {
+    /// Splits the work into units.
+    ///
+    /// May make requests (page 0 of profiles, whose answer says how many pages
+    /// follow). Fails when they do; then nothing is left behind.
+    fn plan(&self) -> Result<Plan>;
+
+    /// Reads the rows of a unit, of this plan or of another session's.
+    ///
+    /// Retries live below this call: an error that escapes it or its iterator
+    /// is final. Under [`Delivery::Verified`](crate::context::Delivery::Verified)
+    /// the unit is known to be complete before the first batch is returned.
+    fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>>;
+
+    /// Hears what became of what was read.
+    fn finish(&self, _fate: Fate) {}
+}
+
+/// What became of the rows that a session has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They are where they should be.
+    Committed,
+    /// They were refused for what they say: the next run is to see whether the
+    /// server has something better by then.
+    Refused,
+    /// The run was interrupted, or lacked something: what was read whole is of
+    /// use to the next one.
+    Unfinished,
+}
+
 /// What is known of a source's rows before any request.
 #[derive(Clone, Debug, Default)]
 pub struct SourceInfo {
-    /// What the rows are.
-    pub data_type: DataKind,
+    /// Which data it is.
+    pub dataset: Dataset,
     /// Which data, in a few words: ``events of project 12345``.
     pub title: String,
     /// The first day that is asked for, inclusive.
     pub from_date: Option<Date>,
     /// The last day that is asked for, inclusive.
     pub to_date: Option<Date>,
-    /// The filters that apply, for the metadata.
-    pub filters: serde_json::Map<String, serde_json::Value>,
-    /// Whether each partition is a range of whole days.
+    /// Whether each unit is a range of whole days.
     pub partitions_are_days: bool,
     /// Things a person should know before the run.
     pub warnings: Vec<String>,
@@ -79,21 +107,22 @@ pub struct SourceInfo {
 }
 
 /// The work of a run, split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// What is read independently: date windows, profile pages.
-    pub partitions: Vec<Box<dyn Partition>>,
+    pub units: Vec<Unit>,
     /// The source's own ceiling: 5 for profile pages.
     pub max_workers: Option<NonZeroUsize>,
-    /// Whether rows reach the sink in the order of `partitions`, so that
+    /// Whether rows reach the sink in the order of `units`, so that
     /// parallel output is the same as sequential output.
     ///
-    /// Rows of later partitions wait in memory meanwhile, so this is for
-    /// partitions that are small.
+    /// Rows of later units wait in memory meanwhile, so this is for units that
+    /// are small.
     pub ordered: bool,
     /// The number of rows, if the source was told. Fewer make a new plan, once;
     /// then they are a failure, unless the source accepts it.
     pub expected_rows: Option<u64>,
-    /// Requests that the partitions will make, without retries.
+    /// Requests that the units will make, without retries.
     pub requests: u64,
     /// Things a person should know before the run goes on.
     pub warnings: Vec<String>,
@@ -102,8 +131,8 @@ pub struct Plan {
 /// What `mixflow plan` shows of a source.
 #[derive(Clone, Debug, Default)]
 pub struct Outline {
-    /// The labels of the partitions, where they are known without asking.
-    pub partitions: Vec<String>,
+    /// The units, where they are known without asking.
+    pub units: Vec<Unit>,
     /// Requests that will be made; `None` if only the first answer tells.
     pub requests: Option<u64>,
     /// Requests that the server allows in an hour.
@@ -116,23 +145,5 @@ pub struct Outline {
     pub notes: Vec<String>,
 }
 
-/// A part of the work that succeeds or fails as a whole.
-///
-/// Retries live below this trait: an error that escapes
-/// [`read`](Partition::read) or its iterator is final.
-pub trait Partition: Send {
-    /// Returns what people call the partition: `2024-01-01..2024-01-07`, `page 17`.
-    fn label(&self) -> &str;
-
-    /// Returns what part of the destination the rows stand for.
-    fn extent(&self) -> Extent;
-
-    /// Reads the rows.
-    ///
-    /// Under [`Delivery::Verified`](crate::context::Delivery::Verified) the
-    /// partition is known to be complete before the first batch is returned.
-    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>>;
-}
-
-/// The batches of one partition. Ends at the first error.
+/// The batches of one unit. Ends at the first error.
 pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;

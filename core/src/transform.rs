@@ -4,7 +4,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use crate::batch::columns_of;
-use crate::context::TaskContext;
+use crate::context::{RunContext, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
 use crate::source::BatchIter;
@@ -24,7 +24,7 @@ pub trait Transform: Send + Sync {
     ///
     /// Called once a run, before anything is asked of the source. An error ends
     /// the run there.
-    fn open(&self, cx: &TaskContext) -> Result<Box<dyn TransformSession>>;
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn TransformSession>>;
 
     /// Returns whether this tells rows apart by their ids, which must then be of
     /// whole records still.
@@ -45,7 +45,7 @@ pub trait TransformSession: Send + Sync {
     ///
     /// Does its work when the iterator is asked, and ends at the first error,
     /// which fails the partition.
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a>;
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a UnitContext) -> BatchIter<'a>;
 
     /// Adds what rows must share with those that are at the destination
     /// already, such as a key.
@@ -73,7 +73,7 @@ pub trait Stateless: Clone + Send + Sync + 'static {
     /// The engine calls this alone. The default gives each batch to
     /// [`apply`](Stateless::apply); a transform that counts something has its
     /// own.
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, _cx: &'a TaskContext) -> BatchIter<'a> {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, _cx: &'a UnitContext) -> BatchIter<'a> {
         Box::new(batches.map(|records| self.apply(records?)))
     }
 
@@ -93,7 +93,7 @@ impl<T: Stateless> Transform for T {
         Stateless::schema(self)
     }
 
-    fn open(&self, _cx: &TaskContext) -> Result<Box<dyn TransformSession>> {
+    fn open(&self, _cx: &RunContext) -> Result<Box<dyn TransformSession>> {
         Ok(Box::new(self.clone()))
     }
 
@@ -103,7 +103,7 @@ impl<T: Stateless> Transform for T {
 }
 
 impl<T: Stateless> TransformSession for T {
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a UnitContext) -> BatchIter<'a> {
         Stateless::stream(self, batches, cx)
     }
 
@@ -130,7 +130,7 @@ impl NamedTransform {
     }
 
     /// Opens the transform for a run. Fails as [`Transform::open`] does.
-    pub(crate) fn open(&self, cx: &TaskContext) -> Result<OpenTransform> {
+    pub(crate) fn open(&self, cx: &RunContext) -> Result<OpenTransform> {
         Ok(OpenTransform {
             kind: self.kind.clone(),
             schema: self.transform.schema(),
@@ -155,7 +155,7 @@ impl OpenTransform {
     pub(crate) fn stream<'a>(
         &'a self,
         batches: BatchIter<'a>,
-        cx: &'a TaskContext,
+        cx: &'a UnitContext,
     ) -> BatchIter<'a> {
         let batches = self.session.stream(batches, cx);
         Box::new(batches.map(move |records| {

@@ -345,13 +345,13 @@ fn exit_6_says_what_is_in_the_way() {
     error: cannot create `no/such/folder/out.db`
       caused by: the folder `no/such/folder` does not exist
     hint: create it: mkdir -p no/such/folder
-    note: nothing was written; no/such/folder/out.db is as it was before
+    note: nothing was written; table events in no/such/folder/out.db is as it was before
 
     # a file that is no database
     error: cannot open `notes.txt`
       caused by: the file is not a DuckDB database
     hint: choose another path, or move the file away
-    note: nothing was written; notes.txt is as it was before
+    note: nothing was written; table events in notes.txt is as it was before
 
     # mixflow query SELECT 1 --db missing.db
     error: cannot open `missing.db`

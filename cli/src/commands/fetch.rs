@@ -42,7 +42,7 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
         );
         return Exit::Usage;
     }
-    match app.build(&origin, name, &text, &changes, None) {
+    match app.build(&origin, name, &text, &changes) {
         Ok(pipeline) => {
             if let Err(exit) = app.check_report(&pipeline) {
                 return exit;
@@ -50,6 +50,7 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
             let manner = Manner {
                 patience: Patience::default(),
                 file: None,
+                units: None,
                 only_failed_of: None,
                 remedy,
             };

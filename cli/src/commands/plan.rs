@@ -55,15 +55,16 @@ fn describe(pipeline: &Pipeline) -> String {
     if let (Some(from), Some(to)) = (info.from_date, info.to_date) {
         row("days", &format!("{from} to {to}"));
     }
-    if !info.filters.is_empty() {
+    if !info.dataset.filters.is_empty() {
         row(
             "filters",
-            &serde_json::Value::Object(info.filters).to_string(),
+            &serde_json::Value::Object(info.dataset.filters).to_string(),
         );
     }
-    match outline.partitions.as_slice() {
+    match outline.units.as_slice() {
         [] => row("partitions", "known after the first request"),
-        labels => {
+        units => {
+            let labels: Vec<&str> = units.iter().map(|unit| unit.label.as_str()).collect();
             let mut shown = labels[..labels.len().min(SHOWN)].join(", ");
             if labels.len() > SHOWN {
                 let _ = write!(shown, " and {} more", labels.len() - SHOWN);

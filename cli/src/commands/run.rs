@@ -4,6 +4,7 @@ use std::path::Path;
 
 use mixflow_core::config::Override;
 use mixflow_core::engine::Pipeline;
+use mixflow_core::unit::Unit;
 
 use crate::app::{App, Manner};
 use crate::args::RunArgs;
@@ -31,12 +32,17 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
             return worst.max(exit);
         }
         let exit = match to_run(app, args, file, &overrides, pipeline) {
-            Ok(Some((pipeline, of))) => {
+            Ok(Some(Work {
+                pipeline,
+                units,
+                of,
+            })) => {
                 let report = app.run(
                     &pipeline,
                     Manner {
                         patience: args.wait.into(),
                         file: canonical(file),
+                        units,
                         only_failed_of: of,
                         remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
                     },
@@ -61,23 +67,35 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
     worst
 }
 
-/// Returns what is to be run of a file's pipeline, with the run that it
-/// completes; `None` if nothing is to be run.
+/// What is to be run of a file.
+struct Work {
+    pipeline: Pipeline,
+    /// `None` is what the source plans.
+    units: Option<Vec<Unit>>,
+    /// The run that is completed by it.
+    of: Option<String>,
+}
+
+/// Returns what is to be run of a file's pipeline; `None` if nothing is.
 fn to_run(
     app: &App,
     args: &RunArgs,
     file: &Path,
     overrides: &[Override],
     pipeline: Pipeline,
-) -> Result<Option<(Pipeline, Option<String>)>, Exit> {
+) -> Result<Option<Work>, Exit> {
     if !args.only_failed {
-        return Ok(Some((pipeline, None)));
+        return Ok(Some(Work {
+            pipeline,
+            units: None,
+            of: None,
+        }));
     }
     let remainder = remainder(app.state().as_deref(), file, &pipeline).map_err(|error| {
         app.ui.error(&error);
         Exit::of(error.kind())
     })?;
-    let (of, windows, changes) = match remainder {
+    let (of, units, changes) = match remainder {
         Remainder::Nothing { completed_at } => {
             app.ui.status(&format!(
                 "{}: nothing is missing from the run of {completed_at}",
@@ -85,11 +103,7 @@ fn to_run(
             ));
             return Ok(None);
         }
-        Remainder::Windows {
-            of,
-            windows,
-            changes,
-        } => (of, Some(windows), changes),
+        Remainder::Units { of, units, changes } => (of, Some(units), changes),
         Remainder::All {
             of,
             reason,
@@ -100,6 +114,10 @@ fn to_run(
         }
     };
     let changes: Vec<Override> = overrides.iter().cloned().chain(changes).collect();
-    let pipeline = app.load_only(file, &changes, windows).ok_or(Exit::Usage)?;
-    Ok(Some((pipeline, Some(of))))
+    let pipeline = app.load(file, &changes).ok_or(Exit::Usage)?;
+    Ok(Some(Work {
+        pipeline,
+        units,
+        of: Some(of),
+    }))
 }

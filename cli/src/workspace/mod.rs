@@ -589,6 +589,7 @@ impl Connection {
             pipeline,
             &place,
             Patience::default(),
+            None,
             Ui::silent(),
             cancel,
             observer,

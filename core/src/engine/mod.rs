@@ -1,13 +1,18 @@
 //! Runs a pipeline: source → transforms → sink.
 //!
-//! Worker threads read partitions, transform their batches and send them
-//! through one bounded channel to the dispatcher, which runs on the caller's
-//! thread and alone owns the transaction, the counters and the observer.
-//! Sequential and parallel are the same code with one worker or several.
+//! A run is an [`attempt`] at it: the source plans, worker threads read its
+//! units, transform their batches and send them through one bounded channel to
+//! the caller's thread, which alone owns the transaction (the [`writer`]) and
+//! what is counted and told (the [`books`]). A plan that becomes void is
+//! attempted once more. Sequential and parallel are the same code with one
+//! worker or several.
 
-mod dispatch;
+mod attempt;
+mod books;
+mod order;
 mod room;
 mod worker;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -16,24 +21,26 @@ use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::cancel::CancelToken;
-use crate::context::{Counters, Delivery, Tally, TaskContext};
+use crate::context::{Counters, Delivery, RunContext};
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
-use crate::report::{PartitionReport, PartitionStatus, RunReport, Status};
+use crate::report::RunReport;
 use crate::sink::{Preview, Residue, Sink, TxnContext};
-use crate::source::{Plan, Source};
+use crate::source::{Extent, Fate, Source, Unit};
 use crate::stand_in::StandIns;
 use crate::transform::{NamedTransform, OpenTransform};
-use dispatch::{Dispatcher, Ending, SinkState, Sums, Told};
+use attempt::Attempt;
+use books::Books;
+use writer::Writer;
 
 /// A source, transforms and a sink that fit each other.
 pub struct Pipeline {
@@ -56,7 +63,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Returns where the rows go.
     pub fn destination(&self) -> Destination {
-        self.sink.destination(&self.source.info().data_type)
+        self.sink.destination(&self.source.info().dataset.kind)
     }
 
     /// Returns things a person should know before a run.
@@ -87,7 +94,7 @@ pub struct RunOptions {
     pub workers: NonZeroUsize,
     /// What happens when a partition fails for good.
     pub on_failure: OnFailure,
-    /// When rows may leave a partition; `None` lets the engine choose.
+    /// When rows may leave a unit; `None` lets the engine choose.
     pub delivery: Option<Delivery>,
     /// Fewer rows than this fail the run.
     pub min_rows: u64,
@@ -115,7 +122,7 @@ pub enum OnFailure {
 }
 
 /// What a run is given from outside.
-pub struct RunContext<'a> {
+pub struct RunSetup<'a> {
     /// The run, unique among runs.
     pub run_id: String,
     /// Ends the run when it is cancelled.
@@ -135,227 +142,211 @@ pub struct RunContext<'a> {
     pub patience_at_start: Duration,
     /// Batches that may wait for the sink; `None` is two more than workers.
     pub queue: Option<NonZeroUsize>,
+    /// The units to read, of this source's dataset; `None` is what the source
+    /// plans.
+    pub units: Option<Vec<Unit>>,
 }
 
 /// Gets what a run holds to its end. May block until the token is cancelled.
 pub type Hold<'a> = Box<dyn FnOnce(&CancelToken) -> Result<Box<dyn Any>> + 'a>;
 
-/// Runs `pipeline` to its end. Never fails: every end is a report.
-///
-/// Blocks until then. When `cx.cancel` is cancelled, every wait ends at once
-/// and so, within half a second, does this call.
-pub fn run(pipeline: &Pipeline, cx: RunContext<'_>) -> RunReport {
-    let started = Instant::now();
-    let txn_cx = txn_context(pipeline, cx.run_id, cx.cancel.clone());
-    let (info, started_at) = (txn_cx.source.clone(), txn_cx.started_at);
-    let counters = Arc::new(Counters::default());
-    let rejects = Arc::new(Rejects::new(cx.rejects, pipeline.source.max_rejects()));
-    let (notices, notices_out) = crossbeam::channel::unbounded();
-    let mut told = Told::default();
-    let mut sums = Sums::default();
-    let mut transforms = None;
-    let mut started_over = false;
-    let held = match cx.hold {
-        Some(hold) => contained("the lock", || hold(&cx.cancel)).map(Some),
-        None => Ok(None),
-    };
-    let (ending, slots) = loop {
-        if let Err(error) = held {
-            let ending = Ending::Aborted {
-                error,
-                residue: Residue::None,
-            };
-            break (ending, Vec::new());
+/// How a run ended.
+enum Ending {
+    Committed { rows: u64, partial: bool },
+    Stopped { rows: u64 },
+    Aborted { error: Error, residue: Residue },
+}
+
+impl Ending {
+    /// Returns the end of a run that has not begun to write.
+    fn nothing_done(error: Error) -> Ending {
+        Ending::Aborted {
+            error,
+            residue: Residue::None,
         }
-        // Everything that reads is cancelled by its own guard, which goes when
-        // the run ends for whatever reason, or from outside.
-        let (guard, cancel) = cx.cancel.child();
-        let task = TaskContext {
-            cancel,
-            delivery: delivery(pipeline),
-            counters: Arc::clone(&counters),
-            attempts: Arc::default(),
-            rejected: Arc::default(),
-            tally: Arc::default(),
-            notices: notices.clone(),
-            rejects: Arc::clone(&rejects),
-            stand_ins: StandIns::default(),
-        };
-        let mut dispatcher = Dispatcher {
-            pipeline,
-            txn_cx: txn_cx.clone(),
-            task,
-            observer: &mut *cx.observer,
-            notices: notices_out.clone(),
-            started,
-            patience: cx.patience,
-            patience_at_start: cx.patience_at_start,
-            queue: cx.queue,
-            slots: Vec::new(),
-            told: std::mem::take(&mut told),
-            rows: 0,
-            given: 0,
-            tally: Tally::default(),
-            done: 0,
-            read: 0,
-            expected_rows: None,
-            may_start_over: !started_over,
-            txn: None,
-            sink_state: SinkState::default(),
-            commit_tried: false,
-        };
-        if !started_over {
-            for warning in pipeline.warnings() {
-                dispatcher.warn(warning);
-            }
-        }
-        let ending = execute(&mut dispatcher, guard, &mut transforms);
-        dispatcher.drain_notices();
-        let again = match &ending {
+    }
+
+    /// Returns why another attempt is to be made, if one is.
+    fn voids_plan(&self) -> Option<&Error> {
+        match self {
             Ending::Aborted {
                 error,
                 residue: Residue::None,
-            } if error.is_plan_void() && !started_over => {
-                dispatcher.warn(format!("{}; the run starts over", error.in_a_line()));
-                true
-            }
-            _ => false,
-        };
-        if !again {
-            sums = dispatcher.sum_up();
-        }
-        let slots = dispatcher.slots;
-        told = dispatcher.told;
-        if !again {
-            break (ending, slots);
-        }
-        rejects.start_over();
-        started_over = true;
-    };
-    let reject_file = contained("the reject log", || rejects.finish());
-    let Told {
-        mut warnings,
-        waits,
-        reused,
-    } = told;
-    let reject_file = reject_file.unwrap_or_else(|error| {
-        warnings.push(format!(
-            "the reject file may be incomplete: {}",
-            error.in_a_line()
-        ));
-        None
-    });
-    let destination = pipeline.destination();
-    let mut report = RunReport {
-        run_id: txn_cx.run_id.clone(),
-        only_failed_of: None,
-        pipeline: pipeline.name.clone(),
-        source: pipeline.source_type.clone(),
-        sink: pipeline.sink_type.clone(),
-        table: destination.table.clone(),
-        destination,
-        data_type: info.data_type,
-        status: Status::Aborted,
-        row_count: 0,
-        read: sums.read,
-        dropped: sums.dropped,
-        rejected: rejects.count(),
-        reject_file: reject_file.filter(|_| rejects.count() > 0),
-        duplicates: sums.duplicates,
-        bytes_received: counters.bytes.load(std::sync::atomic::Ordering::Relaxed),
-        requests: counters.requests.load(std::sync::atomic::Ordering::Relaxed),
-        retries: counters.retries.load(std::sync::atomic::Ordering::Relaxed),
-        from_date: info.from_date,
-        to_date: info.to_date,
-        started_at,
-        duration_seconds: 0.0,
-        completed_at: Timestamp::default(),
-        reused_partitions: reused,
-        waits,
-        partitions: Vec::with_capacity(slots.len()),
-        failed_partitions: Vec::new(),
-        warnings,
-        residue: Residue::None,
-        error: None,
-    };
-    for slot in slots {
-        if slot.status == PartitionStatus::Failed {
-            report.failed_partitions.push(slot.info.label.clone());
-        }
-        report.partitions.push(PartitionReport {
-            timing: slot.timing(),
-            rows_by_event: slot.rows_by_event,
-            label: slot.info.label,
-            status: slot.status,
-            rows: slot.rows,
-            read: slot.read,
-            dropped: slot.dropped,
-            attempts: slot.attempts,
-            error: slot.error,
-        });
-    }
-    match ending {
-        Ending::Committed { rows, partial } => {
-            report.row_count = rows;
-            report.status = match partial {
-                true => Status::Partial,
-                false => Status::Committed,
-            };
-        }
-        Ending::Stopped { rows } => {
-            report.row_count = rows;
-            report.status = Status::Stopped;
-        }
-        Ending::Aborted { error, residue } => {
-            if let Residue::Rows(rows) = residue {
-                report.row_count = rows;
-            }
-            report.residue = residue;
-            report.error = Some(error);
+            } if error.is_plan_void() => Some(error),
+            _ => None,
         }
     }
-    if !is_of_use_to_the_next_run(&report) {
-        let released = contained("the source", || {
-            pipeline.source.release();
-            Ok(())
-        });
-        if let Err(error) = released {
-            report.warnings.push(error.in_a_line());
-        }
-    }
-    report.duration_seconds = started.elapsed().as_secs_f64();
-    report.completed_at = Timestamp::now();
-    report
 }
 
-/// Whether the next run can go on with what this one has read.
+/// Runs `pipeline` to its end. Never fails: every end is a report.
 ///
-/// Not if it is where it should be, nor if it was refused: the next run is to
-/// see whether the server has something better by then.
-fn is_of_use_to_the_next_run(report: &RunReport) -> bool {
-    // Whoever has mended the destination wants to write it again.
-    if report.error.as_ref().is_some_and(Error::is_in_doubt) {
-        return true;
+/// Blocks until then. When `setup.cancel` is cancelled, every wait ends at once
+/// and so, within half a second, does this call.
+pub fn run(pipeline: &Pipeline, mut setup: RunSetup<'_>) -> RunReport {
+    let hold = setup.hold.take();
+    let mut run = Run::new(pipeline, setup);
+    let held = hold.map(|hold| contained("the lock", || hold(&run.cx.cancel)));
+    // What is held is held until the report is made.
+    let (ending, _held) = match held.transpose() {
+        Ok(held) => (run.go(), held),
+        Err(error) => (Ending::nothing_done(error), None),
+    };
+    run.report(ending)
+}
+
+/// What a run's attempts have in common.
+struct Run<'r, 'o> {
+    pipeline: &'r Pipeline,
+    cx: RunContext,
+    txn_cx: TxnContext,
+    books: Books<'o>,
+    patience: Duration,
+    patience_at_start: Duration,
+    queue: Option<NonZeroUsize>,
+    units: Option<Vec<Unit>>,
+}
+
+impl<'r, 'o> Run<'r, 'o> {
+    fn new(pipeline: &'r Pipeline, setup: RunSetup<'o>) -> Run<'r, 'o> {
+        let mut txn_cx = txn_context(pipeline, setup.run_id, setup.cancel.clone());
+        if let Some(units) = &setup.units {
+            narrow(&mut txn_cx, units);
+        }
+        let counters = Arc::new(Counters::default());
+        let rejects = Rejects::new(setup.rejects, pipeline.source.max_rejects());
+        let (notices, notices_out) = crossbeam::channel::unbounded();
+        let books = Books::new(setup.observer, notices_out, Arc::clone(&counters), rejects);
+        let cx = RunContext {
+            cancel: setup.cancel,
+            delivery: delivery(pipeline),
+            counters,
+            notices,
+            rejects: Arc::clone(&books.rejects),
+            stand_ins: StandIns::default(),
+        };
+        Run {
+            pipeline,
+            cx,
+            txn_cx,
+            books,
+            patience: setup.patience,
+            patience_at_start: setup.patience_at_start,
+            queue: setup.queue,
+            units: setup.units,
+        }
     }
-    match report.error_kind() {
-        None => false,
-        Some(
-            ErrorKind::Auth
-            | ErrorKind::Quota
-            | ErrorKind::Destination
-            | ErrorKind::Request
-            | ErrorKind::Network
-            | ErrorKind::Incomplete
-            | ErrorKind::Io
-            | ErrorKind::Interrupted,
-        ) => true,
-        Some(
-            ErrorKind::Config
-            | ErrorKind::Data
-            | ErrorKind::Closed
-            | ErrorKind::Panic
-            | ErrorKind::Other,
-        ) => false,
+
+    /// Makes an attempt, and another one if its plan became void.
+    fn go(&mut self) -> Ending {
+        for warning in self.pipeline.warnings() {
+            self.books.warn(warning);
+        }
+        let transforms = match self.prepare() {
+            Ok(transforms) => transforms,
+            Err(error) => return Ending::nothing_done(error),
+        };
+        let ending = self.attempt(&transforms, true);
+        let Some(error) = ending.voids_plan() else {
+            return ending;
+        };
+        let why = error.in_a_line();
+        self.books.warn(format!("{why}; the run starts over"));
+        if let Err(error) = self.books.start_over() {
+            return Ending::nothing_done(error);
+        }
+        self.cx.rejects = Arc::clone(&self.books.rejects);
+        self.attempt(&transforms, false)
+    }
+
+    /// Opens the transforms. They say how ids are made, and what the rows must
+    /// share with those that are there.
+    fn prepare(&mut self) -> Result<Arc<[OpenTransform]>> {
+        check_delivery(self.pipeline.options.delivery, &*self.pipeline.sink)?;
+        let transforms = open(self.pipeline, &self.cx)?;
+        self.cx.stand_ins = StandIns::chosen(&transforms);
+        let mut provenance = Provenance::default();
+        for transform in transforms.iter() {
+            transform.session.provenance(&mut provenance);
+        }
+        self.txn_cx.source.provenance = Some(provenance);
+        Ok(transforms)
+    }
+
+    fn attempt(&mut self, transforms: &Arc<[OpenTransform]>, is_first: bool) -> Ending {
+        // Everything that reads is cancelled by its own guard, which goes when
+        // the attempt ends for whatever reason, or from outside.
+        let (guard, cancel) = self.cx.cancel.child();
+        let writer = Writer::new(&*self.pipeline.sink, self.txn_cx.clone(), self.patience);
+        if let Err(error) = writer.preview(self.patience_at_start, &mut self.books) {
+            return Ending::nothing_done(error);
+        }
+        let attempt = Attempt {
+            pipeline: self.pipeline,
+            cx: RunContext {
+                cancel,
+                ..self.cx.clone()
+            },
+            transforms: Arc::clone(transforms),
+            writer,
+            books: &mut self.books,
+            queue: self.queue,
+            may_start_over: is_first,
+        };
+        attempt.make(self.units.as_deref(), guard)
+    }
+
+    /// Closes the books. A run that ended before it had a plan names the units
+    /// that it was to read, as far as they are known.
+    fn report(mut self, ending: Ending) -> RunReport {
+        if self.books.totals.slots.is_empty() {
+            let outlined = || self.pipeline.source.outline().units;
+            self.books
+                .enter(&self.units.take().unwrap_or_else(outlined));
+        }
+        self.books.report(self.pipeline, &self.txn_cx, ending)
+    }
+}
+
+/// Narrows what a transaction is told of the source to `units`.
+fn narrow(cx: &mut TxnContext, units: &[Unit]) {
+    let days = || {
+        units.iter().filter_map(|unit| match unit.extent {
+            Extent::Days(days) => Some(days),
+            Extent::Page(_) | Extent::Whole => None,
+        })
+    };
+    if let (Some(first), Some(last)) = (
+        days().map(|days| days.first).min(),
+        days().map(|days| days.last).max(),
+    ) {
+        cx.source.from_date = Some(first);
+        cx.source.to_date = Some(last);
+    }
+}
+
+/// Returns what becomes of what a session has read.
+fn fate_of(ending: &Ending) -> Fate {
+    let Ending::Aborted { error, .. } = ending else {
+        return Fate::Committed;
+    };
+    // Whoever has mended the destination wants to write it again.
+    if error.is_in_doubt() {
+        return Fate::Unfinished;
+    }
+    match error.kind() {
+        ErrorKind::Auth
+        | ErrorKind::Quota
+        | ErrorKind::Destination
+        | ErrorKind::Request
+        | ErrorKind::Network
+        | ErrorKind::Incomplete
+        | ErrorKind::Io
+        | ErrorKind::Interrupted => Fate::Unfinished,
+        ErrorKind::Config
+        | ErrorKind::Data
+        | ErrorKind::Closed
+        | ErrorKind::Panic
+        | ErrorKind::Other => Fate::Refused,
     }
 }
 
@@ -379,91 +370,39 @@ fn txn_context(pipeline: &Pipeline, run_id: String, cancel: CancelToken) -> TxnC
     }
 }
 
-/// Returns when rows may leave a partition of this pipeline.
+/// Returns when rows may leave a unit of this pipeline.
 ///
 /// A sink that is not transactional cannot take anything back anyway, so with
 /// one worker rows flow straight through unless told otherwise.
 pub fn delivery(pipeline: &Pipeline) -> Delivery {
     let transactional = pipeline.sink.capabilities().transactional;
-    match pipeline.options.delivery {
-        // A retry may not reach a transaction twice, so `direct` is for
-        // sinks that cannot promise anything.
-        Some(Delivery::Direct) if transactional => Delivery::Verified,
-        Some(delivery) => delivery,
-        None if !transactional && pipeline.options.workers.get() == 1 => Delivery::Direct,
-        None => Delivery::Verified,
-    }
+    let alone = pipeline.options.workers.get() == 1;
+    let by_default = if !transactional && alone {
+        Delivery::Direct
+    } else {
+        Delivery::Verified
+    };
+    pipeline.options.delivery.unwrap_or(by_default)
 }
 
-fn execute(
-    dispatcher: &mut Dispatcher<'_, '_>,
-    guard: crate::cancel::CancelGuard,
-    transforms: &mut Option<Arc<[OpenTransform]>>,
-) -> Ending {
-    let (transforms, plan) = match prepare(dispatcher, transforms) {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            return Ending::Aborted {
-                error,
-                residue: Residue::None,
-            };
-        }
-    };
-    let mut crew = worker::Crew::new(
-        &dispatcher.task,
-        &transforms,
-        &dispatcher.pipeline.options,
-        &plan,
-        dispatcher.queue,
-    );
-    dispatcher.planned(&plan, crew.size());
-    let outcome = dispatcher.dispatch(plan, &mut crew);
-    // The guard first: it wakes every worker, so that none waits for a
-    // dispatcher that no longer listens.
-    match outcome {
-        Ok(()) => {
-            drop(crew);
-            let ending = dispatcher.finish();
-            drop(guard);
-            ending
-        }
-        Err(error) => {
-            drop(guard);
-            let ending = dispatcher.give_up(error);
-            crew.disband();
-            ending
-        }
+/// Fails if rows are to go straight into a transaction: a retry would bring
+/// them twice, so `direct` is for sinks that cannot promise anything.
+pub(crate) fn check_delivery(delivery: Option<Delivery>, sink: &dyn Sink) -> Result<()> {
+    if delivery == Some(Delivery::Direct) && sink.capabilities().transactional {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "`direct` is for a sink that cannot take rows back, and this one can",
+        )
+        .hint("leave `delivery` out"));
     }
-}
-
-/// Everything that must be right before the first rows are asked for.
-///
-/// `transforms` are those that are open already, when the run starts over.
-fn prepare(
-    dispatcher: &mut Dispatcher<'_, '_>,
-    transforms: &mut Option<Arc<[OpenTransform]>>,
-) -> Result<(Arc<[OpenTransform]>, Plan)> {
-    let transforms = match transforms {
-        Some(transforms) => Arc::clone(transforms),
-        None => Arc::clone(transforms.insert(open(dispatcher.pipeline, &dispatcher.task)?)),
-    };
-    dispatcher.task.stand_ins = StandIns::chosen(&transforms);
-    let mut provenance = Provenance::default();
-    for transform in transforms.iter() {
-        transform.session.provenance(&mut provenance);
-    }
-    dispatcher.txn_cx.source.provenance = Some(provenance);
-    dispatcher.preview()?;
-    let plan = dispatcher.plan()?;
-    dispatcher.task.cancel.check()?;
-    Ok((transforms, plan))
+    Ok(())
 }
 
 /// Opens the transforms of a run.
-fn open(pipeline: &Pipeline, task: &TaskContext) -> Result<Arc<[OpenTransform]>> {
+fn open(pipeline: &Pipeline, cx: &RunContext) -> Result<Arc<[OpenTransform]>> {
     let opened = pipeline.transforms.iter().map(|named| {
         let what = format!("the transform `{}`", named.kind);
-        contained(&what, || named.open(task))
+        contained(&what, || named.open(cx))
     });
     opened.collect()
 }
@@ -474,22 +413,6 @@ fn contained<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
         Ok(result) => result,
         Err(payload) => Err(Error::panicked(what, &*payload).fatal()),
     }
-}
-
-/// Returns the number of threads for a plan, and a warning if it was capped.
-fn workers(options: &RunOptions, plan: &Plan) -> (usize, Option<String>) {
-    let wanted = options.workers.get();
-    let allowed = plan.max_workers.map_or(wanted, NonZeroUsize::get);
-    let warning = (wanted > allowed).then(|| {
-        format!("{wanted} workers were asked for; the source allows {allowed} at once, so {allowed} are used")
-    });
-    let useful = plan.partitions.len().max(1);
-    (wanted.min(allowed).min(useful), warning)
-}
-
-/// Returns the error of a run in which no partition succeeded.
-fn nothing_succeeded(first: Option<Error>) -> Error {
-    first.unwrap_or_else(|| Error::new(ErrorKind::Other, "no partition could be read"))
 }
 
 /// Tells a sink apart from its reader having gone away.

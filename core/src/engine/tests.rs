@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam::channel;
 
 use super::*;
-use crate::report::PartitionStatus;
+use crate::report::{PartitionStatus, Status};
 use crate::testing::{Log, TestSink, TestSource, pipeline, run};
 
 /// How long a run of a few rows may take on a busy machine before it hangs.
@@ -61,7 +61,7 @@ fn options(workers: usize, on_failure: OnFailure) -> RunOptions {
     }
 }
 
-fn seen(log: &Arc<Mutex<Log>>) -> Log {
+fn seen<T: Clone>(log: &Arc<Mutex<T>>) -> T {
     log.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 

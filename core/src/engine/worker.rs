@@ -1,4 +1,4 @@
-//! The threads that read partitions.
+//! The threads that read units.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,11 +12,11 @@ use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use super::room::{Door, Place, Room};
-use super::{OnFailure, RunOptions, contained, workers};
+use super::{OnFailure, RunOptions, contained};
 use crate::batch::PartitionId;
-use crate::context::{Tally, TaskContext};
+use crate::context::{RunContext, Tally, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{BatchIter, Partition, Plan};
+use crate::source::{BatchIter, Plan, Session, Unit};
 use crate::stand_in;
 use crate::transform::OpenTransform;
 
@@ -26,10 +26,10 @@ use crate::transform::OpenTransform;
 /// nothing can wake, such as a name look-up. Those are left behind.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// A partition on its way to a worker.
+/// A unit on its way to a worker.
 pub(super) struct Work {
     pub(super) id: PartitionId,
-    pub(super) partition: Box<dyn Partition>,
+    pub(super) unit: Unit,
 }
 
 /// What workers send to the dispatcher.
@@ -52,7 +52,22 @@ pub(super) enum Message {
     },
 }
 
-/// What a worker has counted of a partition.
+impl Message {
+    /// Returns the position of the unit whose rows, or whose end, this is.
+    pub(super) fn writes_to(&self) -> Option<usize> {
+        match self {
+            Message::Begin { .. } => None,
+            Message::Batch { id, .. } | Message::Done { id, .. } => Some(id.index()),
+        }
+    }
+
+    /// Returns whether the unit is through.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Message::Done { .. })
+    }
+}
+
+/// What a worker has counted of a unit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
     /// Rows that the source gave, before any transform.
@@ -81,8 +96,10 @@ pub(super) struct Crew {
 }
 
 impl Crew {
+    /// Starts the threads, of which there are no more than are of use.
     pub(super) fn new(
-        task: &TaskContext,
+        cx: &RunContext,
+        session: &Arc<dyn Session>,
         transforms: &Arc<[OpenTransform]>,
         options: &RunOptions,
         plan: &Plan,
@@ -94,16 +111,20 @@ impl Crew {
         let (alive, ended) = channel::bounded(0);
         let (room, doors) = Room::new(size, plan.ordered);
         for (n, door) in doors.into_iter().enumerate() {
-            let work = work_out.clone();
-            let (task, alive) = (task.clone(), alive.clone());
-            let transforms = Arc::clone(transforms);
-            let on_failure = options.on_failure;
-            let out = Out {
+            let worker = Worker {
+                number: n,
+                work: work_out.clone(),
                 messages: messages_in.clone(),
                 door,
+                cx: cx.clone(),
+                session: Arc::clone(session),
+                transforms: Arc::clone(transforms),
+                on_failure: options.on_failure,
             };
+            let alive = alive.clone();
             let body = move || {
-                serve(n, &work, &out, &task, &transforms, on_failure);
+                worker.serve();
+                drop(worker);
                 drop(alive);
             };
             let spawned = std::thread::Builder::new()
@@ -111,7 +132,7 @@ impl Crew {
                 .spawn(body);
             if let Err(error) = spawned {
                 // Fewer threads do the same work; without any, the messages
-                // are disconnected and the dispatcher says so.
+                // are disconnected and the run says so.
                 log::warn!("cannot start worker {n}: {error}");
             }
         }
@@ -150,124 +171,149 @@ impl Crew {
     }
 }
 
-/// The way to the dispatcher.
-struct Out {
+/// Returns the number of threads for a plan, and a warning if it was capped.
+fn workers(options: &RunOptions, plan: &Plan) -> (usize, Option<String>) {
+    let wanted = options.workers.get();
+    let allowed = plan.max_workers.map_or(wanted, NonZeroUsize::get);
+    let warning = (wanted > allowed).then(|| {
+        format!("{wanted} workers were asked for; the source allows {allowed} at once, so {allowed} are used")
+    });
+    let useful = plan.units.len().max(1);
+    (wanted.min(allowed).min(useful), warning)
+}
+
+/// One thread.
+struct Worker {
+    number: usize,
+    work: Receiver<Work>,
     messages: Sender<Message>,
     door: Door,
-}
-
-impl Out {
-    fn send(&self, id: PartitionId, records: RecordBatch, task: &TaskContext) -> Result<()> {
-        let bytes = records.get_array_memory_size();
-        let place = self.door.take(id, bytes, &task.cancel)?;
-        let batch = Message::Batch { id, records, place };
-        task.cancel.send(&self.messages, batch)
-    }
-}
-
-fn serve(
-    worker: usize,
-    work: &Receiver<Work>,
-    out: &Out,
-    task: &TaskContext,
-    transforms: &[OpenTransform],
+    cx: RunContext,
+    session: Arc<dyn Session>,
+    transforms: Arc<[OpenTransform]>,
     on_failure: OnFailure,
-) {
-    while let Some(Work { id, partition }) = task.cancel.recv(work) {
-        let begin = Message::Begin { id, worker };
-        if task.cancel.send(&out.messages, begin).is_err() {
-            return;
+}
+
+impl Worker {
+    /// Reads units until there are none, or the run is to end.
+    fn serve(&self) {
+        while let Some(work) = self.cx.cancel.recv(&self.work) {
+            let begin = Message::Begin {
+                id: work.id,
+                worker: self.number,
+            };
+            if self.cx.cancel.send(&self.messages, begin).is_err() {
+                return;
+            }
+            let done = self.read_whole(&work);
+            // The run will be ended for this; until it is, no request is to be
+            // made that nobody needs.
+            let ends_the_run = self.ends_the_run(&done);
+            if self.cx.cancel.send(&self.messages, done).is_err() || ends_the_run {
+                return;
+            }
         }
-        let task = task.for_partition();
+    }
+
+    fn ends_the_run(&self, done: &Message) -> bool {
+        let Message::Done {
+            result: Err(error), ..
+        } = done
+        else {
+            return false;
+        };
+        self.on_failure == OnFailure::Abort || error.is_fatal()
+    }
+
+    /// Reads a unit to its end, whatever that is.
+    fn read_whole(&self, work: &Work) -> Message {
+        let cx = self.cx.unit();
         let mut spent = Spent::default();
         let mut counts = Counts::default();
-        let what = format!("partition `{}`", partition.label());
-        // The partition moves in, so that a panic while it is dropped, too, is
-        // its own failure.
-        let result = contained(&what, || {
-            let partition = partition;
-            read(
-                id,
-                &*partition,
-                &task,
-                transforms,
-                out,
-                &mut spent,
-                &mut counts,
-            )
-        });
-        // A panic in one partition is that partition's failure only.
-        let result = result.map_err(|error| match error.kind() {
-            ErrorKind::Panic => unfatal(error),
-            _ => error,
-        });
-        // The dispatcher will end the run for this; until it does, no request
-        // is to be made that nobody needs.
-        let ends_the_run = result
-            .as_ref()
-            .is_err_and(|error| on_failure == OnFailure::Abort || error.is_fatal());
-        counts.tally = std::mem::take(&mut *task.tally());
-        let done = Message::Done {
-            id,
-            attempts: task.attempts.load(Ordering::Relaxed),
+        let what = format!("partition `{}`", work.unit.label);
+        let result = contained(&what, || self.read(work, &cx, &mut spent, &mut counts));
+        counts.tally = std::mem::take(&mut *cx.tally());
+        Message::Done {
+            id: work.id,
+            attempts: cx.attempts.load(Ordering::Relaxed),
             spent,
             counts,
-            result,
-        };
-        if task.cancel.send(&out.messages, done).is_err() || ends_the_run {
-            return;
+            // A panic in one unit is that unit's failure only.
+            result: result.map_err(|error| match error.kind() {
+                ErrorKind::Panic => unfatal(error),
+                _ => error,
+            }),
         }
     }
+
+    fn read(
+        &self,
+        work: &Work,
+        cx: &UnitContext,
+        spent: &mut Spent,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let given = Cell::new(0);
+        let passed: Vec<Cell<u64>> = self.transforms.iter().map(|_| Cell::new(0)).collect();
+        let batches = timed(&mut spent.fetch, || self.session.read(&work.unit, cx))?;
+        let batches: BatchIter<'_> = Box::new(batches.inspect(|records| {
+            let rows = records.as_ref().map_or(0, RecordBatch::num_rows);
+            given.set(given.get() + rows as u64);
+        }));
+        let mut batches = timed(&mut spent.decode, || {
+            transformed(batches, &self.transforms, &passed, cx)
+        });
+        while let Some(records) = timed(&mut spent.decode, || batches.next()) {
+            let records = records?;
+            if records.num_rows() > 0 {
+                let by_event = &mut counts.rows_by_event;
+                timed(&mut spent.decode, || count_events(&records, by_event));
+                timed(&mut spent.queue, || self.send(work.id, records))?;
+            }
+        }
+        drop(batches);
+        counts.given = given.get();
+        count_unexplained(counts.given, &self.transforms, &passed, cx);
+        match (counts.given, cx.rejected.load(Ordering::Relaxed)) {
+            (0, rejected @ 1..) => Err(nothing_readable(&work.unit.label, rejected)),
+            _ => Ok(()),
+        }
+    }
+
+    fn send(&self, id: PartitionId, records: RecordBatch) -> Result<()> {
+        let bytes = records.get_array_memory_size();
+        let place = self.door.take(id, bytes, &self.cx.cancel)?;
+        let batch = Message::Batch { id, records, place };
+        self.cx.cancel.send(&self.messages, batch)
+    }
+}
+
+/// Passes the batches of a unit through the transforms, and counts in `passed`
+/// what comes out of each.
+fn transformed<'a>(
+    mut batches: BatchIter<'a>,
+    transforms: &'a [OpenTransform],
+    passed: &'a [Cell<u64>],
+    cx: &'a UnitContext,
+) -> BatchIter<'a> {
+    let settled_after = cx.stand_ins().settled_after(transforms);
+    for (n, (transform, passed)) in transforms.iter().zip(passed).enumerate() {
+        batches = transform.stream(batches, cx);
+        batches = Box::new(batches.map(move |records| {
+            let records = records?;
+            passed.set(passed.get() + records.num_rows() as u64);
+            if settled_after == Some(n) {
+                return stand_in::settled(&records);
+            }
+            Ok(records)
+        }));
+    }
+    batches
 }
 
 fn unfatal(error: Error) -> Error {
     let cause = error.causes().join(": ");
     Error::new(ErrorKind::Panic, error.message()).because(cause)
-}
-
-fn read(
-    id: PartitionId,
-    partition: &dyn Partition,
-    task: &TaskContext,
-    transforms: &[OpenTransform],
-    out: &Out,
-    spent: &mut Spent,
-    counts: &mut Counts,
-) -> Result<()> {
-    let given = Cell::new(0);
-    let passed: Vec<Cell<u64>> = transforms.iter().map(|_| Cell::new(0)).collect();
-    let batches = timed(&mut spent.fetch, || partition.read(task))?;
-    let mut batches: BatchIter<'_> = Box::new(batches.inspect(|records| {
-        let rows = records.as_ref().map_or(0, RecordBatch::num_rows);
-        given.set(given.get() + rows as u64);
-    }));
-    let settled_after = task.stand_ins().settled_after(transforms);
-    for (n, (transform, passed)) in transforms.iter().zip(&passed).enumerate() {
-        batches = timed(&mut spent.decode, || transform.stream(batches, task));
-        batches = Box::new(batches.map(move |records| {
-            let records = records?;
-            passed.set(passed.get() + records.num_rows() as u64);
-            match settled_after == Some(n) {
-                true => stand_in::settled(&records),
-                false => Ok(records),
-            }
-        }));
-    }
-    while let Some(records) = timed(&mut spent.decode, || batches.next()) {
-        let records = records?;
-        if records.num_rows() > 0 {
-            let by_event = &mut counts.rows_by_event;
-            timed(&mut spent.decode, || count_events(&records, by_event));
-            timed(&mut spent.queue, || out.send(id, records, task))?;
-        }
-    }
-    drop(batches);
-    counts.given = given.get();
-    count_unexplained(counts.given, transforms, &passed, task);
-    match (counts.given, task.rejected.load(Ordering::Relaxed)) {
-        (0, rejected @ 1..) => Err(nothing_readable(partition.label(), rejected)),
-        _ => Ok(()),
-    }
 }
 
 /// Returns the error of a partition that gave nothing but rejects.
@@ -287,7 +333,7 @@ fn count_unexplained(
     given: u64,
     transforms: &[OpenTransform],
     passed: &[Cell<u64>],
-    task: &TaskContext,
+    cx: &UnitContext,
 ) {
     let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
     let mut before = given;
@@ -296,9 +342,9 @@ fn count_unexplained(
         before = passed.get();
     }
     for (kind, lost) in lost {
-        let explained = task.tally().dropped.rows(Some(kind));
+        let explained = cx.tally().dropped.rows(Some(kind));
         if lost > explained {
-            task.count_dropped(kind, "other", lost - explained);
+            cx.count_dropped(kind, "other", lost - explained);
         }
     }
 }

@@ -17,6 +17,7 @@
 //! ```
 
 mod conformance;
+mod contexts;
 mod docs;
 mod files;
 mod gate;
@@ -24,16 +25,15 @@ mod observer;
 mod run;
 mod sink;
 mod source;
-mod task;
 
 pub use conformance::{Cells, Conformance, SinkUnderTest, cells_of, sink_conformance};
+pub use contexts::{Counted, counted, run_context, unit_context};
 pub use docs::assert_described;
 pub use files::{built_library, names_in};
 pub use gate::Gate;
 pub use observer::{Heard, Recorder};
-pub use run::{pipeline, run, run_with, test_context};
+pub use run::{pipeline, run, run_with, test_setup};
 pub use sink::{At, Log, TestSink};
 pub use source::{
     Row, TestPartition, TestSource, failing_at, good, panicking_at, rows_of, short, slow,
 };
-pub use task::{Counted, counted, task};

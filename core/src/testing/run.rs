@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{TestSink, TestSource};
 use crate::cancel::CancelToken;
-use crate::engine::{self, Pipeline, RunContext, RunOptions};
+use crate::engine::{self, Pipeline, RunOptions, RunSetup};
 use crate::observer::{Observer, Silent};
 use crate::reject::CountRejects;
 use crate::report::RunReport;
@@ -35,12 +35,12 @@ pub fn run_with(
     cancel: CancelToken,
     observer: &mut dyn Observer,
 ) -> RunReport {
-    engine::run(pipeline, test_context(cancel, observer))
+    engine::run(pipeline, test_setup(cancel, observer))
 }
 
 /// Returns what [`run_with`] runs with.
-pub fn test_context(cancel: CancelToken, observer: &mut dyn Observer) -> RunContext<'_> {
-    RunContext {
+pub fn test_setup(cancel: CancelToken, observer: &mut dyn Observer) -> RunSetup<'_> {
+    RunSetup {
         run_id: "run-1".to_owned(),
         cancel,
         observer,
@@ -49,5 +49,6 @@ pub fn test_context(cancel: CancelToken, observer: &mut dyn Observer) -> RunCont
         patience: Duration::ZERO,
         patience_at_start: Duration::ZERO,
         queue: Some(NonZeroUsize::MIN),
+        units: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use arrow::array::{AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
@@ -13,10 +13,12 @@ use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 
 use super::Gate;
-use crate::context::{Notice, TaskContext, incomplete};
+use crate::context::{Notice, RunContext, UnitContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reject::Reject;
-use crate::source::{BatchIter, DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo};
+use crate::source::{
+    BatchIter, Dataset, DayRange, Extent, Fate, Outline, Plan, Session, Source, SourceInfo, Unit,
+};
 
 /// What a row of a [`TestSource`] says: its partition and its number in there.
 pub type Row = (i64, i64);
@@ -45,7 +47,7 @@ pub fn good(rows: u64) -> TestPartition {
 
 /// Creates a partition that fails for good after `n` rows.
 ///
-/// With 0, [`Partition::read`] itself fails; otherwise its iterator does.
+/// With 0, [`Session::read`] itself fails; otherwise its iterator does.
 pub fn failing_at(n: u64) -> TestPartition {
     TestPartition {
         end: End::Fails { fatal: false },
@@ -140,7 +142,7 @@ impl TestPartition {
         }
     }
 
-    fn wait(&self, cx: &TaskContext) -> Result<()> {
+    fn wait(&self, cx: &UnitContext) -> Result<()> {
         match &self.gate {
             None => Ok(()),
             Some(gate) if self.deaf => {
@@ -182,7 +184,8 @@ pub struct TestSource {
     max_workers: Option<NonZeroUsize>,
     max_rejects: Option<u64>,
     accepts_short: bool,
-    released: Arc<AtomicU32>,
+    fates: Arc<Mutex<Vec<Fate>>>,
+    opened: Arc<AtomicU32>,
     plan: Planning,
     warnings: Vec<String>,
 }
@@ -223,9 +226,15 @@ impl TestSource {
         self
     }
 
-    /// Returns how often the source was told that its rows are not needed again.
-    pub fn released(&self) -> Arc<AtomicU32> {
-        Arc::clone(&self.released)
+    /// Returns what the source was told of its sessions' rows, one after the
+    /// other.
+    pub fn fates(&self) -> Arc<Mutex<Vec<Fate>>> {
+        Arc::clone(&self.fates)
+    }
+
+    /// Returns how often the source was opened.
+    pub fn opened(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.opened)
     }
 
     /// Allows at most `rejects` records that cannot be read.
@@ -281,9 +290,17 @@ impl TestSource {
         bad.map(|(_, n)| label(n)).collect()
     }
 
+    fn units(&self) -> Vec<Unit> {
+        let unit = |n| {
+            let request = serde_json::json!({ "n": n });
+            Unit::new(&dataset(), self.extent(n), label(n), request)
+        };
+        (0..self.partitions.len()).map(unit).collect()
+    }
+
     fn extent(&self, n: usize) -> Extent {
         if !self.days {
-            return Extent::Whole;
+            return Extent::Page(n as u64);
         }
         let first = FIRST_DAY.saturating_add((n as i64).days());
         let midnight = |date: Date| {
@@ -307,7 +324,7 @@ impl Source for TestSource {
     fn info(&self) -> SourceInfo {
         let last = FIRST_DAY.saturating_add((self.partitions.len() as i64 - 1).days());
         SourceInfo {
-            data_type: "events".to_owned().into(),
+            dataset: dataset(),
             title: "test rows".to_owned(),
             from_date: self.days.then_some(FIRST_DAY),
             to_date: self.days.then_some(last),
@@ -316,48 +333,24 @@ impl Source for TestSource {
         }
     }
 
-    fn plan(&self, cx: &TaskContext) -> Result<Plan> {
-        match &self.plan {
-            Planning::Good => {}
-            Planning::Fails => {
-                return Err(
-                    Error::new(ErrorKind::Auth, "the server answered 401").hint("check the secret")
-                );
-            }
-            Planning::Panics => panic!("while planning"),
-            Planning::Waits(gate) => gate.pass(&cx.cancel)?,
-        }
-        let planned = |(n, partition): (usize, &TestPartition)| -> Box<dyn Partition> {
-            Box::new(Planned {
-                n: n as i64,
-                label: label(n),
-                extent: self.extent(n),
-                partition: partition.clone(),
-            })
-        };
-        Ok(Plan {
-            partitions: self.partitions.iter().enumerate().map(planned).collect(),
-            max_workers: self.max_workers,
-            ordered: self.ordered,
-            expected_rows: Some(self.partitions.iter().map(|p| p.said).sum()),
-            requests: self.partitions.len() as u64,
-            warnings: self.warnings.clone(),
-        })
-    }
-
     fn outline(&self) -> Outline {
         Outline {
-            partitions: (0..self.partitions.len()).map(label).collect(),
+            units: self.units(),
+            max_workers: self.max_workers,
             ..Outline::default()
         }
     }
 
-    fn accepts_short(&self) -> bool {
-        self.accepts_short
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(TestSession {
+            source: self.clone(),
+            cx: cx.clone(),
+        }))
     }
 
-    fn release(&self) {
-        self.released.fetch_add(1, Ordering::SeqCst);
+    fn accepts_short(&self) -> bool {
+        self.accepts_short
     }
 
     fn max_rejects(&self) -> u64 {
@@ -369,59 +362,88 @@ fn label(n: usize) -> String {
     format!("p{n}")
 }
 
-struct Planned {
-    n: i64,
-    label: String,
-    extent: Extent,
-    partition: TestPartition,
+fn dataset() -> Dataset {
+    Dataset {
+        project: "test".to_owned(),
+        ..Dataset::default()
+    }
 }
 
-impl Partition for Planned {
-    fn label(&self) -> &str {
-        &self.label
+/// A [`TestSource`] in one run.
+struct TestSession {
+    source: TestSource,
+    cx: RunContext,
+}
+
+impl Session for TestSession {
+    fn plan(&self) -> Result<Plan> {
+        let source = &self.source;
+        match &source.plan {
+            Planning::Good => {}
+            Planning::Fails => {
+                return Err(
+                    Error::new(ErrorKind::Auth, "the server answered 401").hint("check the secret")
+                );
+            }
+            Planning::Panics => panic!("while planning"),
+            Planning::Waits(gate) => gate.pass(&self.cx.cancel)?,
+        }
+        Ok(Plan {
+            units: source.units(),
+            max_workers: source.max_workers,
+            ordered: source.ordered,
+            expected_rows: Some(source.partitions.iter().map(|p| p.said).sum()),
+            requests: source.partitions.len() as u64,
+            warnings: source.warnings.clone(),
+        })
     }
 
-    fn extent(&self) -> Extent {
-        self.extent
-    }
-
-    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
+    fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
+        let n = unit.request["n"].as_u64().expect("a unit of this source");
+        let partition = &self.source.partitions[n as usize];
         cx.count_request();
-        for notice in &self.partition.notices {
+        for notice in &partition.notices {
             cx.notify(notice.clone());
         }
-        for line in 1..=self.partition.rejects {
+        for line in 1..=partition.rejects {
             cx.reject(&Reject {
-                partition: &self.label,
+                partition: &unit.label,
                 line,
                 reason: "there is no `event`",
                 record: b"{}",
             })?;
         }
-        if self.partition.rows == 0 {
-            self.partition.wait(cx)?;
-            self.partition.end()?;
+        if partition.rows == 0 {
+            partition.wait(cx)?;
+            partition.end()?;
             return Ok(Box::new(std::iter::empty()));
         }
         Ok(Box::new(Batches {
-            planned: self,
+            partition,
+            n: n as i64,
             cx,
             next: 0,
             ended: false,
         }))
     }
+
+    fn finish(&self, fate: Fate) {
+        let fates = self.source.fates.lock();
+        fates.unwrap_or_else(PoisonError::into_inner).push(fate);
+    }
 }
 
 struct Batches<'a> {
-    planned: &'a Planned,
-    cx: &'a TaskContext,
+    partition: &'a TestPartition,
+    n: i64,
+    cx: &'a UnitContext,
     next: u64,
     ended: bool,
 }
 
 impl Batches<'_> {
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        let partition = &self.planned.partition;
+        let partition = self.partition;
         partition.wait(self.cx)?;
         if self.next == partition.rows {
             return partition.end().map(|()| None);
@@ -430,7 +452,7 @@ impl Batches<'_> {
         let rows = self.next..end;
         self.next = end;
         self.cx.count_bytes(rows.end - rows.start);
-        Ok(Some(batch(self.planned.n, rows)?))
+        Ok(Some(batch(self.n, rows)?))
     }
 }
 

@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use mixflow_core::config::{Env, Invalid, SecretSource};
-use mixflow_core::context::{Notice, TaskContext};
+use mixflow_core::context::{Notice, RunContext, UnitContext};
 use mixflow_core::error::Result;
 use mixflow_core::fit::Provenance;
 use mixflow_core::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
@@ -98,7 +98,7 @@ impl Hash {
     }
 
     /// Reads the key and warns of a short one.
-    fn keyed(&self, cx: &TaskContext) -> Result<Keyed> {
+    fn keyed(&self, cx: &RunContext) -> Result<Keyed> {
         let secret = self
             .secret
             .resolve("key of `hash`", &self.env, &cx.cancel)?;
@@ -120,7 +120,7 @@ impl Transform for Hash {
         SchemaRef::clone(&self.schema)
     }
 
-    fn open(&self, cx: &TaskContext) -> Result<Box<dyn TransformSession>> {
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn TransformSession>> {
         Ok(Box::new(self.keyed(cx)?))
     }
 
@@ -147,7 +147,7 @@ impl Keyed {
 }
 
 impl TransformSession for Keyed {
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a UnitContext) -> BatchIter<'a> {
         let apply =
             |records: &RecordBatch, missed: &mut dyn FnMut(usize)| self.replace(records, missed);
         self.scrub.stream(batches, cx, apply)
@@ -202,7 +202,7 @@ mod tests {
     use arrow::array::{Array as _, AsArray as _, StringArray};
     use mixflow_core::config::Secret;
     use mixflow_core::error::ErrorKind;
-    use mixflow_core::testing::task;
+    use mixflow_core::testing::run_context;
     use proptest::prelude::*;
 
     use super::super::tests::{events, jsons, rejected};
@@ -221,7 +221,7 @@ mod tests {
 
     fn keyed(columns: &[&str], properties: &[&str], key: &str) -> Keyed {
         let hash = built(columns, properties, key).expect("they fit");
-        hash.keyed(&task().0).expect("there is a key")
+        hash.keyed(&run_context().0).expect("there is a key")
     }
 
     fn hashing(columns: &[&str], properties: &[&str]) -> Keyed {
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_short_key_is_warned_about_and_a_missing_one_ends_the_run() {
-        let (cx, notices) = task();
+        let (cx, notices) = run_context();
         let open = |key| {
             let hash = built(&["distinct_id"], &[], key).expect("it fits");
             hash.open(&cx).map(drop)
@@ -359,7 +359,7 @@ mod tests {
         hash.secret = SecretSource::File(file.clone());
         let id = |key: &str| {
             std::fs::write(&file, key).expect("it can be written");
-            let opened = hash.open(&task().0).expect("there is a key");
+            let opened = hash.open(&run_context().0).expect("there is a key");
             opened
                 .stand_ins()
                 .expect("it takes texts out")

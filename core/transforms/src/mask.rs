@@ -3,7 +3,7 @@
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
-use mixflow_core::context::TaskContext;
+use mixflow_core::context::UnitContext;
 use mixflow_core::error::Result;
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::source::BatchIter;
@@ -129,7 +129,7 @@ impl Stateless for Mask {
         self.hide(&records, &mut |_| {})
     }
 
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a UnitContext) -> BatchIter<'a> {
         let apply =
             |records: &RecordBatch, missed: &mut dyn FnMut(usize)| self.hide(records, missed);
         self.scrub.stream(batches, cx, apply)
@@ -143,7 +143,7 @@ impl Stateless for Mask {
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray as _;
-    use mixflow_core::testing::{counted, task};
+    use mixflow_core::testing::{counted, unit_context};
 
     use super::super::tests::{events, jsons, rejected};
     use super::*;
@@ -190,7 +190,7 @@ mod tests {
     fn lists_are_reached_into_and_what_is_not_reached_is_warned_about() {
         let mask = built("properties = [\"items.sku\", \"user.phone\"]").expect("they fit");
         let json = r#"{"items":[{"sku":"ab","n":1},{"sku":7},[{"sku":"c"}],"d"],"user":"+49"}"#;
-        let (cx, _) = task();
+        let (cx, _) = unit_context();
         let batches = Box::new([Ok(events(&[json, json]))].into_iter());
         let mut stream = mask.stream(batches, &cx);
         let output = stream.next().expect("a batch").expect("it is JSON");

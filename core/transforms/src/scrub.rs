@@ -6,7 +6,7 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
-use mixflow_core::context::TaskContext;
+use mixflow_core::context::UnitContext;
 use mixflow_core::error::Result;
 use mixflow_core::source::BatchIter;
 
@@ -94,7 +94,7 @@ impl Scrub {
     pub(super) fn stream<'a>(
         &'a self,
         batches: BatchIter<'a>,
-        cx: &'a TaskContext,
+        cx: &'a UnitContext,
         apply: impl Fn(&RecordBatch, &mut dyn FnMut(usize)) -> Result<RecordBatch> + 'a,
     ) -> BatchIter<'a> {
         Box::new(batches.map(move |records| {

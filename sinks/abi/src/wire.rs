@@ -16,7 +16,7 @@ use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     TxnContext,
 };
-use mixflow_core::source::{DayRange, Extent, SourceInfo};
+use mixflow_core::source::{Dataset, DayRange, Extent, SourceInfo};
 use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,12 @@ pub struct ContextDoc {
     pub started_at: String,
     /// What the rows are: `events` or `profiles`.
     pub data_type: String,
+    /// The project, or what else the data is one of many of.
+    #[serde(default)]
+    pub project: String,
+    /// Whose midnight a day begins at.
+    #[serde(default)]
+    pub zone: String,
     /// Which data, in a few words.
     pub title: String,
     /// The first day that is asked for, inclusive.
@@ -130,11 +136,13 @@ impl ContextDoc {
         ContextDoc {
             run_id: cx.run_id.clone(),
             started_at: cx.started_at.to_string(),
-            data_type: cx.source.data_type.to_string(),
+            data_type: cx.source.dataset.kind.to_string(),
+            project: cx.source.dataset.project.clone(),
+            zone: cx.source.dataset.zone.clone(),
             title: cx.source.title.clone(),
             from_date: cx.source.from_date.map(|date| date.to_string()),
             to_date: cx.source.to_date.map(|date| date.to_string()),
-            filters: cx.source.filters.clone(),
+            filters: cx.source.dataset.filters.clone(),
             partitions_are_days: cx.source.partitions_are_days,
             provenance: cx.source.provenance.clone(),
         }
@@ -147,11 +155,15 @@ impl ContextDoc {
             run_id: self.run_id,
             schema,
             source: SourceInfo {
-                data_type: self.data_type.into(),
+                dataset: Dataset {
+                    project: self.project,
+                    kind: self.data_type.into(),
+                    zone: self.zone,
+                    filters: self.filters,
+                },
                 title: self.title,
                 from_date: date(self.from_date)?,
                 to_date: date(self.to_date)?,
-                filters: self.filters,
                 partitions_are_days: self.partitions_are_days,
                 warnings: Vec::new(),
                 provenance: self.provenance,

@@ -55,7 +55,7 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
         false => read(connection, table)?,
     };
     let source = &fetch.cx.source;
-    let mut filters = source.filters.clone();
+    let mut filters = source.dataset.filters.clone();
     let known = source.provenance.clone();
     let known = known.or_else(|| before.as_ref().and_then(provenance));
     if let Some(known) = known.filter(|known| !known.is_empty()) {
@@ -96,7 +96,7 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
             "INSERT INTO _metadata VALUES (?, ?, ?, ?::DATE, ?::DATE, ?, ?, ?, ?, ?, ?)",
             params![
                 table,
-                source.data_type.as_str(),
+                source.dataset.kind.as_str(),
                 Value::Timestamp(TimeUnit::Microsecond, fetch.cx.started_at.as_microsecond()),
                 date(from),
                 date(to),

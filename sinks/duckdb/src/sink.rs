@@ -9,7 +9,6 @@ use mixflow_core::destination::Destination;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
-    guarded,
 };
 use mixflow_core::staged::check_folder;
 use mixflow_core::unit::DataKind;
@@ -138,7 +137,7 @@ impl DuckdbSink {
 
     /// Says what the run does to what is there, or why it cannot.
     pub(crate) fn check(&self, connection: &Connection, cx: &TxnContext) -> Result<String> {
-        let table = self.table_for(&cx.source.data_type);
+        let table = self.table_for(&cx.source.dataset.kind);
         let place = format!("the table `{table}` in `{}`", self.shown_path());
         let found = find(connection, table)?;
         if found == Found::View {
@@ -241,7 +240,7 @@ impl Sink for DuckdbSink {
             format!(
                 "creates `{}` with the table `{}`",
                 self.shown_path(),
-                self.table_for(&cx.source.data_type)
+                self.table_for(&cx.source.dataset.kind)
             )
         };
         Ok(Preview {
@@ -250,6 +249,6 @@ impl Sink for DuckdbSink {
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
-        Ok(guarded(cx, Box::new(DuckdbTxn::begin(self, cx)?)))
+        Ok(Box::new(DuckdbTxn::begin(self, cx)?))
     }
 }

@@ -11,9 +11,9 @@ use jiff::civil::Date;
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::sink::{
-    CommitSummary, Outcome, PATIENCE, PartitionInfo, Sink, TxnContext, patiently,
+    CommitSummary, Outcome, PATIENCE, PartitionInfo, Sink, TxnContext, guarded, patiently,
 };
-use mixflow_core::source::{Extent, SourceInfo};
+use mixflow_core::source::{Dataset, Extent, SourceInfo};
 use mixflow_core::staged::StagedFolder;
 use mixflow_core::suggest::did_you_mean;
 use mixflow_core::{Error, ErrorKind, Result};
@@ -537,17 +537,21 @@ impl Store {
             run_id: String::new(),
             schema: schema.clone(),
             source: SourceInfo {
-                data_type: input.data_type.clone().into(),
+                dataset: Dataset {
+                    kind: input.data_type.clone().into(),
+                    filters: input.filters.clone(),
+                    ..Dataset::default()
+                },
                 from_date: input.from_date,
                 to_date: input.to_date,
-                filters: input.filters.clone(),
                 ..SourceInfo::default()
             },
             started_at: Timestamp::now(),
             cancel: mixflow_core::cancel::CancelToken::never(),
         };
         // Dropped by whatever returns an error, which rolls back.
-        let mut txn = patiently(PATIENCE, &CancelToken::never(), || sink.begin(&cx))?;
+        let txn = patiently(PATIENCE, &CancelToken::never(), || sink.begin(&cx))?;
+        let mut txn = guarded(&cx, txn);
         let partition = PartitionInfo {
             id: PartitionId(0),
             label: table.to_owned(),

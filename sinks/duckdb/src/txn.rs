@@ -80,7 +80,7 @@ impl DuckdbTxn {
             database: Some(database),
             path: sink.path.clone(),
             staged,
-            table: sink.table_for(&cx.source.data_type).to_owned(),
+            table: sink.table_for(&cx.source.dataset.kind).to_owned(),
             mode: sink.mode,
             cx: cx.clone(),
             last_old_row: None,

@@ -11,7 +11,7 @@ use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn,
-    TxnContext, guarded,
+    TxnContext,
 };
 use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
@@ -291,7 +291,7 @@ impl Sink for PluginSink {
             txn,
             rows: 0,
         };
-        Ok(guarded(cx, Box::new(txn)))
+        Ok(Box::new(txn))
     }
 }
 

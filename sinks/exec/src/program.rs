@@ -114,7 +114,7 @@ impl Program {
         }
         command
             .env("MIXFLOW_COMMIT", permit)
-            .env("MIXFLOW_DATA_TYPE", cx.source.data_type.as_str())
+            .env("MIXFLOW_DATA_TYPE", cx.source.dataset.kind.as_str())
             .env("MIXFLOW_RUN_ID", &cx.run_id);
         if let Some(date) = cx.source.from_date {
             command.env("MIXFLOW_FROM_DATE", date.to_string());

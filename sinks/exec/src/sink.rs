@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use mixflow_core::Result;
 use mixflow_core::config::{Invalid, Seconds};
 use mixflow_core::destination::Destination;
-use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, guarded};
+use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext};
 use mixflow_core::unit::DataKind;
 use serde::Deserialize;
 
@@ -148,7 +148,7 @@ impl Sink for ExecSink {
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let form = Form::new(self.format, &cx.schema)?;
-        Ok(guarded(cx, Box::new(ExecTxn::begin(self, form, cx)?)))
+        Ok(Box::new(ExecTxn::begin(self, form, cx)?))
     }
 }
 

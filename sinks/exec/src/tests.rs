@@ -13,8 +13,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use mixflow_core::Error;
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::config::Seconds;
-use mixflow_core::sink::{Outcome, PartitionInfo, Sink, SinkTxn, TxnContext};
-use mixflow_core::source::{Extent, SourceInfo};
+use mixflow_core::sink::{Outcome, PartitionInfo, Sink, SinkTxn, TxnContext, guarded};
+use mixflow_core::source::{Dataset, Extent, SourceInfo};
 
 use crate::{ExecFormat, ExecOptions, ExecSink};
 
@@ -85,14 +85,15 @@ fn begun<'s>(sink: &'s ExecSink, batch: &Batch) -> Box<dyn SinkTxn + 's> {
         run_id: "run-1".to_owned(),
         schema: batch.records.schema(),
         source: SourceInfo {
-            data_type: "events".to_owned().into(),
+            dataset: Dataset::default(),
             from_date: Some(jiff::civil::date(2024, 1, 1)),
             ..SourceInfo::default()
         },
         started_at: jiff::Timestamp::UNIX_EPOCH,
         cancel: mixflow_core::cancel::CancelToken::never(),
     };
-    let mut txn = sink.begin(&cx).expect("it starts");
+    let txn = sink.begin(&cx).expect("it starts");
+    let mut txn = guarded(&cx, txn);
     let info = PartitionInfo {
         id: batch.partition,
         label: "a part".to_owned(),

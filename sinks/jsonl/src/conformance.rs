@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use mixflow_core::Result;
 use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
-    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, guarded,
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
 };
 use mixflow_core::testing::{Cells, SinkUnderTest, sink_conformance};
 use mixflow_core::unit::DataKind;
@@ -97,7 +97,7 @@ impl Sink for Stream {
             .expect("the folder is there");
         let encoder = Encoder::new(&cx.schema, RecordFormat::Normalized)?;
         let txn = StreamTxn::new(file, encoder, self.like.shown());
-        Ok(guarded(cx, Box::new(txn)))
+        Ok(Box::new(txn))
     }
 }
 

@@ -10,7 +10,7 @@ use mixflow_core::destination::Destination;
 #[cfg(unix)]
 use mixflow_core::patient::Patient;
 use mixflow_core::sink::{
-    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, guarded,
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
 };
 use mixflow_core::staged::{FileMode, cannot};
 use mixflow_core::unit::DataKind;
@@ -134,15 +134,14 @@ impl Sink for JsonlSink {
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let encoder = Encoder::new(&cx.schema, self.records)?;
-        let txn: Box<dyn SinkTxn + '_> = match &self.file {
+        Ok(match &self.file {
             Some((path, mode)) => {
                 let guarded = *mode == FileMode::Replace && !self.allow_shrink;
                 let guarded = guarded.then(|| path.clone());
                 Box::new(FileTxn::begin(path, *mode, encoder, guarded)?)
             }
             None => Box::new(StreamTxn::new(standard_output(cx)?, encoder, self.shown())),
-        };
-        Ok(guarded(cx, txn))
+        })
     }
 }
 

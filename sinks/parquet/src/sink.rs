@@ -7,7 +7,6 @@ use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
-    guarded,
 };
 use mixflow_core::staged::{FileMode, check_folder};
 use mixflow_core::unit::DataKind;
@@ -225,7 +224,7 @@ impl Sink for ParquetSink {
                 )?)
             }
         };
-        Ok(guarded(cx, txn))
+        Ok(txn)
     }
 }
 

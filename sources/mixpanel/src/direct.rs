@@ -10,7 +10,7 @@
 use std::io::{self, Read};
 
 use arrow::record_batch::RecordBatch;
-use mixflow_core::context::{TaskContext, incomplete};
+use mixflow_core::context::{UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 use xxhash_rust::xxh3::Xxh3;
@@ -27,7 +27,7 @@ use crate::http::room::Room;
 /// The rows of one window, as they arrive.
 pub(crate) struct DirectRows<'a> {
     client: &'a Client,
-    request: &'a Request,
+    request: Request,
     decoder: Decoder,
     tries: Tries<'a>,
     stream: Option<Stream<'a>>,
@@ -62,11 +62,11 @@ struct Held {
 impl<'a> DirectRows<'a> {
     pub(crate) fn new(
         client: &'a Client,
-        request: &'a Request,
+        request: Request,
         label: &'a str,
         decoder: Decoder,
         room: Room,
-        cx: &'a TaskContext,
+        cx: &'a UnitContext,
     ) -> DirectRows<'a> {
         DirectRows {
             client,
@@ -159,7 +159,7 @@ impl<'a> DirectRows<'a> {
     /// Makes the request and skips what went out already.
     fn open(&mut self) -> Result<Stream<'a>, Failure> {
         let cx = self.tries.cx;
-        let answer = self.client.send(self.request, self.tries.label, cx)?;
+        let answer = self.client.send(&self.request, self.tries.label, cx)?;
         let proves_its_end = answer.wire.proves_its_end();
         let wire = Box::new(Counted {
             inner: answer.wire.reader,
@@ -214,7 +214,7 @@ pub(crate) const DIFFERENT_ENDS: &str =
     "two answers to the same request end at different places, and neither says where it ends";
 
 /// Tells that an answer is asked for again because nothing proves its end.
-pub(crate) fn ask_twice(label: &str, cx: &TaskContext) {
+pub(crate) fn ask_twice(label: &str, cx: &UnitContext) {
     log::info!("{label}: the answer does not say where it ends, so it is asked for again");
     cx.count_warning(
         "windows were asked for twice, since their answers had neither a length nor gzip (is there a proxy?)",
@@ -247,7 +247,7 @@ impl Iterator for DirectRows<'_> {
 /// Counts the bytes that come over the wire.
 struct Counted<'a> {
     inner: Box<dyn Read + Send>,
-    cx: &'a TaskContext,
+    cx: &'a UnitContext,
 }
 
 impl Read for Counted<'_> {

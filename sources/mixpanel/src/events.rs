@@ -2,19 +2,21 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan as _};
 use mixflow_core::config::{Env, Invalid};
-use mixflow_core::context::TaskContext;
-use mixflow_core::error::Result;
+use mixflow_core::context::{RunContext, UnitContext};
+use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
-use mixflow_core::source::{DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo};
-use mixflow_core::unit::DataKind;
+use mixflow_core::source::{
+    BatchIter, DataKind, Dataset, DayRange, Extent, Fate, Outline, Plan, Session, Source,
+    SourceInfo, Unit,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::decode::Form;
@@ -45,8 +47,6 @@ pub struct EventsSource {
     limits: Limits,
     max_rejects: u64,
     state: Option<PathBuf>,
-    /// The bodies of the plan that was made last.
-    checkpoints: Mutex<Option<Checkpoints>>,
     warnings: Vec<String>,
 }
 
@@ -104,21 +104,30 @@ impl EventsSource {
             limits: Limits::EXPORT.with(options.limits),
             max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
             state: cx.state.clone(),
-            checkpoints: Mutex::default(),
             warnings,
         })
     }
 
-    fn request(&self, window: Window) -> Request {
-        let mut query = vec![
-            ("from_date", window.first.to_string()),
-            ("to_date", window.last.to_string()),
-        ];
-        query.extend(self.query.iter().cloned());
-        Request {
-            query,
-            form: None,
-            counts: true,
+    fn units(&self) -> Vec<Unit> {
+        let dataset = self.dataset();
+        let unit = |window: &Window| {
+            let request = json!(Days {
+                from_date: window.first,
+                to_date: window.last,
+            });
+            let extent = window.extent(self.zone.as_ref());
+            Unit::new(&dataset, extent, window.to_string(), request)
+        };
+        self.windows.iter().map(unit).collect()
+    }
+
+    fn dataset(&self) -> Dataset {
+        let zone = self.zone.as_ref().and_then(TimeZone::iana_name);
+        Dataset {
+            project: self.endpoint.project_id.clone().unwrap_or_default(),
+            kind: DataKind::Events,
+            zone: zone.unwrap_or("UTC").to_owned(),
+            filters: self.filters.clone(),
         }
     }
 
@@ -132,12 +141,6 @@ impl EventsSource {
             Some(zone) => now.to_zoned(zone.clone()).date(),
             None => now.to_zoned(TimeZone::fixed(jiff::tz::offset(-12))).date(),
         }
-    }
-
-    fn lock_checkpoints(&self) -> MutexGuard<'_, Option<Checkpoints>> {
-        self.checkpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn quota(&self) -> Quota {
@@ -169,11 +172,10 @@ impl Source for EventsSource {
 
     fn info(&self) -> SourceInfo {
         SourceInfo {
-            data_type: DataKind::Events,
+            dataset: self.dataset(),
             title: self.endpoint.what(),
             from_date: self.windows.first().map(|window| window.first),
             to_date: self.windows.last().map(|window| window.last),
-            filters: self.filters.clone(),
             partitions_are_days: true,
             warnings: self.warnings.clone(),
             provenance: None,
@@ -181,61 +183,9 @@ impl Source for EventsSource {
         }
     }
 
-    fn plan(&self, cx: &TaskContext) -> Result<Plan> {
-        let credentials = self.auth.resolve(&self.env, &cx.cancel)?;
-        let client = Arc::new(Client::new(
-            self.endpoint.clone(),
-            &credentials,
-            self.retry.clone(),
-            self.quota(),
-            &self.env,
-            &cx.cancel,
-        )?);
-        // Without the folder the system's temporary one serves.
-        let checkpoints = self.state.as_ref().and_then(|state| {
-            Checkpoints::open(state)
-                .inspect_err(|error| log::warn!("cannot keep what is fetched: {error}"))
-                .ok()
-        });
-        let spool = checkpoints.as_ref().map(Checkpoints::folder);
-        let today = self.today();
-        let room = Room::new(&cx.cancel);
-        let checkpoint = |window: &Window, request: &Request| {
-            // A day that is not over will be another one next time.
-            let checkpoints = checkpoints.as_ref().filter(|_| window.last < today)?;
-            Some(checkpoints.at(&client.identity(request)))
-        };
-        let partitions = self
-            .windows
-            .iter()
-            .map(|window| {
-                let request = self.request(*window);
-                Box::new(EventWindow {
-                    label: window.to_string(),
-                    extent: window.extent(self.zone.as_ref()),
-                    checkpoint: checkpoint(window, &request),
-                    request,
-                    client: Arc::clone(&client),
-                    form: self.form.clone(),
-                    spool: spool.clone(),
-                    room: room.clone(),
-                }) as Box<dyn Partition>
-            })
-            .collect();
-        *self.lock_checkpoints() = checkpoints;
-        Ok(Plan {
-            partitions,
-            max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
-            ordered: false,
-            expected_rows: None,
-            requests: self.windows.len() as u64,
-            warnings: self.quota_warning().into_iter().collect(),
-        })
-    }
-
     fn outline(&self) -> Outline {
         Outline {
-            partitions: self.windows.iter().map(Window::to_string).collect(),
+            units: self.units(),
             requests: Some(self.windows.len() as u64),
             requests_per_hour: Some(self.limits.per_hour),
             used_in_last_hour: Some(self.quota().used()),
@@ -248,11 +198,113 @@ impl Source for EventsSource {
         self.max_rejects
     }
 
-    fn release(&self) {
-        if let Some(checkpoints) = &*self.lock_checkpoints() {
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>> {
+        let credentials = self.auth.resolve(&self.env, &cx.cancel)?;
+        let client = Client::new(
+            self.endpoint.clone(),
+            &credentials,
+            self.retry.clone(),
+            self.quota(),
+            &self.env,
+            &cx.cancel,
+        )?;
+        // Without the folder the system's temporary one serves.
+        let checkpoints = self.state.as_ref().and_then(|state| {
+            Checkpoints::open(state)
+                .inspect_err(|error| log::warn!("cannot keep what is fetched: {error}"))
+                .ok()
+        });
+        Ok(Box::new(EventsSession {
+            client,
+            form: self.form.clone(),
+            query: self.query.clone(),
+            plan: Plan {
+                units: self.units(),
+                max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
+                ordered: false,
+                expected_rows: None,
+                requests: self.windows.len() as u64,
+                warnings: self.quota_warning().into_iter().collect(),
+            },
+            spool: checkpoints.as_ref().map(Checkpoints::folder),
+            checkpoints,
+            room: Room::new(&cx.cancel),
+            today: self.today(),
+        }))
+    }
+}
+
+/// What tells a window from the others of its dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Days {
+    from_date: Date,
+    to_date: Date,
+}
+
+/// The events of one run.
+struct EventsSession {
+    client: Client,
+    form: Form,
+    query: Vec<(&'static str, String)>,
+    plan: Plan,
+    spool: Option<PathBuf>,
+    checkpoints: Option<Checkpoints>,
+    room: Room,
+    today: Date,
+}
+
+impl EventsSession {
+    fn request(&self, days: Days) -> Request {
+        let mut query = vec![
+            ("from_date", days.from_date.to_string()),
+            ("to_date", days.to_date.to_string()),
+        ];
+        query.extend(self.query.iter().cloned());
+        Request {
+            query,
+            form: None,
+            counts: true,
+        }
+    }
+}
+
+impl Session for EventsSession {
+    fn plan(&self) -> Result<Plan> {
+        Ok(self.plan.clone())
+    }
+
+    fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
+        let days = Days::deserialize(&unit.request).map_err(|error| not_a_window(unit, error))?;
+        let request = self.request(days);
+        // A day that is not over will be another one next time.
+        let checkpoints = self.checkpoints.as_ref();
+        let checkpoint = checkpoints
+            .filter(|_| days.to_date < self.today)
+            .map(|checkpoints| checkpoints.at(&self.client.identity(&request)));
+        let window = EventWindow {
+            label: &unit.label,
+            request,
+            client: &self.client,
+            form: &self.form,
+            spool: self.spool.as_deref(),
+            room: &self.room,
+            checkpoint,
+        };
+        window.read(cx)
+    }
+
+    fn finish(&self, fate: Fate) {
+        if fate != Fate::Unfinished
+            && let Some(checkpoints) = &self.checkpoints
+        {
             checkpoints.release();
         }
     }
+}
+
+fn not_a_window(unit: &Unit, error: serde_json::Error) -> Error {
+    let message = format!("`{}` is not a window of events", unit.label);
+    Error::new(ErrorKind::Other, message).with_source(error)
 }
 
 impl Window {
@@ -319,15 +371,6 @@ fn windows(
     if from > to {
         invalid.push(Invalid::new("from", format!("{from} is after `to`, {to}")));
         return Vec::new();
-    }
-    if let Some(only) = &cx.only {
-        return only
-            .iter()
-            .map(|(first, last)| Window {
-                first: *first,
-                last: *last,
-            })
-            .collect();
     }
     let lookback = options.lookback.map_or(0, |days| days.0);
     let from = from.saturating_sub(Span::new().days(i64::from(lookback)));

@@ -6,18 +6,20 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::{Env, Invalid};
-use mixflow_core::context::{Notice, TaskContext, incomplete};
-use mixflow_core::error::{ErrorKind, Result};
+use mixflow_core::context::{Notice, RunContext, UnitContext, incomplete};
+use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
-use mixflow_core::source::{BatchIter, Extent, Outline, Partition, Plan, Source, SourceInfo};
-use mixflow_core::unit::DataKind;
-use serde_json::Value;
+use mixflow_core::source::{
+    BatchIter, DataKind, Dataset, Extent, Outline, Plan, Session, Source, SourceInfo, Unit,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::decode::{Decoder, Form};
 use crate::filters::filters;
@@ -26,7 +28,7 @@ use crate::http::quota::{Limits, Quota, Shared};
 use crate::http::retry::RetryOptions;
 use crate::options::{Auth, Endpoint, EndpointKind, MAX_REJECTS, ProfilesOptions, check_limits};
 use crate::schema;
-use crate::snapshot::{FetchedPage, Session};
+use crate::snapshot::{FetchedPage, SnapshotPages};
 
 /// The page size that Mixpanel documents, for a snapshot that does not tell.
 const PAGE_SIZE: u64 = 1000;
@@ -36,7 +38,7 @@ const PAGE_SIZE: u64 = 1000;
 const MOST_PAGES: u64 = 100_000;
 
 /// Profiles of a project, by page.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ProfilesSource {
     endpoint: Endpoint,
     auth: Auth,
@@ -98,6 +100,15 @@ impl ProfilesSource {
         })
     }
 
+    fn dataset(&self) -> Dataset {
+        Dataset {
+            project: self.endpoint.project_id.clone().unwrap_or_default(),
+            kind: DataKind::Profiles,
+            zone: "UTC".to_owned(),
+            filters: self.filters.clone(),
+        }
+    }
+
     fn quota(&self) -> Quota {
         let shared = self.state.as_ref().map(|state| Shared {
             state: state.clone(),
@@ -127,16 +138,25 @@ impl Source for ProfilesSource {
 
     fn info(&self) -> SourceInfo {
         SourceInfo {
-            data_type: DataKind::Profiles,
+            dataset: self.dataset(),
             title: self.endpoint.what(),
-            filters: self.filters.clone(),
             warnings: self.warnings.clone(),
             ..SourceInfo::default()
         }
     }
 
-    /// Asks for page 0, and splits by what it says.
-    fn plan(&self, cx: &TaskContext) -> Result<Plan> {
+    fn outline(&self) -> Outline {
+        Outline {
+            units: Vec::new(),
+            requests: None,
+            requests_per_hour: Some(self.quota().per_hour()),
+            used_in_last_hour: Some(self.quota().used()),
+            max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
+            notes: vec!["the first page tells how many follow, of 1,000 profiles each".to_owned()],
+        }
+    }
+
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>> {
         let credentials = self.auth.resolve(&self.env, &cx.cancel)?;
         let client = Client::new(
             self.endpoint.clone(),
@@ -146,45 +166,12 @@ impl Source for ProfilesSource {
             &self.env,
             &cx.cancel,
         )?;
-        let session = Session::new(client, self.form_fields.clone(), self.form.clone());
-        let first = session.fetch(0, None, 0, cx)?;
-        let snapshot = Snapshot::of(&first, self.accept_short)
-            .map_err(|error| error.context(format!("{} are incomplete", session.client.what())))?;
-        let mut warnings: Vec<String> = self.quota_warning(snapshot.pages).into_iter().collect();
-        warnings.extend(snapshot.warning(&first));
-        let session = Arc::new(session);
-        let mut partitions: Vec<Box<dyn Partition>> = vec![Box::new(FirstPage {
-            session: Arc::clone(&session),
-            page: Mutex::new(Some(first)),
-        })];
-        let snapshot = Arc::new(snapshot);
-        for n in 1..snapshot.pages {
-            partitions.push(Box::new(LaterPage {
-                label: format!("page {n}"),
-                session: Arc::clone(&session),
-                snapshot: Arc::clone(&snapshot),
-                n,
-            }));
-        }
-        Ok(Plan {
-            partitions,
-            max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
-            ordered: true,
-            expected_rows: snapshot.total,
-            requests: snapshot.pages,
-            warnings,
-        })
-    }
-
-    fn outline(&self) -> Outline {
-        Outline {
-            partitions: Vec::new(),
-            requests: None,
-            requests_per_hour: Some(self.quota().per_hour()),
-            used_in_last_hour: Some(self.quota().used()),
-            max_workers: NonZeroUsize::new(self.limits.concurrent as usize),
-            notes: vec!["the first page tells how many follow, of 1,000 profiles each".to_owned()],
-        }
+        Ok(Box::new(ProfilesSession {
+            source: self.clone(),
+            pages: SnapshotPages::new(client, self.form_fields.clone(), self.form.clone()),
+            first: Mutex::default(),
+            cx: cx.clone(),
+        }))
     }
 
     fn accepts_short(&self) -> bool {
@@ -197,6 +184,7 @@ impl Source for ProfilesSource {
 }
 
 /// What page 0 tells of the pages that follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Snapshot {
     id: Option<String>,
     total: Option<u64>,
@@ -273,76 +261,110 @@ impl Snapshot {
     }
 }
 
-/// Page 0, which `plan` has fetched.
-struct FirstPage {
-    session: Arc<Session>,
-    page: Mutex<Option<FetchedPage>>,
+/// What tells a page from all others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PageRequest {
+    page: u64,
+    snapshot: Snapshot,
 }
 
-impl Partition for FirstPage {
-    fn label(&self) -> &'static str {
-        "page 0"
-    }
-
-    fn extent(&self) -> Extent {
-        Extent::Whole
-    }
-
-    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
-        let page = self
-            .page
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let page = page.expect("a partition is read once");
-        let mut decoder = Decoder::new(self.session.form.clone());
-        let mut batches = Vec::new();
-        self.session
-            .decode(&page, self.label(), &mut decoder, &mut batches, cx)?;
-        Ok(Box::new(batches.into_iter().map(Ok)))
-    }
+/// The profiles of one run.
+struct ProfilesSession {
+    source: ProfilesSource,
+    pages: SnapshotPages,
+    /// Page 0, once `plan` has fetched it and until it is read.
+    first: Mutex<Option<FetchedPage>>,
+    cx: RunContext,
 }
 
-/// Any page but the first, and after the last one all that nobody announced.
-///
-/// A total that is too small, or that grows, must not lose a page. It costs a
-/// request when the last page is full.
-struct LaterPage {
-    label: String,
-    session: Arc<Session>,
-    snapshot: Arc<Snapshot>,
-    n: u64,
-}
-
-impl Partition for LaterPage {
-    fn label(&self) -> &str {
-        &self.label
+impl Session for ProfilesSession {
+    /// Asks for page 0, and splits by what it says.
+    fn plan(&self) -> Result<Plan> {
+        let (source, pages) = (&self.source, &self.pages);
+        let first = pages.fetch(0, None, 0, &self.cx.unit())?;
+        let snapshot = Snapshot::of(&first, source.accept_short)
+            .map_err(|error| error.context(format!("{} are incomplete", pages.client.what())))?;
+        let mut warnings: Vec<String> = source.quota_warning(snapshot.pages).into_iter().collect();
+        warnings.extend(snapshot.warning(&first));
+        *self.first() = Some(first);
+        let dataset = source.dataset();
+        let unit = |page| {
+            let snapshot = snapshot.clone();
+            let request = json!(PageRequest { page, snapshot });
+            Unit::new(
+                &dataset,
+                Extent::Page(page),
+                format!("page {page}"),
+                request,
+            )
+        };
+        Ok(Plan {
+            units: (0..snapshot.pages).map(unit).collect(),
+            max_workers: NonZeroUsize::new(source.limits.concurrent as usize),
+            ordered: true,
+            expected_rows: snapshot.total,
+            requests: snapshot.pages,
+            warnings,
+        })
     }
 
-    fn extent(&self) -> Extent {
-        Extent::Whole
-    }
-
-    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
-        if self.n < self.snapshot.announced && self.session.has_ended() {
+    fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
+        let PageRequest { page, snapshot } =
+            PageRequest::deserialize(&unit.request).map_err(|error| not_a_page(unit, error))?;
+        if page == 0
+            && let Some(first) = self.first().take()
+        {
+            return self.read_first(&unit.label, &first, cx);
+        }
+        if page < snapshot.announced && self.pages.has_ended() {
             return Ok(Box::new(std::iter::empty()));
         }
         let mut pages = Pages {
-            page: self,
+            session: &self.pages,
+            snapshot,
             cx,
-            decoder: Decoder::new(self.session.form.clone()),
+            decoder: Decoder::new(self.pages.form.clone()),
             batches: VecDeque::new(),
             next: None,
         };
-        pages.read(self.n)?;
+        pages.read(page)?;
         Ok(Box::new(pages))
     }
 }
 
-/// The batches of a page and of those that follow it, one page at a time.
+impl ProfilesSession {
+    fn first(&self) -> MutexGuard<'_, Option<FetchedPage>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_first<'a>(
+        &self,
+        label: &str,
+        page: &FetchedPage,
+        cx: &UnitContext,
+    ) -> Result<BatchIter<'a>> {
+        let mut decoder = Decoder::new(self.pages.form.clone());
+        let mut batches = Vec::new();
+        self.pages
+            .decode(page, label, &mut decoder, &mut batches, cx)?;
+        Ok(Box::new(batches.into_iter().map(Ok)))
+    }
+}
+
+fn not_a_page(unit: &Unit, error: serde_json::Error) -> Error {
+    let message = format!("`{}` is not a page of profiles", unit.label);
+    Error::new(ErrorKind::Other, message).with_source(error)
+}
+
+/// The batches of a page and, if it is the last one, of all that follow and
+/// nobody announced; one page at a time.
+///
+/// A total that is too small, or that grows, must not lose a page. It costs a
+/// request when the last page is full.
 struct Pages<'a> {
-    page: &'a LaterPage,
-    cx: &'a TaskContext,
+    session: &'a SnapshotPages,
+    snapshot: Snapshot,
+    cx: &'a UnitContext,
     decoder: Decoder,
     batches: VecDeque<RecordBatch>,
     next: Option<u64>,
@@ -350,9 +372,7 @@ struct Pages<'a> {
 
 impl Pages<'_> {
     fn read(&mut self, n: u64) -> Result<()> {
-        let LaterPage {
-            session, snapshot, ..
-        } = self.page;
+        let (session, snapshot) = (self.session, &self.snapshot);
         let what = || session.client.what();
         if n >= MOST_PAGES {
             return Err(incomplete(format!("{} do not end", what()))

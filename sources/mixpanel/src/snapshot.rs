@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use arrow::record_batch::RecordBatch;
-use mixflow_core::context::{TaskContext, incomplete};
+use mixflow_core::context::{UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 
@@ -31,7 +31,7 @@ const MAX_PAGE: u64 = 256 << 20;
 const ENOUGH: u32 = 3;
 
 /// The snapshot that the pages belong to.
-pub(crate) struct Session {
+pub(crate) struct SnapshotPages {
     pub(crate) client: Client,
     pub(crate) fields: Vec<(&'static str, String)>,
     pub(crate) form: Form,
@@ -63,9 +63,13 @@ impl FetchedPage {
     }
 }
 
-impl Session {
-    pub(crate) fn new(client: Client, fields: Vec<(&'static str, String)>, form: Form) -> Session {
-        Session {
+impl SnapshotPages {
+    pub(crate) fn new(
+        client: Client,
+        fields: Vec<(&'static str, String)>,
+        form: Form,
+    ) -> SnapshotPages {
+        SnapshotPages {
             client,
             fields,
             form,
@@ -90,7 +94,7 @@ impl Session {
         n: u64,
         session_id: Option<&str>,
         announced: u64,
-        cx: &TaskContext,
+        cx: &UnitContext,
     ) -> Result<FetchedPage> {
         let mut form = self.fields.clone();
         if let Some(id) = session_id {
@@ -179,7 +183,7 @@ impl Session {
         &self,
         request: &Request,
         label: &str,
-        cx: &TaskContext,
+        cx: &UnitContext,
     ) -> Result<FetchedPage, Failure> {
         let cut = |reason: String| self.cut(label, reason);
         let mut answer = self.client.send(request, label, cx)?;
@@ -239,7 +243,7 @@ impl Session {
         label: &str,
         decoder: &mut Decoder,
         batches: &mut Vec<RecordBatch>,
-        cx: &TaskContext,
+        cx: &UnitContext,
     ) -> Result<()> {
         for (n, span) in page.page.results.iter().flatten().enumerate() {
             let record = page.text[span.clone()].as_bytes();

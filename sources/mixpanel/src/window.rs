@@ -1,51 +1,43 @@
 //! One window of events: its body fetched until it is whole, and its rows.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use arrow::record_batch::RecordBatch;
-use mixflow_core::context::{Delivery, Notice, TaskContext, incomplete};
+use mixflow_core::context::{Delivery, Notice, UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
-use mixflow_core::source::{BatchIter, Extent, Partition};
+use mixflow_core::source::BatchIter;
 
 use crate::decode::{Decoder, Form};
 use crate::direct::{DIFFERENT_ENDS, DirectRows, ask_twice};
 use crate::http::body::{Body, Broken, Content, Keep, Sum, keep};
 use crate::http::checkpoint::Checkpoint;
-use crate::http::client::{Client, Request, SharedClient};
+use crate::http::client::{Client, Request};
 use crate::http::lines::Lines;
 use crate::http::retry::{Failure, Tries};
 use crate::http::room::Room;
 
 /// One window of days.
-pub(crate) struct EventWindow {
-    pub(crate) label: String,
-    pub(crate) extent: Extent,
+pub(crate) struct EventWindow<'a> {
+    pub(crate) label: &'a str,
     pub(crate) request: Request,
-    pub(crate) client: SharedClient,
-    pub(crate) form: Form,
-    pub(crate) spool: Option<PathBuf>,
-    pub(crate) room: Room,
+    pub(crate) client: &'a Client,
+    pub(crate) form: &'a Form,
+    pub(crate) spool: Option<&'a Path>,
+    pub(crate) room: &'a Room,
     /// Where the body is kept for the next run, should this one die.
     pub(crate) checkpoint: Option<Checkpoint>,
 }
 
-impl Partition for EventWindow {
-    fn label(&self) -> &str {
-        &self.label
-    }
-
-    fn extent(&self) -> Extent {
-        self.extent
-    }
-
-    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
+impl<'a> EventWindow<'a> {
+    /// Reads the rows; see [`Session::read`](mixflow_core::source::Session::read).
+    pub(crate) fn read(self, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
         let decoder = Decoder::new(self.form.clone()).with_stand_ins(cx.stand_ins());
         match cx.delivery {
             Delivery::Direct => Ok(Box::new(DirectRows::new(
-                &self.client,
-                &self.request,
-                &self.label,
+                self.client,
+                self.request,
+                self.label,
                 decoder,
                 self.room.clone(),
                 cx,
@@ -56,33 +48,31 @@ impl Partition for EventWindow {
                 Ok(Box::new(BodyRows {
                     lines: Lines::new(reader, self.room.clone()),
                     decoder,
-                    label: &self.label,
+                    label: self.label,
                     cx,
                     ended: false,
                 }))
             }
         }
     }
-}
 
-impl EventWindow {
     /// Fetches the body until it is whole.
-    fn fetch(&self, cx: &TaskContext) -> Result<Body> {
+    fn fetch(&self, cx: &UnitContext) -> Result<Body> {
         let place = match &self.checkpoint {
             Some(checkpoint) => {
                 if let Some(body) = checkpoint.find() {
                     log::info!("{}: an earlier run has left it whole", self.label);
                     cx.notify(Notice::Reused {
-                        label: self.label.clone(),
+                        label: self.label.to_owned(),
                     });
                     return Ok(body);
                 }
                 Keep::Until(checkpoint)
             }
-            None => Keep::ForNow(self.spool.as_deref()),
+            None => Keep::ForNow(self.spool),
         };
         let mut earlier = None;
-        Tries::new(&self.client.retry, cx, &self.label).run(|| self.whole(place, &mut earlier, cx))
+        Tries::new(&self.client.retry, cx, self.label).run(|| self.whole(place, &mut earlier, cx))
     }
 
     /// Makes a try to get a body that is known to be whole.
@@ -94,7 +84,7 @@ impl EventWindow {
         &self,
         place: Keep<'_>,
         earlier: &mut Option<Sum>,
-        cx: &TaskContext,
+        cx: &UnitContext,
     ) -> Result<Body, Failure> {
         loop {
             let body = self.ask(place, cx)?;
@@ -105,14 +95,14 @@ impl EventWindow {
             if before.is_some() {
                 return Err(self.cut(DIFFERENT_ENDS));
             }
-            ask_twice(&self.label, cx);
+            ask_twice(self.label, cx);
         }
     }
 
     /// Makes the request and keeps its answer.
-    fn ask(&self, place: Keep<'_>, cx: &TaskContext) -> Result<Body, Failure> {
-        let mut answer = self.client.send(&self.request, &self.label, cx)?;
-        let content = Content::Lines(&self.room);
+    fn ask(&self, place: Keep<'_>, cx: &UnitContext) -> Result<Body, Failure> {
+        let mut answer = self.client.send(&self.request, self.label, cx)?;
+        let content = Content::Lines(self.room);
         let body = keep(&mut answer.wire, content, place, |bytes| {
             cx.count_bytes(bytes)
         });
@@ -120,7 +110,7 @@ impl EventWindow {
         cx.cancel.check()?;
         body.map_err(|broken| match broken {
             Broken::Cut(reason) => self.cut(&reason),
-            Broken::Refused(reason) => Failure::Final(no_export(&self.client, reason)),
+            Broken::Refused(reason) => Failure::Final(no_export(self.client, reason)),
             Broken::Spool(error) => Failure::Final(spool_error(error)),
         })
     }
@@ -152,7 +142,7 @@ struct BodyRows<'a> {
     lines: Lines<Box<dyn std::io::Read>>,
     decoder: Decoder,
     label: &'a str,
-    cx: &'a TaskContext,
+    cx: &'a UnitContext,
     ended: bool,
 }
 

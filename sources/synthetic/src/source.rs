@@ -8,17 +8,19 @@ use jiff::Span;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mixflow_core::config::{DateSpec, Invalid};
-use mixflow_core::context::TaskContext;
+use mixflow_core::context::{RunContext, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
-    BatchIter, DayRange, Extent, Outline, Partition, Plan, Source, SourceInfo,
+    BatchIter, DataKind, Dataset, DayRange, Extent, Outline, Plan, Session, Source, SourceInfo,
+    Unit,
 };
 use mixflow_source_mixpanel::decode::{Decoder, Form};
 use mixflow_source_mixpanel::schema;
 use mixflow_source_mixpanel::time::EventClock;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::generate::{EventGenerator, ProfileGenerator, Shape};
 
@@ -42,7 +44,7 @@ pub struct SyntheticOptions {
 }
 
 /// Made-up events or profiles.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SyntheticSource {
     shape: Shape,
     form: Form,
@@ -111,35 +113,76 @@ impl SyntheticSource {
         })
     }
 
-    fn partitions(&self) -> Vec<MadePart> {
-        let shape = self.shape;
-        let made = |label: String, extent, rows| MadePart {
-            label,
-            extent,
+    fn dataset(&self) -> Dataset {
+        let Shape {
             rows,
-            shape,
-            form: self.form.clone(),
-            what: self.what,
+            seed,
+            from,
+            to,
+            users,
+        } = self.shape;
+        // All of them, because each changes every row.
+        let filters = [
+            ("rows", json!(rows)),
+            ("seed", json!(seed)),
+            ("from", json!(from)),
+            ("to", json!(to)),
+            ("users", json!(users)),
+        ];
+        Dataset {
+            project: "synthetic".to_owned(),
+            kind: self.kind(),
+            zone: "UTC".to_owned(),
+            filters: filters
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        }
+    }
+
+    fn kind(&self) -> DataKind {
+        match self.what {
+            Made::Events => DataKind::Events,
+            Made::Profiles => DataKind::Profiles,
+        }
+    }
+
+    fn units(&self) -> Vec<Unit> {
+        let (shape, dataset) = (self.shape, self.dataset());
+        let unit = |label: String, extent, rows: Range<u64>| {
+            Unit::new(
+                &dataset,
+                extent,
+                label,
+                json!(Rows {
+                    start: rows.start,
+                    end: rows.end
+                }),
+            )
         };
         match self.what {
             Made::Events => (0..shape.days())
                 .map(|n| {
                     let day = shape.day(n);
-                    made(
-                        day.to_string(),
-                        Extent::Days(whole(day)),
-                        shape.rows_of_day(n),
-                    )
+                    let extent = Extent::Days(whole(day));
+                    unit(day.to_string(), extent, shape.rows_of_day(n))
                 })
                 .collect(),
             Made::Profiles => (0..shape.rows.div_ceil(PAGE).max(1))
                 .map(|n| {
                     let rows = n * PAGE..((n + 1) * PAGE).min(shape.rows);
-                    made(format!("page {n}"), Extent::Whole, rows)
+                    unit(format!("page {n}"), Extent::Page(n), rows)
                 })
                 .collect(),
         }
     }
+}
+
+/// Which of the rows a unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Rows {
+    start: u64,
+    end: u64,
 }
 
 fn whole(day: Date) -> DayRange {
@@ -166,10 +209,9 @@ impl Source for SyntheticSource {
 
     fn info(&self) -> SourceInfo {
         let is_events = self.what == Made::Events;
-        let data_type = if is_events { "events" } else { "profiles" };
         SourceInfo {
-            data_type: data_type.to_owned().into(),
-            title: format!("made-up {data_type}"),
+            title: format!("made-up {}", self.kind()),
+            dataset: self.dataset(),
             from_date: is_events.then_some(self.shape.from),
             to_date: is_events.then_some(self.shape.to),
             partitions_are_days: is_events,
@@ -178,28 +220,13 @@ impl Source for SyntheticSource {
         }
     }
 
-    fn plan(&self, _cx: &TaskContext) -> Result<Plan> {
-        let partitions = self.partitions();
-        Ok(Plan {
-            partitions: partitions
-                .into_iter()
-                .map(|partition| Box::new(partition) as Box<dyn Partition>)
-                .collect(),
-            max_workers: None,
-            ordered: self.what == Made::Profiles,
-            expected_rows: Some(self.shape.rows),
-            requests: 0,
-            warnings: Vec::new(),
-        })
+    fn open(&self, _cx: &RunContext) -> Result<Box<dyn Session>> {
+        Ok(Box::new(self.clone()))
     }
 
     fn outline(&self) -> Outline {
         Outline {
-            partitions: self
-                .partitions()
-                .into_iter()
-                .map(|made| made.label)
-                .collect(),
+            units: self.units(),
             requests: Some(0),
             notes: vec![format!(
                 "{} rows are made, nothing is asked for",
@@ -210,32 +237,28 @@ impl Source for SyntheticSource {
     }
 }
 
-/// A part of the rows.
-struct MadePart {
-    label: String,
-    extent: Extent,
-    rows: Range<u64>,
-    shape: Shape,
-    form: Form,
-    what: Made,
-}
-
-impl Partition for MadePart {
-    fn label(&self) -> &str {
-        &self.label
+/// Making rows needs nothing of a run, so the recipe is its own session.
+impl Session for SyntheticSource {
+    fn plan(&self) -> Result<Plan> {
+        Ok(Plan {
+            units: self.units(),
+            ordered: self.what == Made::Profiles,
+            expected_rows: Some(self.shape.rows),
+            ..Plan::default()
+        })
     }
 
-    fn extent(&self) -> Extent {
-        self.extent
-    }
-
-    fn read<'a>(&'a self, cx: &'a TaskContext) -> Result<BatchIter<'a>> {
+    fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
+        let Rows { start, end } = Rows::deserialize(&unit.request).map_err(|error| {
+            let message = format!("`{}` is no part of made-up rows", unit.label);
+            Error::new(ErrorKind::Other, message).with_source(error)
+        })?;
         let events = EventGenerator::new(self.shape);
         let profiles = ProfileGenerator::new(self.shape);
         let what = self.what;
-        Ok(Box::new(Rows {
+        Ok(Box::new(MadeRows {
             cx,
-            rows: self.rows.clone(),
+            rows: start..end,
             decoder: Decoder::new(self.form.clone()),
             line: Vec::with_capacity(2048),
             write: move |n, line: &mut Vec<u8>| match what {
@@ -246,15 +269,15 @@ impl Partition for MadePart {
     }
 }
 
-struct Rows<'a, W> {
-    cx: &'a TaskContext,
+struct MadeRows<'a, W> {
+    cx: &'a UnitContext,
     rows: Range<u64>,
     decoder: Decoder,
     line: Vec<u8>,
     write: W,
 }
 
-impl<W: Fn(u64, &mut Vec<u8>)> Iterator for Rows<'_, W> {
+impl<W: Fn(u64, &mut Vec<u8>)> Iterator for MadeRows<'_, W> {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {

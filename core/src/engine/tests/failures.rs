@@ -6,7 +6,7 @@ use super::*;
 use crate::observer::Silent;
 use crate::reject::{Reject, RejectLog};
 use crate::sink::{Residue, Sink};
-use crate::testing::{At, failing_at, good, panicking_at, run_with};
+use crate::testing::{At, failing_at, good, panicking_at, run_with, test_setup};
 use crate::transform::{NamedTransform, Stateless};
 
 #[test]
@@ -281,6 +281,10 @@ impl RejectLog for BrokenLog {
         Ok(())
     }
 
+    fn start_over(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn finish(&mut self) -> Result<Option<String>> {
         assert!(!self.panics, "no luck");
         Err(Error::new(ErrorKind::Io, "cannot write `rejects`").because("disk full"))
@@ -299,15 +303,9 @@ fn a_reject_file_that_cannot_be_finished_is_a_warning() {
         );
         let report = super::super::run(
             &pipeline,
-            RunContext {
-                run_id: "run-1".to_owned(),
-                cancel: CancelToken::never(),
-                observer: &mut Silent,
+            RunSetup {
                 rejects: Box::new(BrokenLog { panics }),
-                hold: None,
-                patience: Duration::ZERO,
-                patience_at_start: Duration::ZERO,
-                queue: None,
+                ..test_setup(CancelToken::never(), &mut Silent)
             },
         );
         assert_eq!(report.status, Status::Committed);
@@ -362,7 +360,6 @@ fn direct_delivery_is_for_sinks_that_cannot_take_back() {
     };
     let (verified, direct) = (Delivery::Verified, Delivery::Direct);
     assert_eq!(chosen(true, 1, None), verified);
-    assert_eq!(chosen(true, 1, Some(direct)), verified);
     assert_eq!(chosen(false, 1, None), direct);
     assert_eq!(chosen(false, 3, None), verified);
     assert_eq!(chosen(false, 3, Some(direct)), direct);
@@ -464,15 +461,9 @@ fn a_run_that_cannot_hold_what_it_needs_looks_at_nothing() {
     let run = |hold: Hold<'static>, sink: TestSink| {
         super::super::run(
             &pipeline(TestSource::new([good(1)]), sink),
-            RunContext {
-                run_id: "run-1".to_owned(),
-                cancel: CancelToken::never(),
-                observer: &mut Silent,
-                rejects: Box::new(crate::reject::CountRejects),
+            RunSetup {
                 hold: Some(hold),
-                patience: Duration::ZERO,
-                patience_at_start: Duration::ZERO,
-                queue: None,
+                ..test_setup(CancelToken::never(), &mut Silent)
             },
         )
     };
@@ -492,18 +483,87 @@ fn a_run_that_cannot_hold_what_it_needs_looks_at_nothing() {
 }
 
 #[test]
-fn a_source_hears_when_its_rows_are_not_needed_again() {
-    let released = |source: TestSource, min_rows| {
-        let count = source.released();
+fn a_session_hears_what_became_of_its_rows() {
+    let fates = |source: TestSource, min_rows| {
+        let fates = source.fates();
         let options = RunOptions {
             min_rows,
             ..RunOptions::default()
         };
         run_options(source, TestSink::recording(), options);
-        count.load(std::sync::atomic::Ordering::SeqCst)
+        seen(&fates)
     };
-    assert_eq!(released(TestSource::new([good(1)]), 0), 1);
-    // Refused for what it says, as against for what it lacks.
-    assert_eq!(released(TestSource::new([good(1)]), 2), 1);
-    assert_eq!(released(TestSource::new([good(1), failing_at(0)]), 0), 0);
+    assert_eq!(fates(TestSource::new([good(1)]), 0), [Fate::Committed]);
+    assert_eq!(fates(TestSource::new([good(1)]), 2), [Fate::Refused]);
+    let lacking = TestSource::new([good(1), failing_at(0)]);
+    assert_eq!(fates(lacking, 0), [Fate::Unfinished]);
+    // Each attempt has a session of its own.
+    let void = TestSource::new([good(1).voiding_plan(1)]);
+    assert_eq!(fates(void, 0), [Fate::Unfinished, Fate::Committed]);
+    assert_eq!(fates(TestSource::default().failing_plan(), 0), []);
+}
+
+/// A log that its test looks at.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u64>>>);
+
+impl RejectLog for Shared {
+    fn write(&mut self, reject: &Reject<'_>) -> Result<()> {
+        self.lines().push(reject.line);
+        Ok(())
+    }
+
+    fn start_over(&mut self) -> Result<()> {
+        self.lines().clear();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Option<String>> {
+        Ok(Some("the log".to_owned()))
+    }
+}
+
+impl Shared {
+    fn lines(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[test]
+fn a_run_that_starts_over_counts_and_keeps_each_reject_once() {
+    let log = Shared::default();
+    let source = TestSource::new([good(4).rejecting(3), good(2).voiding_plan(1)]);
+    let report = super::super::run(
+        &pipeline(source, TestSink::recording()),
+        RunSetup {
+            rejects: Box::new(log.clone()),
+            ..test_setup(CancelToken::never(), &mut Silent)
+        },
+    );
+    assert_eq!(messages_of_warnings(&report), 1);
+    assert_eq!((report.rejected, report.read), (3, 6));
+    assert_eq!(*log.lines(), [1, 2, 3]);
+    assert_eq!(report.reject_file.as_deref(), Some("the log"));
+}
+
+fn messages_of_warnings(report: &RunReport) -> usize {
+    let over = report.warnings.iter();
+    over.filter(|warning| warning.ends_with("the run starts over"))
+        .count()
+}
+
+#[test]
+fn rows_never_go_straight_into_a_transaction() {
+    let options = RunOptions {
+        delivery: Some(Delivery::Direct),
+        ..RunOptions::default()
+    };
+    let source = TestSource::new([good(1)]);
+    let opened = source.opened();
+    let (report, log) = run_options(source, TestSink::recording(), options);
+    assert_eq!(error_kind(&report), ErrorKind::Config);
+    assert_eq!(
+        log.begun + opened.load(std::sync::atomic::Ordering::SeqCst),
+        0
+    );
 }

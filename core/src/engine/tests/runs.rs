@@ -222,3 +222,35 @@ fn an_observer_hears_while_nothing_arrives() {
     });
     assert_eq!(report.status, Status::Committed);
 }
+
+#[test]
+fn a_run_reads_the_units_that_it_is_given() {
+    let source = TestSource::new([good(1), good(2), good(3)]).days();
+    let chosen: Vec<_> = crate::source::Source::outline(&source).units;
+    let sink = TestSink::recording();
+    let log = sink.log();
+    let report = super::super::run(
+        &pipeline(source, sink),
+        RunSetup {
+            units: Some(chosen[1..2].to_vec()),
+            ..crate::testing::test_setup(CancelToken::never(), &mut crate::observer::Silent)
+        },
+    );
+    assert_eq!(report.status, Status::Committed);
+    assert_eq!(seen(&log).visible, [(1, 0), (1, 1)]);
+    // What the sink and the report are told is narrowed, too.
+    assert_eq!(report.from_date, Some(date(2024, 1, 2)));
+    assert_eq!(report.to_date, Some(date(2024, 1, 2)));
+    assert_eq!(report.partitions[0].unit.as_ref(), Some(&chosen[1]));
+}
+
+#[test]
+fn a_run_that_has_no_plan_names_what_it_was_to_read() {
+    let source = TestSource::new([good(1), good(2)]).days().failing_plan();
+    let units = crate::source::Source::outline(&source).units;
+    let (report, _) = run_default(source, TestSink::recording());
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(statuses(&report), [PartitionStatus::Skipped; 2]);
+    let named = report.partitions.into_iter().filter_map(|p| p.unit);
+    assert_eq!(named.collect::<Vec<_>>(), units);
+}

@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
 use super::*;
-use crate::context::Notice;
+use crate::context::{Notice, UnitContext};
 use crate::source::{BatchIter, Source as _};
 use crate::testing::{failing_at, good};
 use crate::transform::{Transform, TransformSession};
@@ -31,7 +31,7 @@ impl Transform for Double {
         Arc::clone(&self.schema)
     }
 
-    fn open(&self, cx: &TaskContext) -> Result<Box<dyn TransformSession>> {
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn TransformSession>> {
         let runs = self.opened.fetch_add(1, Ordering::SeqCst);
         cx.notify(Notice::Warning("the key is short".to_owned()));
         match self.does.fails_to_open {
@@ -72,7 +72,7 @@ impl OpenDouble {
 
 impl TransformSession for OpenDouble {
     /// Counts a duplicate and a trifle a batch.
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a UnitContext) -> BatchIter<'a> {
         Box::new(batches.map(|records| {
             cx.count_duplicates(1);
             cx.count_warning("trifles", 2);

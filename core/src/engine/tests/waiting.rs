@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::sink::{Capabilities, DataKind, Destination, Preview, Sink, SinkTxn};
-use crate::testing::{good, test_context};
+use crate::testing::{good, test_setup};
 
 /// A sink that somebody else has for some calls: of `begin`, or, where
 /// `at_start`, of `preview` first.
@@ -63,9 +63,9 @@ fn run_busy(refusals: u32, patience: Duration, cancel: CancelToken) -> (RunRepor
         at_start: false,
     });
     let mut observer = crate::observer::Silent;
-    let cx = RunContext {
+    let cx = RunSetup {
         patience,
-        ..test_context(cancel, &mut observer)
+        ..test_setup(cancel, &mut observer)
     };
     let report = super::super::run(&pipeline, cx);
     (report, seen(&log))
@@ -109,9 +109,9 @@ fn a_run_that_is_told_to_waits_for_its_destination_at_the_start() {
             at_start: true,
         });
         let mut observer = crate::observer::Silent;
-        let cx = RunContext {
+        let cx = RunSetup {
             patience_at_start,
-            ..test_context(CancelToken::never(), &mut observer)
+            ..test_setup(CancelToken::never(), &mut observer)
         };
         let report = super::super::run(&pipeline, cx);
         assert_eq!(report.status, status, "{patience_at_start:?}");

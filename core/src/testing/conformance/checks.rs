@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::rows::{
-    batch, context, day, id, ids, other_batch, outcome, schema, store, store_batch, write,
+    batch, begin, context, day, id, ids, other_batch, outcome, schema, store, store_batch, write,
     write_day,
 };
 use super::values::{self, Typed};
@@ -112,7 +112,7 @@ fn begin_then_drop(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, Stri
     let Some(sink) = case.any_sink() else {
         return Ok(Checked::Skipped);
     };
-    drop(well("begin", sink.begin(&context(schema())))?);
+    drop(well("begin", begin(&*sink, &context(schema())))?);
     nothing(case)?;
     let transactional = sink.capabilities().transactional;
     drop(sink);
@@ -127,7 +127,7 @@ fn write_then_drop(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, Stri
     let Some(sink) = transactional(case) else {
         return Ok(Checked::Skipped);
     };
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("write", write_day(&mut *txn, 0, 0..3))?;
     nothing(case)?;
     drop(txn);
@@ -150,7 +150,7 @@ fn abort_tells_its_residue(case: &Case<'_>, _: &mut Conformance) -> Result<Check
         return Ok(Checked::Skipped);
     };
     for rows in [0, 3] {
-        let mut txn = well("begin", sink.begin(&context(schema())))?;
+        let mut txn = well("begin", begin(&*sink, &context(schema())))?;
         if rows > 0 {
             well("write", write_day(&mut *txn, 0, 0..rows))?;
         }
@@ -215,7 +215,7 @@ fn commit_without_a_batch(case: &Case<'_>, _: &mut Conformance) -> Result<Checke
     let Some(sink) = case.any_sink() else {
         return Ok(Checked::Skipped);
     };
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("partition", txn.partition(&day(0)))?;
     let summary = well("commit", txn.commit(&outcome(0)))?;
     expect(
@@ -234,7 +234,7 @@ fn commit_of_a_partial_run(case: &Case<'_>, _: &mut Conformance) -> Result<Check
     let Some(sink) = case.any_sink() else {
         return Ok(Checked::Skipped);
     };
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("write", write_day(&mut *txn, 0, 0..2))?;
     let missing = [(day(1), "the server answered 500".to_owned())];
     let outcome = Outcome {
@@ -250,7 +250,7 @@ fn failed_write_then_commit(case: &Case<'_>, _: &mut Conformance) -> Result<Chec
     let Some(sink) = case.any_sink() else {
         return Ok(Checked::Skipped);
     };
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("partition", txn.partition(&day(0)))?;
     let refused = write(&mut *txn, 0, other_batch()).is_err();
     expect(refused, "a batch of another schema was taken")?;
@@ -266,7 +266,7 @@ fn batch_before_its_partition(case: &Case<'_>, _: &mut Conformance) -> Result<Ch
     let Some(sink) = case.any_sink() else {
         return Ok(Checked::Skipped);
     };
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("partition", txn.partition(&day(0)))?;
     let refused = write(&mut *txn, 1, batch(1, 0..1)).is_err();
     expect(
@@ -282,7 +282,7 @@ fn interleaved_partitions(case: &Case<'_>, _: &mut Conformance) -> Result<Checke
     let Some(sink) = case.any_sink() else {
         return Ok(Checked::Skipped);
     };
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("partition", txn.partition(&day(0)))?;
     well("write", write(&mut *txn, 0, batch(0, 0..2)))?;
     well("partition", txn.partition(&day(1)))?;
@@ -299,7 +299,7 @@ fn many_batches(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, String>
     let Some(sink) = case.any_sink() else {
         return Ok(Checked::Skipped);
     };
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("partition", txn.partition(&day(0)))?;
     for n in 0..20 {
         well(
@@ -324,7 +324,7 @@ fn create_on_existing(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, S
     };
     let cx = context(schema());
     let previewed = sink.preview(&cx).map(|_| ());
-    let begun = sink.begin(&cx).map(drop);
+    let begun = begin(&*sink, &cx).map(drop);
     for (what, result) in [("preview", previewed), ("begin", begun)] {
         match result {
             Ok(()) => return Err(format!("{what} says that it can be created again")),
@@ -375,7 +375,7 @@ fn two_transactions(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, Str
     well("the second", store(&*sink, 2..4))?;
     let transactional = sink.capabilities().transactional;
     if transactional {
-        let mut txn = well("begin", sink.begin(&context(schema())))?;
+        let mut txn = well("begin", begin(&*sink, &context(schema())))?;
         well("write", write_day(&mut *txn, 0, 4..6))?;
         well("abort", txn.abort())?;
     }
@@ -414,7 +414,7 @@ fn replace_swaps(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, String
     };
     well("where nothing is", store(&*sink, 0..3))?;
     expect_ids(case, "after the first", Some(ids(0..3)))?;
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("write", write_day(&mut *txn, 1, 3..5))?;
     let during = case.ids();
     well("commit", txn.commit(&outcome(2)))?;
@@ -432,12 +432,12 @@ fn replace_then_abort(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, S
         return Ok(Checked::Skipped);
     };
     well("the first", store(&*sink, 0..3))?;
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("write", write_day(&mut *txn, 0, 3..5))?;
     let residue = well("abort", txn.abort())?;
     expect(residue == Residue::None, format!("abort says {residue:?}"))?;
     expect_ids(case, "after the abort", Some(ids(0..3)))?;
-    let mut txn = well("begin", sink.begin(&context(schema())))?;
+    let mut txn = well("begin", begin(&*sink, &context(schema())))?;
     well("write", write_day(&mut *txn, 0, 3..5))?;
     drop(txn);
     expect_ids(case, "after the drop", Some(ids(0..3)))?;
@@ -453,7 +453,7 @@ fn replace_by_nothing(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, S
     }
     well("the first", store(&*sink, 0..30))?;
     for rows in [0, 14] {
-        let mut txn = well("begin", sink.begin(&context(schema())))?;
+        let mut txn = well("begin", begin(&*sink, &context(schema())))?;
         well("write", write_day(&mut *txn, 0, 30..30 + rows))?;
         let Err(error) = txn.commit(&outcome(rows as u64)) else {
             return Err(format!("30 rows were replaced by {rows}"));
@@ -477,25 +477,25 @@ fn replace_window(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, Strin
         sink.capabilities().replaces_days,
         "the capabilities do not say that it replaces days",
     )?;
-    let begin = || well("begin", sink.begin(&context(schema())));
-    let mut txn = begin()?;
+    let begun = || well("begin", begin(&*sink, &context(schema())));
+    let mut txn = begun()?;
     for n in 0..3 {
         well("write", write_day(&mut *txn, n, n * 10..n * 10 + 4))?;
     }
     well("commit", txn.commit(&outcome(12)))?;
     let all = ids((0..4).chain(10..14).chain(20..24));
     expect_ids(case, "after the first", Some(all.clone()))?;
-    let mut txn = begin()?;
+    let mut txn = begun()?;
     well("write", write_day(&mut *txn, 1, 30..35))?;
     well("abort", txn.abort())?;
     expect_ids(case, "after an abort", Some(all))?;
-    let mut txn = begin()?;
+    let mut txn = begun()?;
     well("write", write_day(&mut *txn, 1, 30..35))?;
     well("a day without rows", txn.partition(&day(2)))?;
     well("commit", txn.commit(&outcome(5)))?;
     let replaced = ids((0..4).chain(30..35));
     expect_ids(case, "after two of three days", Some(replaced.clone()))?;
-    let mut txn = begin()?;
+    let mut txn = begun()?;
     well("write", write_day(&mut *txn, 4, 50..52))?;
     well("commit", txn.commit(&outcome(2)))?;
     let added = [replaced, ids(50..52)].concat();
@@ -521,7 +521,7 @@ fn unwritable_place(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, Str
         tried = true;
         let cx = context(schema());
         let previewed = sink.preview(&cx).map(|_| ());
-        let begun = sink.begin(&cx).map(drop);
+        let begun = begin(&*sink, &cx).map(drop);
         for (what, result) in [("preview", previewed), ("begin", begun)] {
             match result {
                 Ok(()) => return Err(format!("{what} says that it can be written")),

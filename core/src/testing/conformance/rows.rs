@@ -15,13 +15,19 @@ use jiff::{SignedDuration, Timestamp};
 use super::Cells;
 use crate::batch::{Batch, PartitionId, json_field};
 use crate::error::Result;
-use crate::sink::{CommitSummary, Outcome, PartitionInfo, Sink, SinkTxn, TxnContext};
-use crate::source::{DayRange, Extent, SourceInfo};
+use crate::sink::{CommitSummary, Outcome, PartitionInfo, Sink, SinkTxn, TxnContext, guarded};
+use crate::source::{Dataset, DayRange, Extent, SourceInfo};
 
 /// 2024-01-01, in microseconds since 1970.
 const FIRST_DAY: i64 = 1_704_067_200_000_000;
 /// A day, in microseconds.
 const DAY: i64 = 86_400_000_000;
+
+/// Begins a transaction as the engine does, which holds its callers to the
+/// contract.
+pub(super) fn begin<'s>(sink: &'s dyn Sink, cx: &TxnContext) -> Result<Box<dyn SinkTxn + 's>> {
+    Ok(guarded(cx, sink.begin(cx)?))
+}
 
 pub(super) fn schema() -> SchemaRef {
     let text = |name| Field::new(name, DataType::Utf8, false);
@@ -79,7 +85,7 @@ pub(super) fn context(schema: SchemaRef) -> TxnContext {
         run_id: format!("conformance-{}", RUNS.fetch_add(1, Ordering::Relaxed)),
         schema,
         source: SourceInfo {
-            data_type: "events".to_owned().into(),
+            dataset: Dataset::default(),
             title: "events of a test".to_owned(),
             from_date: Some(jiff::civil::date(2024, 1, 1)),
             to_date: Some(jiff::civil::date(2024, 1, 31)),
@@ -124,7 +130,7 @@ pub(super) fn write(txn: &mut dyn SinkTxn, n: u32, records: RecordBatch) -> Resu
 pub(super) fn store(sink: &dyn Sink, rows: std::ops::Range<u32>) -> Result<CommitSummary> {
     let cx = context(schema());
     sink.preview(&cx)?;
-    let mut txn = sink.begin(&cx)?;
+    let mut txn = begin(&*sink, &cx)?;
     let n = u64::from(rows.end - rows.start);
     write_day(&mut *txn, 0, rows)?;
     txn.commit(&outcome(n))
@@ -134,7 +140,7 @@ pub(super) fn store(sink: &dyn Sink, rows: std::ops::Range<u32>) -> Result<Commi
 pub(super) fn store_batch(sink: &dyn Sink, records: RecordBatch) -> Result<CommitSummary> {
     let cx = context(records.schema());
     sink.preview(&cx)?;
-    let mut txn = sink.begin(&cx)?;
+    let mut txn = begin(&*sink, &cx)?;
     txn.partition(&day(0))?;
     let rows = records.num_rows() as u64;
     write(&mut *txn, 0, records)?;

@@ -15,7 +15,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
-use mixflow_core::context::TaskContext;
+use mixflow_core::context::{RunContext, UnitContext};
 use mixflow_core::error::Result;
 use mixflow_core::registry::{ComponentDoc, Registry};
 use mixflow_core::roles::ColumnRoles;
@@ -89,7 +89,7 @@ impl Dedupe {
 
     /// Reads the partition to its end, and returns its rows with those that
     /// stay.
-    fn read(&self, batches: BatchIter<'_>, cx: &TaskContext) -> Result<Kept> {
+    fn read(&self, batches: BatchIter<'_>, cx: &UnitContext) -> Result<Kept> {
         let mut spool = Spool::new(&self.schema, self.limits.spool)?;
         let mut records = Vec::new();
         for batch in batches {
@@ -118,7 +118,7 @@ impl Transform for Dedupe {
         SchemaRef::clone(&self.schema)
     }
 
-    fn open(&self, _cx: &TaskContext) -> Result<Box<dyn TransformSession>> {
+    fn open(&self, _cx: &RunContext) -> Result<Box<dyn TransformSession>> {
         Ok(Box::new(self.clone()))
     }
 
@@ -128,7 +128,7 @@ impl Transform for Dedupe {
 }
 
 impl TransformSession for Dedupe {
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a UnitContext) -> BatchIter<'a> {
         Box::new(Deduped {
             dedupe: self,
             cx,
@@ -145,7 +145,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn next(&mut self, schema: &SchemaRef, cx: &TaskContext) -> Result<Option<RecordBatch>> {
+    fn next(&mut self, schema: &SchemaRef, cx: &UnitContext) -> Result<Option<RecordBatch>> {
         cx.cancel.check()?;
         let Some(records) = self.batches.next()? else {
             return Ok(None);
@@ -167,7 +167,7 @@ impl Kept {
 /// The batches of a partition without its duplicates.
 struct Deduped<'a> {
     dedupe: &'a Dedupe,
-    cx: &'a TaskContext,
+    cx: &'a UnitContext,
     state: State<'a>,
 }
 
@@ -219,7 +219,7 @@ mod tests {
     use arrow::datatypes::{Schema, TimestampMicrosecondType};
     use mixflow_core::cancel::CancelToken;
     use mixflow_core::error::ErrorKind;
-    use mixflow_core::testing::{counted, task};
+    use mixflow_core::testing::{counted, unit_context};
     use proptest::prelude::*;
 
     use super::super::tests::{events, jsons, rejected};
@@ -266,7 +266,7 @@ mod tests {
     /// Returns the numbers of the rows that stay, and the count of the others.
     fn deduped(rows: &[Row], batch_rows: usize, limits: Limits) -> (Vec<usize>, u64) {
         let dedupe = dedupe(limits);
-        let (cx, _) = task();
+        let (cx, _) = unit_context();
         let batches: Vec<_> = rows
             .chunks(batch_rows)
             .enumerate()
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn a_cancelled_run_ends_in_the_passes_and_in_the_replay() {
         let (guard, cancel) = CancelToken::never().child();
-        let (mut cx, _) = task();
+        let (mut cx, _) = unit_context();
         cx.cancel = cancel;
         let dedupe = dedupe(LIMITS);
         let two = [row("a", None), row("b", None)];
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn an_error_of_the_source_is_the_error() {
-        let (cx, _) = task();
+        let (cx, _) = unit_context();
         let error = mixflow_core::context::incomplete("the body ends too early");
         let batches = Box::new([Ok(batch(&[row("a", None)], 0)), Err(error)].into_iter());
         let dedupe = dedupe(LIMITS);
@@ -467,7 +467,7 @@ mod tests {
         };
         let batches: Vec<RecordBatch> = (0..500).map(|n| make(n * 2_000)).collect();
         let dedupe = dedupe(LIMITS);
-        let (cx, _) = task();
+        let (cx, _) = unit_context();
         let started = std::time::Instant::now();
         let batches = Box::new(batches.into_iter().map(Ok));
         let rows = dedupe

@@ -8,7 +8,7 @@ use arrow::array::AsArray as _;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
-use mixflow_core::context::TaskContext;
+use mixflow_core::context::UnitContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::source::BatchIter;
@@ -239,7 +239,7 @@ impl Stateless for Extract {
         self.extract(&records).map(|(records, _)| records)
     }
 
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a UnitContext) -> BatchIter<'a> {
         Box::new(batches.map(move |records| {
             let (records, mismatches) = self.extract(&records?)?;
             for (warning, n) in self.warnings.iter().zip(mismatches) {
@@ -255,7 +255,7 @@ mod tests {
     use arrow::array::{Array as _, Float64Array, Int64Array};
     use arrow::util::display::{ArrayFormatter, FormatOptions};
     use mixflow_core::batch::is_json;
-    use mixflow_core::testing::{counted, task};
+    use mixflow_core::testing::{counted, unit_context};
 
     use super::super::tests::{events, jsons, rejected};
     use super::*;
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn mismatches_are_counted_for_one_warning() {
         let extract = of_type("int");
-        let (cx, _) = task();
+        let (cx, _) = unit_context();
         let batches = [
             events(&[r#"{"a":"x"}"#, "{}"]),
             events(&[r#"{"a":1}"#, r#"{"a":[]}"#]),

@@ -21,7 +21,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
-use mixflow_core::context::TaskContext;
+use mixflow_core::context::UnitContext;
 use mixflow_core::error::Result;
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::source::BatchIter;
@@ -91,7 +91,7 @@ impl Stateless for Filter {
         Ok(filter_record_batch(&records, &passes)?)
     }
 
-    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a TaskContext) -> BatchIter<'a> {
+    fn stream<'a>(&'a self, batches: BatchIter<'a>, cx: &'a UnitContext) -> BatchIter<'a> {
         let count = |reason, rows: usize| cx.count_dropped(DOC.name, reason, rows as u64);
         // Also said of partitions without a row.
         count("false", 0);

@@ -1,6 +1,6 @@
 //! What is told of the rows that are left out.
 
-use mixflow_core::testing::{counted, task};
+use mixflow_core::testing::{counted, unit_context};
 
 use super::super::tests::events;
 use super::*;
@@ -11,9 +11,9 @@ fn rows_that_are_left_out_are_counted_by_why() {
         condition: "properties.n > 5".to_owned(),
     };
     let filter = Filter::new(&options, &events(&[]).schema()).expect("it is a condition");
-    let (cx, _) = task();
+    let (cx, _) = unit_context();
     drop(filter.stream(Box::new(std::iter::empty()), &cx));
-    let told = |cx: &TaskContext| serde_json::to_string(&counted(cx).dropped).expect("it is JSON");
+    let told = |cx: &UnitContext| serde_json::to_string(&counted(cx).dropped).expect("it is JSON");
     assert_eq!(told(&cx), r#"{"filter":{"false":0,"null":0}}"#);
     let batches = [
         events(&[r#"{"n":6}"#, r#"{"n":5}"#, "{}"]),

@@ -1,12 +1,11 @@
 //! Requests to Mixpanel: addresses, credentials, and what comes of them.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, Secret};
-use mixflow_core::context::TaskContext;
+use mixflow_core::context::UnitContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
@@ -101,7 +100,7 @@ impl Client {
         &self,
         request: &Request,
         label: &str,
-        cx: &TaskContext,
+        cx: &UnitContext,
     ) -> Result<Answer<'_>, Failure> {
         let permit = self.quota.acquire(request.counts, label, &self.retry, cx)?;
         cx.count_request();
@@ -284,9 +283,6 @@ fn unlimited(response: Response<Body>) -> impl Read + Send + 'static {
         .limit(u64::MAX)
         .reader()
 }
-
-/// A client that is shared by the partitions of a plan.
-pub(crate) type SharedClient = Arc<Client>;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use mixflow_core::config::Seconds;
-use mixflow_core::context::{Notice, TaskContext};
+use mixflow_core::context::{Notice, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
@@ -76,13 +76,13 @@ impl From<Error> for Failure {
 /// The tries of one partition.
 pub(crate) struct Tries<'a> {
     pub(crate) options: &'a RetryOptions,
-    pub(crate) cx: &'a TaskContext,
+    pub(crate) cx: &'a UnitContext,
     pub(crate) label: &'a str,
     pub(crate) failed: u32,
 }
 
 impl<'a> Tries<'a> {
-    pub(crate) fn new(options: &'a RetryOptions, cx: &'a TaskContext, label: &'a str) -> Tries<'a> {
+    pub(crate) fn new(options: &'a RetryOptions, cx: &'a UnitContext, label: &'a str) -> Tries<'a> {
         Tries {
             options,
             cx,

@@ -12,7 +12,7 @@ mod said;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use mixflow_core::context::{Notice, TaskContext};
+use mixflow_core::context::{Notice, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
@@ -121,7 +121,7 @@ impl Quota {
         counts: bool,
         label: &str,
         options: &RetryOptions,
-        cx: &TaskContext,
+        cx: &UnitContext,
     ) -> Result<Permit<'_>> {
         // The place first: a booking that waits for a place would be too old.
         let mut permit = self.places.take(cx)?;

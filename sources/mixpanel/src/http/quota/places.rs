@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use mixflow_core::context::TaskContext;
+use mixflow_core::context::UnitContext;
 use mixflow_core::error::Result;
 use mixflow_core::private;
 
@@ -51,7 +51,7 @@ impl Places {
     }
 
     /// Waits for a place.
-    pub(super) fn take(&self, cx: &TaskContext) -> Result<Permit<'_>> {
+    pub(super) fn take(&self, cx: &UnitContext) -> Result<Permit<'_>> {
         cx.cancel.send(&self.ours.0, ())?;
         let mut permit = Permit {
             ours: &self.ours.1,

@@ -6,30 +6,32 @@ use std::sync::Arc;
 use crossbeam::channel::Receiver;
 
 use crate::cancel::CancelToken;
-use crate::context::{Delivery, Notice, Tally, TaskContext};
+use crate::context::{Delivery, Notice, RunContext, Tally, UnitContext};
 use crate::reject::{CountRejects, Rejects};
 use crate::report::Dropped;
 use crate::stand_in::StandIns;
 
-/// Returns a context of a partition that nobody cancels, and what is told
-/// through it.
-pub fn task() -> (TaskContext, Receiver<Notice>) {
+/// Returns a context of a run that nobody cancels, and what is told through it.
+pub fn run_context() -> (RunContext, Receiver<Notice>) {
     let (notices, told) = crossbeam::channel::unbounded();
-    let task = TaskContext {
+    let cx = RunContext {
         cancel: CancelToken::never(),
         delivery: Delivery::Verified,
         counters: Arc::default(),
-        attempts: Arc::default(),
-        rejected: Arc::default(),
-        tally: Arc::default(),
         notices,
         rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),
         stand_ins: StandIns::default(),
     };
-    (task, told)
+    (cx, told)
 }
 
-/// What transforms have counted of a partition.
+/// Returns a context of a unit of such a run.
+pub fn unit_context() -> (UnitContext, Receiver<Notice>) {
+    let (cx, told) = run_context();
+    (cx.unit(), told)
+}
+
+/// What transforms have counted of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
     /// Rows that were left out as duplicates.
@@ -40,13 +42,13 @@ pub struct Counted {
     pub warnings: BTreeMap<String, u64>,
 }
 
-/// Returns what has been counted through `task`.
-pub fn counted(task: &TaskContext) -> Counted {
+/// Returns what has been counted through `cx`.
+pub fn counted(cx: &UnitContext) -> Counted {
     let Tally {
         duplicates,
         dropped,
         warnings,
-    } = task.tally().clone();
+    } = cx.tally().clone();
     Counted {
         duplicates,
         dropped,

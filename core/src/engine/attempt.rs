@@ -1,0 +1,328 @@
+//! One attempt at a run: plan → workers → writer → commit.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Select, TryRecvError, bounded};
+
+use super::books::Books;
+use super::order::Order;
+use super::worker::{Crew, Message, Work};
+use super::writer::Writer;
+use super::{Ending, OnFailure, Pipeline, contained, fate_of};
+use crate::batch::{Batch, PartitionId};
+use crate::cancel::CancelGuard;
+use crate::context::{RunContext, incomplete};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::PartitionStatus;
+use crate::sink::Outcome;
+use crate::source::{Plan, Session, Unit};
+use crate::transform::OpenTransform;
+
+/// How often an observer hears when nothing arrives.
+const TICK: Duration = Duration::from_millis(200);
+
+/// One attempt, on the thread that writes.
+pub(super) struct Attempt<'r, 'b, 'o> {
+    pub(super) pipeline: &'r Pipeline,
+    pub(super) cx: RunContext,
+    pub(super) transforms: Arc<[OpenTransform]>,
+    pub(super) writer: Writer<'r>,
+    pub(super) books: &'b mut Books<'o>,
+    pub(super) queue: Option<NonZeroUsize>,
+    /// Whether another attempt may follow this one.
+    pub(super) may_start_over: bool,
+}
+
+impl Attempt<'_, '_, '_> {
+    /// Makes the attempt, to read `units` or what the source plans.
+    ///
+    /// `guard` is that of the attempt's own cancel token.
+    pub(super) fn make(mut self, units: Option<&[Unit]>, guard: CancelGuard) -> Ending {
+        let opened = self.open(units);
+        self.books.drain_notices();
+        let (session, plan) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Ending::nothing_done(error),
+        };
+        let options = &self.pipeline.options;
+        let crew = Crew::new(
+            &self.cx,
+            &session,
+            &self.transforms,
+            options,
+            &plan,
+            self.queue,
+        );
+        self.books.planned(&plan, crew.size());
+        let ending = self.finish(plan, crew, guard);
+        self.books.drain_notices();
+        let told = contained("the source", || {
+            session.finish(fate_of(&ending));
+            Ok(())
+        });
+        if let Err(error) = told {
+            self.books.warn(error.in_a_line());
+        }
+        ending
+    }
+
+    /// Reads, writes and commits, and ends what has begun if that fails.
+    fn finish(&mut self, plan: Plan, mut crew: Crew, guard: CancelGuard) -> Ending {
+        match self.take_all(plan, &mut crew) {
+            Ok(()) => {
+                drop(crew);
+                let committed = self.commit();
+                committed.unwrap_or_else(|error| self.writer.give_up(error, self.books))
+            }
+            Err(error) => {
+                // The guard first: it wakes every worker, so that none waits
+                // for a thread that no longer listens.
+                drop(guard);
+                let ending = self.writer.give_up(error, self.books);
+                crew.disband();
+                ending
+            }
+        }
+    }
+
+    /// Opens the source and lets it plan, and tells meanwhile what it waits for.
+    fn open(&mut self, units: Option<&[Unit]>) -> Result<(Arc<dyn Session>, Plan)> {
+        let (source, cx) = (&self.pipeline.source, &self.cx);
+        let open = move || {
+            contained("the source", || {
+                let session: Arc<dyn Session> = source.open(cx)?.into();
+                let plan = match units {
+                    None => session.plan()?,
+                    Some(units) => Plan {
+                        units: units.to_vec(),
+                        max_workers: source.outline().max_workers,
+                        requests: units.len() as u64,
+                        ..Plan::default()
+                    },
+                };
+                Ok((session, plan))
+            })
+        };
+        let (done, opened) = bounded(1);
+        let books = &mut *self.books;
+        let notices = books.notices();
+        let planned = std::thread::scope(|scope| {
+            let in_thread = move || {
+                // The receiver is there until the plan is.
+                let _ = done.send(open());
+            };
+            let thread = std::thread::Builder::new().name("mixflow-plan".to_owned());
+            if let Err(error) = thread.spawn_scoped(scope, in_thread) {
+                log::warn!("cannot start a thread for the plan: {error}");
+                return open();
+            }
+            loop {
+                let mut select = Select::new();
+                select.recv(&opened);
+                select.recv(&notices);
+                books.waited_for(select.ready_timeout(TICK).is_ok());
+                if let Ok(planned) = opened.try_recv() {
+                    return planned;
+                }
+            }
+        })?;
+        self.cx.cancel.check()?;
+        Ok(planned)
+    }
+
+    /// Takes what the workers send until every unit is through.
+    fn take_all(&mut self, plan: Plan, crew: &mut Crew) -> Result<()> {
+        if let Some(warning) = crew.warning.take() {
+            self.books.warn(warning);
+        }
+        let total = plan.units.len();
+        let mut units = plan.units.into_iter().zip(0..);
+        let mut order = Order::new(plan.ordered, Arc::clone(&crew.room), crew.size());
+        let mut given = 0;
+        while self.books.totals.done < total {
+            for (unit, n) in units.by_ref().take(order.within(total) - given) {
+                let id = PartitionId(n);
+                crew.give(Work { id, unit });
+                given += 1;
+            }
+            if given == total {
+                crew.no_more_work();
+            }
+            let Some(message) = self.next(&crew.messages)? else {
+                continue;
+            };
+            self.note(&message);
+            for message in order.admit(message) {
+                self.take(message)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a message; `None` when something else came first.
+    fn next(&mut self, messages: &Receiver<Message>) -> Result<Option<Message>> {
+        let notices = self.books.notices();
+        let mut select = Select::new();
+        select.recv(messages);
+        select.recv(&notices);
+        self.cx.cancel.add_to(&mut select);
+        let something = select.ready_timeout(TICK).is_ok();
+        self.cx.cancel.check()?;
+        self.books.waited_for(something);
+        match messages.try_recv() {
+            Ok(message) => Ok(Some(message)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Error::new(
+                ErrorKind::Other,
+                "no worker thread could be started",
+            )),
+        }
+    }
+
+    /// Tells what is worth telling at once, whether or not it is its turn.
+    fn note(&mut self, message: &Message) {
+        match message {
+            Message::Begin { id, worker } => self.books.begun(*id, *worker),
+            Message::Batch { .. } => {}
+            Message::Done { id, spent, .. } => self.books.read(*id, spent),
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Begin { .. } => Ok(()),
+            // The place is given up when the sink has the rows.
+            Message::Batch {
+                id,
+                records,
+                place: _place,
+            } => self.write(Batch {
+                records,
+                partition: id,
+            }),
+            Message::Done {
+                id,
+                attempts,
+                counts,
+                result,
+                ..
+            } => {
+                self.books.ended(id, attempts, counts, &result);
+                self.unit_ended(id, result)
+            }
+        }
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<()> {
+        let id = batch.partition;
+        self.announce(id)?;
+        let started = std::time::Instant::now();
+        let written = self.writer.write(&batch);
+        self.books.slot(id).write += started.elapsed();
+        written?;
+        self.books.wrote(id, batch.records.num_rows() as u64);
+        Ok(())
+    }
+
+    fn announce(&mut self, id: PartitionId) -> Result<()> {
+        let info = self.books.slot(id).info.clone();
+        self.writer.announce(&info, self.books)
+    }
+
+    /// Decides what the end of a unit means for the run.
+    fn unit_ended(&mut self, id: PartitionId, result: Result<()>) -> Result<()> {
+        if result.is_ok() {
+            self.announce(id)?;
+        }
+        let error = result.err();
+        self.books.tell_ended(id, error.as_ref());
+        let Some(error) = error else { return Ok(()) };
+        let keep = self.pipeline.options.on_failure == OnFailure::Keep;
+        // With one unit, or none left that could succeed, there is nothing to
+        // keep.
+        if !keep || error.is_fatal() || self.books.all(PartitionStatus::Failed) {
+            return Err(error);
+        }
+        let slot = self.books.slot(id);
+        let (label, rows) = (&slot.info.label, slot.rows);
+        if rows > 0 && self.writer.is_transactional() {
+            return Err(error.context(format!(
+                "{label} broke off after {rows} of its rows were written, so nothing can be kept"
+            )));
+        }
+        log::warn!("{label} is missing: {}", error.in_a_line());
+        Ok(())
+    }
+
+    /// Commits, every unit being through.
+    fn commit(&mut self) -> Result<Ending> {
+        self.compare_with_announced()?;
+        let missing = self.books.missing();
+        if !missing.is_empty() && self.books.all(PartitionStatus::Failed) {
+            return Err(Error::new(ErrorKind::Other, "no partition could be read"));
+        }
+        self.check_min_rows()?;
+        self.writer.begin(self.books)?;
+        // The last moment at which an interrupt can still be heard.
+        self.cx.cancel.check()?;
+        self.books.tell_committing();
+        let summary = self.writer.commit(&Outcome {
+            missing: &missing,
+            rows: self.books.rows(),
+        })?;
+        for warning in summary.warnings {
+            self.books.warn(warning);
+        }
+        Ok(Ending::Committed {
+            rows: summary.rows,
+            partial: !missing.is_empty(),
+        })
+    }
+
+    fn check_min_rows(&self) -> Result<()> {
+        let (rows, min_rows) = (self.books.rows(), self.pipeline.options.min_rows);
+        if rows >= min_rows {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Data,
+            format!("{rows} rows arrived, fewer than `min_rows = {min_rows}`"),
+        )
+        .hint("check the dates and filters, or lower `min_rows`"))
+    }
+
+    /// Compares the rows of the source with what it had said.
+    ///
+    /// More are a warning. Fewer make the plan void once; after that they are
+    /// a failure: what is missing takes a slot of its own, or fails the run.
+    fn compare_with_announced(&mut self) -> Result<()> {
+        let given = self.books.totals.given;
+        let arrived = given + self.books.rejects.count();
+        let Some(expected) = self.books.totals.expected_rows else {
+            return Ok(());
+        };
+        if expected == arrived || !self.books.all(PartitionStatus::Done) {
+            return Ok(());
+        }
+        let said = format!("the source announced {expected} rows and gave {arrived}");
+        if arrived > expected || self.pipeline.source.accepts_short() {
+            self.books.warn(said);
+            return Ok(());
+        }
+        let error = incomplete(said.clone()).hint(
+            "run it again later; `accept_short = true` takes what there is, for a source whose totals are known to be wrong",
+        );
+        let nothing_visible = self.writer.is_transactional() || self.books.rows() == 0;
+        if self.may_start_over && nothing_visible {
+            return Err(error.voids_plan());
+        }
+        if self.pipeline.options.on_failure == OnFailure::Abort || given == 0 {
+            return Err(error);
+        }
+        let label = format!("{} of {expected} announced rows", expected - arrived);
+        self.books.enter_missing(label, said);
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The transaction of a run: begun late, ended once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::books::Books;
+use super::{Ending, contained, is_closed};
+use crate::batch::{Batch, PartitionId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::guard::Guarded;
+use crate::sink::{
+    CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn, TxnContext, patiently,
+};
+
+/// Writes the rows of one attempt. Dropping it aborts.
+pub(super) struct Writer<'r> {
+    sink: &'r dyn Sink,
+    cx: TxnContext,
+    /// How long to wait for a destination that somebody else has when the first
+    /// rows are there.
+    patience: Duration,
+    /// Begun when the first rows are there, so that a run whose credentials
+    /// are wrong has not so much as created a file.
+    txn: Option<Box<Guarded<'r>>>,
+    announced: BTreeSet<PartitionId>,
+    /// How far the sink is to be trusted when the run ends badly.
+    state: SinkState,
+    commit_tried: bool,
+}
+
+/// What the sink has last done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SinkState {
+    /// Everything that it was asked to.
+    Sound,
+    /// It returned an error.
+    Failed,
+    /// It panicked, so nothing but a drop may follow.
+    Panicked,
+}
+
+impl<'r> Writer<'r> {
+    pub(super) fn new(sink: &'r dyn Sink, cx: TxnContext, patience: Duration) -> Writer<'r> {
+        Writer {
+            sink,
+            cx,
+            patience,
+            txn: None,
+            announced: BTreeSet::new(),
+            state: SinkState::Sound,
+            commit_tried: false,
+        }
+    }
+
+    pub(super) fn is_transactional(&self) -> bool {
+        self.sink.capabilities().transactional
+    }
+
+    /// Looks at the destination before the first request.
+    pub(super) fn preview(&self, patience: Duration, books: &mut Books<'_>) -> Result<Preview> {
+        self.patiently(patience, books, |sink, cx| sink.preview(cx))
+    }
+
+    /// Begins the transaction, unless it has begun.
+    pub(super) fn begin(&mut self, books: &mut Books<'_>) -> Result<()> {
+        if self.txn.is_some() {
+            return Ok(());
+        }
+        let begun = self.patiently(self.patience, books, |sink, cx| sink.begin(cx));
+        let txn = self.judged(begun)?;
+        // The one guard: a sink need not look after its callers.
+        self.txn = Some(Box::new(Guarded::new(&self.cx, txn)));
+        Ok(())
+    }
+
+    /// Announces a partition, once; begins the transaction if need be.
+    pub(super) fn announce(&mut self, info: &PartitionInfo, books: &mut Books<'_>) -> Result<()> {
+        self.begin(books)?;
+        if !self.announced.insert(info.id) {
+            return Ok(());
+        }
+        let txn = self.txn.as_mut().expect("it has begun");
+        let announced = contained("the sink", || txn.partition(info));
+        self.judged(announced)
+    }
+
+    /// Writes a batch of a partition that was announced.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<()> {
+        let txn = self.txn.as_mut().expect("its partition was announced");
+        let written = contained("the sink", || txn.write(batch));
+        self.judged(written)
+    }
+
+    /// Commits what was begun.
+    pub(super) fn commit(&mut self, outcome: &Outcome<'_>) -> Result<CommitSummary> {
+        let txn = self.txn.take().expect("it has begun");
+        self.commit_tried = true;
+        let committed = contained("the sink", || txn.commit(outcome));
+        self.judged(committed)
+    }
+
+    /// Aborts what was begun.
+    pub(super) fn give_up(&mut self, error: Error, books: &mut Books<'_>) -> Ending {
+        let residue = match self.txn.take() {
+            None => self.residue_without(&error, books.rows()),
+            Some(txn) if self.state == SinkState::Panicked => self.residue_of_dropped(txn),
+            Some(txn) => contained("the sink", || txn.abort()).unwrap_or_else(|failed| {
+                books.warn(format!("the sink could not abort: {}", failed.in_a_line()));
+                Residue::Unknown
+            }),
+        };
+        if self.state == SinkState::Failed && is_closed(&error) {
+            // The sink knows better: part of the last batch may have gone out.
+            let rows = match residue {
+                Residue::Rows(rows) => rows,
+                Residue::None => 0,
+                Residue::Unknown => books.rows(),
+            };
+            return Ending::Stopped { rows };
+        }
+        Ending::Aborted { error, residue }
+    }
+
+    /// Returns what remains when there is no transaction (any more).
+    ///
+    /// A commit that returns an error has taken everything back, if the sink
+    /// can; one that panicked may have come to its end, and a sink may say that
+    /// it does not know.
+    fn residue_without(&self, error: &Error, rows: u64) -> Residue {
+        if !self.commit_tried {
+            return Residue::None;
+        }
+        let unknown = self.state == SinkState::Panicked || error.is_in_doubt();
+        if !unknown && (self.is_transactional() || rows == 0) {
+            return Residue::None;
+        }
+        Residue::Unknown
+    }
+
+    /// Drops a transaction that has panicked: it is not asked again.
+    fn residue_of_dropped(&self, txn: Box<Guarded<'r>>) -> Residue {
+        let dropped = contained("the sink", || {
+            drop(txn);
+            Ok(())
+        });
+        if dropped.is_ok() && self.is_transactional() {
+            return Residue::None;
+        }
+        Residue::Unknown
+    }
+
+    /// Asks the sink, and tells when it is asked again because somebody else
+    /// has the destination.
+    fn patiently<T>(
+        &self,
+        patience: Duration,
+        books: &mut Books<'_>,
+        call: impl Fn(&'r dyn Sink, &TxnContext) -> Result<T>,
+    ) -> Result<T> {
+        let (sink, cx) = (self.sink, &self.cx);
+        let mut done = contained("the sink", || call(sink, cx));
+        if let Err(error) = &done
+            && error.is_busy()
+            && !patience.is_zero()
+        {
+            books.warn(format!("{}; the run waits for it", error.in_a_line()));
+            let again = || patiently(patience, &cx.cancel, || call(sink, cx));
+            done = contained("the sink", again);
+        }
+        done
+    }
+
+    /// Notes whether the sink did what it was asked to.
+    fn judged<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.state = match error.kind() {
+                ErrorKind::Panic => SinkState::Panicked,
+                _ => SinkState::Failed,
+            };
+        }
+        result
+    }
+}
