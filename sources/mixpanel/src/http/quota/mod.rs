@@ -5,6 +5,7 @@
 //! the state, and a folder of [`places`] for the requests of the moment.
 //! Without a state folder the process keeps them for itself.
 
+mod book;
 mod ledger;
 mod places;
 mod said;
