@@ -10,6 +10,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mixflow_core::destination::Destination;
 use mixflow_core::private;
@@ -19,6 +20,9 @@ use crate::identity::marks;
 
 /// How often what a destination is may change while it is being locked.
 const CHANGES: usize = 10;
+
+/// Lock files older than this that nobody holds are removed.
+const LEFT: Duration = Duration::from_secs(24 * 3_600);
 
 /// Where the lock files of destinations are.
 #[derive(Debug)]
@@ -63,7 +67,10 @@ impl Locks {
             }
             made.is_ok()
         });
-        let folders = common.into_iter().chain(state).collect();
+        let folders: Vec<PathBuf> = common.into_iter().chain(state).collect();
+        for folder in &folders {
+            sweep(folder);
+        }
         (Locks { folders }, warning)
     }
 
@@ -122,6 +129,20 @@ impl Drop for Held {
         for (file, path) in self.files.drain(..) {
             // While it is locked: whoever has opened it sees that it is gone.
             let _ = fs::remove_file(path);
+            drop(file);
+        }
+    }
+}
+
+/// Removes what runs have left that were killed long ago.
+pub(crate) fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let written = entry.metadata().and_then(|found| found.modified());
+        let age = written.ok().and_then(|written| written.elapsed().ok());
+        if age.is_some_and(|age| age > LEFT)
+            && let Ok(Ok(file)) = lock(&entry.path())
+        {
+            let _ = fs::remove_file(entry.path());
             drop(file);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use mixflow_core::destination::Destination;
 use tempfile::TempDir;
@@ -156,6 +157,32 @@ fn nothing_stays_behind_and_one_of_many_has_it() {
         let left = fs::read_dir(two.path(folder)).expect("it is there").count();
         assert_eq!(left, 0);
     }
+}
+
+#[test]
+fn what_runs_have_left_that_were_killed_is_removed_after_a_day() {
+    let two = Two::new();
+    let held = two.hold("a.db");
+    let common = two.path("common");
+    let old = SystemTime::now() - Duration::from_secs(25 * 3_600);
+    let entries = fs::read_dir(&common).expect("it is there").flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.push(common.join("left"));
+    for path in &paths {
+        let file = fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let aged = file.and_then(|file| file.set_modified(old));
+        aged.expect("it is ours");
+    }
+    fs::write(common.join("young"), "").expect("there is room");
+    crate::locks::sweep(&common);
+    let names = mixflow_core::testing::names_in(&common);
+    assert_eq!(names.len(), paths.len(), "{names:?}");
+    assert!(names.contains(&"young".to_owned()) && !names.contains(&"left".to_owned()));
+    drop(held);
 }
 
 #[cfg(unix)]
