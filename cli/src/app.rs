@@ -47,7 +47,9 @@ pub(crate) struct App {
     pub(crate) env: Env,
     global: Global,
     home: Option<PathBuf>,
-    state: Option<PathBuf>,
+    /// Held for as long as the process runs, so that nothing that it has to say
+    /// is lost, whoever finds it.
+    state: Option<Arc<State>>,
 }
 
 impl App {
@@ -61,14 +63,26 @@ impl App {
             ui,
             env: Env::new(|name| std::env::var(name).ok()),
             global: global.clone(),
-            state: state_folder(home.as_deref()),
+            state: state_folder(home.as_deref()).map(|folder| State::at(&folder)),
             home,
         }
     }
 
     /// Returns what is remembered from run to run, if there is a folder for it.
-    pub(crate) fn state(&self) -> Option<Arc<State>> {
-        self.state.as_deref().map(State::at)
+    pub(crate) fn state(&self) -> Option<&State> {
+        self.state.as_deref()
+    }
+
+    fn state_folder(&self) -> Option<&Path> {
+        self.state().map(State::folder)
+    }
+
+    /// Tells what a person should know of the state and has not been told.
+    pub(crate) fn warn_of_state(&self) {
+        let warnings = self.state().map(State::take_warnings);
+        for warning in warnings.iter().flatten() {
+            self.ui.warning(warning);
+        }
     }
 
     /// Returns the runs of the history, the one that ended last first.
@@ -81,18 +95,11 @@ impl App {
             let message = format!("cannot read the history in `{folder}`");
             Error::new(ErrorKind::Destination, message).with_source(error)
         });
-        // What the error says need not be said twice.
-        let warnings = state.take_warnings();
-        if runs.is_ok() {
-            self.warn(&warnings);
+        if runs.is_err() {
+            // The error says it.
+            state.take_warnings();
         }
         runs
-    }
-
-    fn warn(&self, warnings: &[String]) {
-        for warning in warnings {
-            self.ui.warning(warning);
-        }
     }
 
     /// Returns the database that commands without a pipeline mean.
@@ -115,7 +122,7 @@ impl App {
         let cx = BuildContext {
             env: self.env.clone(),
             home: self.home.clone(),
-            state: self.state.clone(),
+            state: self.state_folder().map(ToOwned::to_owned),
             ..BuildContext::new(Timestamp::now())
         };
         let document = Document::parse(origin, text, &self.env, overrides);
@@ -169,14 +176,14 @@ impl App {
             destination: &destination,
         };
         let state = self.state();
-        if let Some(state) = &state {
+        if let Some(state) = state {
             // A history that cannot be written stops no run.
             let _ = state.begin_run(&begin);
-            self.warn(&state.take_warnings());
         }
+        self.warn_of_state();
         let place = Place {
             run_id: &run_id,
-            state: self.state.as_deref(),
+            state: self.state_folder(),
         };
         let mut report = launch(
             pipeline,
@@ -192,11 +199,10 @@ impl App {
         if !reporter.finished(&report) {
             self.conclude(&report, manner.remedy);
         }
-        if let Some(state) = &state {
-            if let Err(error) = state.end_run(&begin, &report) {
-                log::info!("the end of the run is not in the history: {error}");
-            }
-            self.warn(&state.take_warnings());
+        if let Some(state) = state
+            && let Err(error) = state.end_run(&begin, &report)
+        {
+            log::info!("the end of the run is not in the history: {error}");
         }
         report
     }

@@ -70,5 +70,6 @@ pub fn main(registry: Registry) -> ExitCode {
     let args = args::Args::parse();
     let app = app::App::new(registry, &args.global);
     let code = commands::dispatch(&app, &args.command);
+    app.warn_of_state();
     ExitCode::from(code.number())
 }

@@ -91,7 +91,7 @@ fn to_run(
             of: None,
         }));
     }
-    let remainder = remainder(app.state().as_deref(), file, &pipeline).map_err(|error| {
+    let remainder = remainder(app.state(), file, &pipeline).map_err(|error| {
         app.ui.error(&error);
         Exit::of(error.kind())
     })?;
