@@ -12,8 +12,8 @@
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
 
 demo: setup
-	cargo run -q $(FEATURES) -p mixflow -- run pipelines/demo.toml
-	cargo run -q $(FEATURES) -p mixflow -- query --db demo.db "\
+	cargo run -q $(FEATURES) -p mixflow-cli -- run pipelines/demo.toml
+	cargo run -q $(FEATURES) -p mixflow-cli -- query --db demo.db "\
 	    SELECT event_name, count(*) AS events, count(DISTINCT distinct_id) AS users, \
 	           min(event_time) AS first, max(event_time) AS last \
 	    FROM events GROUP BY event_name ORDER BY events DESC"
@@ -36,7 +36,7 @@ doctest: setup
 
 # mixflow against what anybody would use instead; results in target/bench.
 bench: setup
-	cargo build --release $(FEATURES) -p mixflow
+	cargo build --release $(FEATURES) -p mixflow-cli
 	cargo build --release -p mixflow-tests
 	"$${CARGO_TARGET_DIR:-target}/release/mixflow-bench" --mixflow "$${CARGO_TARGET_DIR:-target}/release/mixflow" $(BENCH)
 

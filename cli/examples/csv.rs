@@ -1,11 +1,11 @@
 //! mixflow with the sink of `sinks/example` compiled in.
 //!
 //! ```sh
-//! cargo run -p mixflow --example csv -- components
+//! cargo run -p mixflow-cli --example csv -- components
 //! ```
 
 fn main() -> std::process::ExitCode {
     let mut registry = mixflow::registry();
     mixflow_sink_example::register(&mut registry);
-    mixflow::main(registry)
+    mixflow_cli::main(registry)
 }

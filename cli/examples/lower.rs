@@ -1,7 +1,7 @@
 //! mixflow with a transform of its own: texts of a column in lower case.
 //!
 //! ```sh
-//! cargo run -p mixflow --example lower -- run lower.toml
+//! cargo run -p mixflow-cli --example lower -- run lower.toml
 //! ```
 //!
 //! where `lower.toml` has `[[transform]]`, `type = "lower"` and
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         let lower = Lower::new(&options, input)?;
         Ok(Box::new(lower))
     });
-    mixflow::main(registry)
+    mixflow_cli::main(registry)
 }
 
 const DOC: ComponentDoc = ComponentDoc {

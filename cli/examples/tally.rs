@@ -1,7 +1,7 @@
 //! mixflow with a sink of its own: how many rows each event has, as JSON.
 //!
 //! ```sh
-//! cargo run -p mixflow --example tally -- run tally.toml
+//! cargo run -p mixflow-cli --example tally -- run tally.toml
 //! ```
 //!
 //! where `tally.toml` has `[sink] type = "tally"` and `path = "tally.json"`.
@@ -26,7 +26,7 @@ use serde::Deserialize;
 fn main() -> ExitCode {
     let mut registry = mixflow::registry();
     registry.add_sink(DOC, |sink: Tally, _| Ok(Box::new(sink) as Box<dyn Sink>));
-    mixflow::main(registry)
+    mixflow_cli::main(registry)
 }
 
 const DOC: ComponentDoc = ComponentDoc {

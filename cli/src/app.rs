@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mixflow::launch::{HistoryEntry, Launch, Patience};
+use mixflow::state_folder;
 use mixflow_core::config::{Document, Env, Override, Problems, build};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
@@ -12,14 +14,12 @@ use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::Residue;
 use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind};
-use mixflow_state::{Begin, State};
+use mixflow_state::State;
 
 use crate::args::Global;
 use crate::defaults;
 use crate::exit::Exit;
 use crate::interrupt::{self, Tidying};
-use crate::launch::{Place, launch, run_id};
-use crate::lock::Patience;
 use crate::progress::Reporter;
 use crate::report_file;
 use crate::screen::plain;
@@ -30,12 +30,10 @@ pub(crate) struct Manner {
     /// How long another run that writes to the same destination is waited for
     /// before this one fails.
     pub(crate) patience: Patience,
-    /// The file of the pipeline, if it has one.
-    pub(crate) file: Option<PathBuf>,
     /// The units to read; `None` is what the source plans.
     pub(crate) units: Option<Vec<Unit>>,
-    /// The run that this one completes.
-    pub(crate) only_failed_of: Option<String>,
+    /// What the history says of it.
+    pub(crate) entry: HistoryEntry,
     /// What to do when something is missing at the end.
     pub(crate) remedy: &'static str,
 }
@@ -169,40 +167,16 @@ impl App {
     pub(crate) fn run(&self, pipeline: &Pipeline, manner: Manner) -> RunReport {
         let _tidying = Tidying::begin();
         let mut reporter = Reporter::new(self.ui, &self.global, &*pipeline.source);
-        let (run_id, destination) = (run_id(), pipeline.destination());
-        let begin = Begin {
-            run_id: &run_id,
-            pipeline_path: manner.file.as_deref(),
-            destination: &destination,
+        let launch = Launch {
+            state: self.state_folder().map(ToOwned::to_owned),
+            patience: manner.patience,
+            units: manner.units,
+            history: Some(manner.entry),
         };
-        let state = self.state();
-        if let Some(state) = state {
-            // A history that cannot be written stops no run.
-            let _ = state.begin_run(&begin);
-        }
-        self.warn_of_state();
-        let place = Place {
-            run_id: &run_id,
-            state: self.state_folder(),
-        };
-        let mut report = launch(
-            pipeline,
-            &place,
-            manner.patience,
-            manner.units,
-            self.ui,
-            &interrupt::token(),
-            &mut reporter,
-        );
-        report.only_failed_of = manner.only_failed_of;
+        let report = launch.run(pipeline, &mut reporter, &interrupt::token());
         reporter.finish();
         if !reporter.finished(&report) {
             self.conclude(&report, manner.remedy);
-        }
-        if let Some(state) = state
-            && let Err(error) = state.end_run(&begin, &report)
-        {
-            log::info!("the end of the run is not in the history: {error}");
         }
         report
     }
@@ -304,18 +278,6 @@ fn left_out(report: &RunReport) -> Option<String> {
     let read = counted(report.read, "row");
     let kept = count(report.read.saturating_sub(report.dropped.rows(None)));
     (!transforms.is_empty()).then(|| format!("read {read}, kept {kept}: {}", transforms.join("; ")))
-}
-
-/// Returns the folder for what outlives a run.
-pub(crate) fn state_folder(home: Option<&Path>) -> Option<PathBuf> {
-    let folder = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    folder("MIXFLOW_STATE_DIR")
-        .or_else(|| folder("XDG_STATE_HOME").map(|state| state.join("mixflow")))
-        .or_else(|| home.map(|home| home.join(".local/state/mixflow")))
 }
 
 fn start_logging(verbose: u8, ui: Ui) {

@@ -270,6 +270,19 @@ impl Reporter {
 impl Observer for Reporter {
     fn on_event(&mut self, event: &RunEvent<'_>) {
         match event {
+            RunEvent::Queued {
+                behind,
+                destination,
+            } => {
+                let json = json!({
+                    "event": "queued", "behind": behind, "destination": destination,
+                });
+                self.say(json, |ui| {
+                    ui.status(&format!(
+                        "waiting for {behind} to be done with {destination}"
+                    ));
+                });
+            }
             RunEvent::Planned {
                 partitions,
                 expected_rows,

@@ -35,14 +35,6 @@ impl Ui {
         }
     }
 
-    /// Returns one for a program that is not ours to talk from.
-    pub(crate) fn silent() -> Ui {
-        Ui {
-            color: false,
-            quiet: true,
-        }
-    }
-
     pub(crate) fn has_color(self) -> bool {
         self.color
     }

@@ -31,6 +31,13 @@ impl<F: FnMut(&RunEvent<'_>)> Observer for F {
 /// One thing that happened in a run.
 #[derive(Clone, Debug)]
 pub enum RunEvent<'a> {
+    /// Somebody else writes to the destination, and is waited for.
+    Queued {
+        /// Who it is, for people.
+        behind: &'a str,
+        /// What they have.
+        destination: &'a str,
+    },
     /// The work is split; the first request for rows comes next.
     Planned {
         /// The number of partitions.

@@ -1,5 +1,6 @@
 //! `mixflow fetch`: the same engine without a pipeline file.
 
+use mixflow::launch::{HistoryEntry, Patience};
 use mixflow_core::config::{Override, OverrideValue};
 use mixflow_core::{Error, ErrorKind};
 
@@ -7,7 +8,6 @@ use crate::app::{App, Manner};
 use crate::args::{FetchCommand, FetchCommon, FetchEvents, FetchProfiles};
 use crate::defaults::credentials;
 use crate::exit::Exit;
-use crate::lock::Patience;
 
 /// Workers of `--parallel` without a number.
 const EVENT_WORKERS: usize = 10;
@@ -49,9 +49,8 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
             }
             let manner = Manner {
                 patience: Patience::default(),
-                file: None,
                 units: None,
-                only_failed_of: None,
+                entry: HistoryEntry::default(),
                 remedy,
             };
             let report = app.run(&pipeline, manner);

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
+use mixflow::launch::run_id;
 use mixflow_core::context::Delivery;
 use mixflow_core::engine::{OnFailure, Pipeline, delivery, preview};
 
 use crate::app::App;
 use crate::args::PlanArgs;
 use crate::exit::Exit;
-use crate::launch::run_id;
 use crate::ui::counted;
 
 /// Labels shown before the rest is only counted.

@@ -1,8 +1,10 @@
 //! `mixflow run`.
 
 use std::path::Path;
+use std::time::Duration;
 
-use mixflow_core::config::Override;
+use mixflow::launch::{HistoryEntry, Patience};
+use mixflow_core::config::{Override, Seconds};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::unit::Unit;
 
@@ -40,10 +42,12 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
                 let report = app.run(
                     &pipeline,
                     Manner {
-                        patience: args.wait.into(),
-                        file: canonical(file),
+                        patience: patience(args.wait),
                         units,
-                        only_failed_of: of,
+                        entry: HistoryEntry {
+                            pipeline_path: canonical(file),
+                            only_failed_of: of,
+                        },
                         remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
                     },
                 );
@@ -65,6 +69,19 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         app.write_report(&reports);
     }
     worst
+}
+
+/// Takes `--wait`, which means for ever, and `--wait=TIME`.
+fn patience(wait: Option<Option<Seconds>>) -> Patience {
+    let both = |time| Patience {
+        runs: time,
+        programs: time,
+    };
+    match wait {
+        None => Patience::default(),
+        Some(None) => both(Duration::MAX),
+        Some(Some(Seconds(time))) => both(time),
+    }
 }
 
 /// What is to be run of a file.

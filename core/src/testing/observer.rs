@@ -52,7 +52,9 @@ impl Observer for Recorder {
                 workers: *workers,
             },
             // Told in the order in which threads happen to run.
-            RunEvent::PartitionStarted { .. } | RunEvent::PartitionRead { .. } => return,
+            RunEvent::Queued { .. }
+            | RunEvent::PartitionStarted { .. }
+            | RunEvent::PartitionRead { .. } => return,
             RunEvent::Progress(progress) => Heard::Progress((*progress).clone()),
             RunEvent::PartitionDone {
                 label, rows, error, ..

@@ -4,14 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::config::Seconds;
+use mixflow_core::context::Notice;
 use mixflow_core::destination::Destination;
+use mixflow_core::observer::{Observer, RunEvent};
 use mixflow_core::sink::PATIENCE;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_state::{Held, Locks, Tried, is_lockable};
 use serde::{Deserialize, Serialize};
-
-use crate::ui::Ui;
 
 /// How often a run that waits looks whether it is its turn.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -27,12 +26,12 @@ pub(crate) struct Holder {
 
 /// How long a run waits for others that have its destination.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     /// For another run of mixflow's, or a program that writes to the database,
     /// when the run starts.
-    pub(crate) runs: Duration,
+    pub runs: Duration,
     /// For a program that has the database open, once rows are there.
-    pub(crate) programs: Duration,
+    pub programs: Duration,
 }
 
 impl Default for Patience {
@@ -40,21 +39,6 @@ impl Default for Patience {
         Patience {
             runs: Duration::ZERO,
             programs: PATIENCE,
-        }
-    }
-}
-
-impl From<Option<Option<Seconds>>> for Patience {
-    /// Takes `--wait`, which means for ever, and `--wait=TIME`.
-    fn from(wait: Option<Option<Seconds>>) -> Patience {
-        let both = |time| Patience {
-            runs: time,
-            programs: time,
-        };
-        match wait {
-            None => Patience::default(),
-            Some(None) => both(Duration::MAX),
-            Some(Some(Seconds(time))) => both(time),
         }
     }
 }
@@ -70,7 +54,7 @@ pub(crate) fn lock(
     destination: &Destination,
     holder: &Holder,
     patience: Duration,
-    ui: Ui,
+    observer: &mut dyn Observer,
     cancel: &CancelToken,
 ) -> Result<Option<Held>> {
     if !is_lockable(destination) {
@@ -78,7 +62,7 @@ pub(crate) fn lock(
     }
     let (locks, warning) = Locks::open(state);
     if let Some(warning) = warning {
-        ui.warning(&warning);
+        observer.on_event(&RunEvent::Notice(&Notice::Warning(warning)));
     }
     let word = serde_json::to_string(holder).unwrap_or_default();
     let asked = Instant::now();
@@ -98,7 +82,10 @@ pub(crate) fn lock(
             );
         }
         if !told {
-            ui.status(&format!("waiting for {who} to be done with {shown}"));
+            observer.on_event(&RunEvent::Queued {
+                behind: &who,
+                destination: shown,
+            });
             told = true;
         }
         cancel.wait(LOOK_AGAIN)?;

@@ -20,15 +20,12 @@ use mixflow_core::sink::{CommitSummary, Sink};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_duckdb::{DuckdbOptions, Store, TableInput};
 use mixflow_source_mixpanel::schema;
-use mixflow_state::State;
 
 pub use records::{Event, Profile, RawRecord};
 pub use request::{Events, Profiles};
 pub use stream::Stream;
 
-use crate::launch::{Place, launch, run_id};
-use crate::lock::Patience;
-use crate::ui::Ui;
+use crate::launch::Launch;
 
 /// The name under which the secret is in the environment of pipelines here.
 const SECRET: &str = "MIXFLOW_WORKSPACE_SECRET";
@@ -214,7 +211,7 @@ impl Workspace {
         let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
         WorkspaceBuilder {
             connection: Connection {
-                state: crate::app::state_folder(home.as_deref()),
+                state: crate::state_folder(home.as_deref()),
                 home,
                 ..Connection::default()
             },
@@ -579,25 +576,11 @@ impl Connection {
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> RunReport {
-        let place = Place {
-            run_id: &run_id(),
-            state: self.state.as_deref(),
+        let launch = Launch {
+            state: self.state.clone(),
+            ..Launch::default()
         };
-        // Kept here, so that what the source finds of it is told.
-        let state = self.state.as_deref().map(State::at);
-        let report = launch(
-            pipeline,
-            &place,
-            Patience::default(),
-            None,
-            Ui::silent(),
-            cancel,
-            observer,
-        );
-        for warning in state.iter().flat_map(|state| state.take_warnings()) {
-            log::warn!("{warning}");
-        }
-        report
+        launch.run(pipeline, observer, cancel)
     }
 }
 

@@ -1,0 +1,153 @@
+//! A run as it begins and ends, whoever asks for it: its id, the lock of its
+//! destination, its rejects, and its line in the history.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use mixflow_core::Result;
+use mixflow_core::cancel::CancelToken;
+use mixflow_core::context::Notice;
+use mixflow_core::engine::{Pipeline, RunSetup, run};
+use mixflow_core::observer::{Observer, RunEvent};
+use mixflow_core::report::RunReport;
+use mixflow_core::unit::Unit;
+use mixflow_state::{Begin, State};
+
+pub use crate::lock::Patience;
+
+use crate::lock::{Holder, lock};
+use crate::rejects::RejectFile;
+
+/// What a run is started with.
+#[derive(Debug, Default)]
+pub struct Launch {
+    /// The folder with what outlives the run: locks, rejects, the history.
+    pub state: Option<PathBuf>,
+    /// How long others that have the destination are waited for.
+    pub patience: Patience,
+    /// The units to read; `None` is what the source plans.
+    pub units: Option<Vec<Unit>>,
+    /// Whether the run is written to the history, and as whose.
+    pub history: Option<HistoryEntry>,
+}
+
+/// What the history says of a run beside its report.
+#[derive(Debug, Default)]
+pub struct HistoryEntry {
+    /// The file of the pipeline, if it has one.
+    pub pipeline_path: Option<PathBuf>,
+    /// The run that this one completes.
+    pub only_failed_of: Option<String>,
+}
+
+impl Launch {
+    /// Runs `pipeline` to its end. Never fails: every end is a report.
+    ///
+    /// Blocks until then, or until `cancel` is cancelled. Another run that
+    /// writes to the same destination makes it wait, which `observer` hears,
+    /// and then fail. A history that cannot be written stops no run.
+    pub fn run(
+        self,
+        pipeline: &Pipeline,
+        observer: &mut dyn Observer,
+        cancel: &CancelToken,
+    ) -> RunReport {
+        let run_id = run_id();
+        let state = self.state.as_deref().map(State::at);
+        let destination = pipeline.destination();
+        let entry = self.history.as_ref();
+        let begin = Begin {
+            run_id: &run_id,
+            pipeline_path: entry.and_then(|entry| entry.pipeline_path.as_deref()),
+            destination: &destination,
+        };
+        let history = state.as_deref().filter(|_| entry.is_some());
+        if let Some(history) = history {
+            let _ = history.begin_run(&begin);
+            tell(history, observer);
+        }
+        let setup = Setup {
+            run_id: &run_id,
+            state: self.state.as_deref(),
+            patience: self.patience,
+            units: self.units,
+        };
+        let mut report = setup.run(pipeline, observer, cancel);
+        report.only_failed_of = entry.and_then(|entry| entry.only_failed_of.clone());
+        if let Some(history) = history
+            && let Err(error) = history.end_run(&begin, &report)
+        {
+            log::info!("the end of the run is not in the history: {error}");
+        }
+        // Also what the source has found of it.
+        if let Some(state) = &state {
+            tell(state, observer);
+        }
+        report
+    }
+}
+
+/// Tells what is wrong with the state.
+fn tell(state: &State, observer: &mut dyn Observer) {
+    for warning in state.take_warnings() {
+        observer.on_event(&RunEvent::Notice(&Notice::Warning(warning)));
+    }
+}
+
+/// Which run it is, and where what outlives it goes.
+struct Setup<'a> {
+    run_id: &'a str,
+    state: Option<&'a Path>,
+    patience: Patience,
+    units: Option<Vec<Unit>>,
+}
+
+impl Setup<'_> {
+    fn run(
+        self,
+        pipeline: &Pipeline,
+        observer: &mut dyn Observer,
+        cancel: &CancelToken,
+    ) -> RunReport {
+        let (run_id, state) = (self.run_id.to_owned(), self.state);
+        let holder = Holder {
+            pipeline: pipeline.name.clone(),
+            run_id: run_id.clone(),
+            pid: std::process::id(),
+        };
+        let temporary = std::env::temp_dir();
+        let rejects = state.unwrap_or(&temporary).join("rejects");
+        // The lock tells of its wait before the run does of anything.
+        let observer = RefCell::new(observer);
+        let mut hear = |event: &RunEvent<'_>| observer.borrow_mut().on_event(event);
+        let hold = |cancel: &CancelToken| -> Result<Box<dyn Any>> {
+            let mut hear = |event: &RunEvent<'_>| observer.borrow_mut().on_event(event);
+            let destination = pipeline.destination();
+            let runs = self.patience.runs;
+            let held = lock(state, &destination, &holder, runs, &mut hear, cancel)?;
+            Ok(Box::new(held))
+        };
+        run(
+            pipeline,
+            RunSetup {
+                rejects: Box::new(RejectFile::new(&rejects, &run_id)),
+                run_id,
+                cancel: cancel.clone(),
+                observer: &mut hear,
+                hold: Some(Box::new(hold)),
+                patience: self.patience.programs,
+                patience_at_start: self.patience.runs,
+                queue: None,
+                units: self.units,
+            },
+        )
+    }
+}
+
+/// Returns an id that sorts by time and that no other run has.
+pub fn run_id() -> String {
+    let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    format!("{now}-{:08x}", fastrand::u32(..))
+}
