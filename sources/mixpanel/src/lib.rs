@@ -10,36 +10,32 @@
 
 mod auth;
 pub mod decode;
-mod direct;
 mod docs;
-pub mod events;
-mod filters;
+mod events;
 mod http;
 mod json;
 pub mod options;
-mod page;
-pub mod profiles;
+mod profiles;
+mod project;
 pub mod schema;
-mod snapshot;
+mod source;
 pub mod time;
-mod window;
 
 pub use http::{quota, retry};
+pub use source::MixpanelSource;
 
 use mixflow_core::registry::Registry;
 use mixflow_core::source::Source;
 
-use events::EventsSource;
 use options::{EventsOptions, ProfilesOptions};
-use profiles::ProfilesSource;
 
 /// Adds the sources of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
     let project = Some("project_id");
     registry.add_source(docs::EVENTS, project, |options: EventsOptions, cx| {
-        EventsSource::new(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
+        MixpanelSource::events(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
     });
     registry.add_source(docs::PROFILES, project, |options: ProfilesOptions, cx| {
-        ProfilesSource::new(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
+        MixpanelSource::profiles(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
     });
 }

@@ -1,14 +1,13 @@
 //! What a pipeline file says about Mixpanel, read and checked.
 
-use mixflow_core::config::{DateSpec, Days, Invalid, TextOrNumber};
+use mixflow_core::config::{DateSpec, Days, TextOrNumber};
 use serde::Deserialize;
 
-pub(crate) use crate::auth::Auth;
 pub use crate::auth::AuthOptions;
 pub use crate::http::endpoint::Region;
-pub(crate) use crate::http::endpoint::{Endpoint, EndpointKind};
 use crate::http::quota::LimitOptions;
 use crate::http::retry::RetryOptions;
+use crate::project::ProjectOptions;
 
 /// `window_days`: a number of days, or `"auto"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +85,21 @@ pub struct EventsOptions {
     pub limits: LimitOptions,
 }
 
+impl EventsOptions {
+    /// Returns what they say of the project.
+    pub(crate) fn project(self) -> ProjectOptions {
+        ProjectOptions {
+            project_id: self.project_id,
+            region: self.region,
+            auth: self.auth,
+            base_url: self.base_url,
+            max_rejects: self.max_rejects,
+            retry: self.retry,
+            limits: self.limits,
+        }
+    }
+}
+
 /// The options of `mixpanel_profiles`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,24 +145,17 @@ pub struct ProfilesOptions {
     pub limits: LimitOptions,
 }
 
-/// Records that may be rejected before a run fails, unless told otherwise.
-pub(crate) const MAX_REJECTS: u64 = 1000;
-
-/// Checks what both sources share of retry and limits.
-pub(crate) fn check_limits(retry: &RetryOptions, limits: LimitOptions, invalid: &mut Vec<Invalid>) {
-    if retry.max_attempts == 0 {
-        invalid.push(Invalid::new(
-            "retry.max_attempts",
-            "at least 1 try is needed",
-        ));
-    }
-    for (key, value) in [
-        ("limits.per_second", limits.per_second),
-        ("limits.per_hour", limits.per_hour),
-        ("limits.concurrent", limits.concurrent),
-    ] {
-        if value == Some(0) {
-            invalid.push(Invalid::new(key, "at least 1 is needed"));
+impl ProfilesOptions {
+    /// Returns what they say of the project.
+    pub(crate) fn project(self) -> ProjectOptions {
+        ProjectOptions {
+            project_id: self.project_id,
+            region: self.region,
+            auth: self.auth,
+            base_url: self.base_url,
+            max_rejects: self.max_rejects,
+            retry: self.retry,
+            limits: self.limits,
         }
     }
 }

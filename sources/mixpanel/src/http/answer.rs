@@ -148,14 +148,13 @@ pub(super) fn status_line(status: StatusCode) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::http::endpoint::{EndpointKind, Region};
+    use crate::http::endpoint::{Region, SERVICE};
 
     use super::*;
 
     fn meaning(status: u16, text: &str) -> Meaning {
         let project = Some(mixflow_core::config::TextOrNumber("17".to_owned()));
-        let kind = EndpointKind::Export;
-        let endpoint = Endpoint::new(kind, Region::Us, None, project, &mut Vec::new());
+        let endpoint = Endpoint::new(&SERVICE, Region::Us, None, project, &mut Vec::new());
         let status = StatusCode::from_u16(status).expect("a status");
         Meaning::of_status(status, text, &endpoint)
     }

@@ -291,7 +291,7 @@ mod tests {
     use std::thread::JoinHandle;
     use std::time::Duration;
 
-    use crate::http::endpoint::{EndpointKind, Region};
+    use crate::http::endpoint::{Region, SERVICE};
     use crate::http::quota::Limits;
 
     use super::*;
@@ -320,8 +320,7 @@ mod tests {
     }
 
     fn client(base: String) -> Client {
-        let kind = EndpointKind::Export;
-        let endpoint = Endpoint::new(kind, Region::Us, Some(base), None, &mut Vec::new());
+        let endpoint = Endpoint::new(&SERVICE, Region::Us, Some(base), None, &mut Vec::new());
         let credentials = Credentials::ProjectSecret(Secret::new(SECRET));
         let quota = Quota::new(Limits::EXPORT, None);
         let retry = RetryOptions::default();

@@ -7,6 +7,8 @@ use jiff::tz::TimeZone;
 use mixflow_core::config::{Invalid, Secret, TextOrNumber};
 use serde::Deserialize;
 
+use super::quota::Limits;
+
 /// Where a project's data is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,27 +52,35 @@ fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", BASE64.encode(format!("{username}:{password}")))
 }
 
-/// Which endpoint of which project is read.
+/// An endpoint of Mixpanel's, which is the same for every project.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// What its limits are kept under.
+    pub(crate) name: &'static str,
+    /// What it gives: `events`.
+    pub(crate) data: &'static str,
+    pub(crate) path: &'static str,
+    /// Its hosts, in the order of [`Region`].
+    pub(crate) hosts: [&'static str; 3],
+    /// What Mixpanel documents.
+    pub(crate) limits: Limits,
+}
+
+/// Which service of which project is read.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
-    pub(crate) kind: EndpointKind,
-    pub(crate) region: Region,
-    pub(crate) base_url: Option<String>,
+    service: &'static Service,
+    region: Region,
+    base_url: Option<String>,
     pub(crate) project_id: Option<String>,
     /// The zone that days are taken for; UTC if nobody says.
     pub(crate) zone: Option<TimeZone>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EndpointKind {
-    Export,
-    Engage,
-}
-
 impl Endpoint {
-    /// Checks the parts that both sources share.
+    /// Checks what leads to a service; what is wrong goes to `invalid`.
     pub(crate) fn new(
-        kind: EndpointKind,
+        service: &'static Service,
         region: Region,
         base_url: Option<String>,
         project_id: Option<TextOrNumber>,
@@ -91,7 +101,7 @@ impl Endpoint {
             ));
         }
         Endpoint {
-            kind,
+            service,
             region,
             base_url,
             project_id,
@@ -113,13 +123,11 @@ impl Endpoint {
         if let Some(base) = &self.base_url {
             return base.trim_end_matches('/').to_owned();
         }
-        let host = match (self.kind, self.region) {
-            (EndpointKind::Export, Region::Us) => "data.mixpanel.com",
-            (EndpointKind::Export, Region::Eu) => "data-eu.mixpanel.com",
-            (EndpointKind::Export, Region::In) => "data-in.mixpanel.com",
-            (EndpointKind::Engage, Region::Us) => "mixpanel.com",
-            (EndpointKind::Engage, Region::Eu) => "eu.mixpanel.com",
-            (EndpointKind::Engage, Region::In) => "in.mixpanel.com",
+        let [us, eu, india] = self.service.hosts;
+        let host = match self.region {
+            Region::Us => us,
+            Region::Eu => eu,
+            Region::In => india,
         };
         format!("https://{host}")
     }
@@ -128,20 +136,13 @@ impl Endpoint {
     ///
     /// Another address is another quota, and so is another project.
     pub(crate) fn quota_name(&self) -> String {
-        let kind = match self.kind {
-            EndpointKind::Export => "export",
-            EndpointKind::Engage => "engage",
-        };
         let project = self.project_id.as_deref().unwrap_or("project");
         let base = xxhash_rust::xxh3::xxh3_64(self.base().as_bytes());
-        format!("{kind}-{project}-{base:016x}")
+        format!("{}-{project}-{base:016x}", self.service.name)
     }
 
     pub(crate) fn path(&self) -> &'static str {
-        match self.kind {
-            EndpointKind::Export => "/api/2.0/export",
-            EndpointKind::Engage => "/api/query/engage",
-        }
+        self.service.path
     }
 
     pub(crate) fn url(&self) -> String {
@@ -156,11 +157,7 @@ impl Endpoint {
     }
 
     pub(crate) fn what(&self) -> String {
-        let kind = match self.kind {
-            EndpointKind::Export => "events",
-            EndpointKind::Engage => "profiles",
-        };
-        format!("the {kind} of {}", self.project())
+        format!("the {} of {}", self.service.data, self.project())
     }
 }
 
@@ -176,6 +173,16 @@ fn is_base_url(url: &str) -> bool {
     })
 }
 
+/// A service for tests.
+#[cfg(test)]
+pub(super) static SERVICE: Service = Service {
+    name: "export",
+    data: "events",
+    path: "/api/2.0/export",
+    hosts: ["us", "eu", "in"],
+    limits: Limits::EXPORT,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,8 +191,7 @@ mod tests {
         let mut invalid = Vec::new();
         let project = project.map(|id| TextOrNumber(id.to_owned()));
         let base_url = base_url.map(str::to_owned);
-        let kind = EndpointKind::Engage;
-        let endpoint = Endpoint::new(kind, region, base_url, project, &mut invalid);
+        let endpoint = Endpoint::new(&SERVICE, region, base_url, project, &mut invalid);
         assert!(invalid.is_empty(), "{invalid:?}");
         endpoint
     }

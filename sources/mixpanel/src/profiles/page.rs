@@ -8,23 +8,23 @@ use crate::json::scan::{Fault, Kind, Scanner, Value};
 
 /// What stands around the profiles of a page, and where these stand.
 #[derive(Debug, Default)]
-pub(crate) struct Page {
+pub(super) struct Page {
     /// Which page this is.
-    pub(crate) number: Option<u64>,
-    pub(crate) page_size: Option<u64>,
-    pub(crate) total: Option<u64>,
-    pub(crate) session_id: Option<String>,
+    pub(super) number: Option<u64>,
+    pub(super) page_size: Option<u64>,
+    pub(super) total: Option<u64>,
+    pub(super) session_id: Option<String>,
     /// The bytes of each profile; `None` if there is no list of them.
-    pub(crate) results: Option<Vec<Range<usize>>>,
+    pub(super) results: Option<Vec<Range<usize>>>,
     /// The server's word for what went wrong.
-    pub(crate) error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 impl Page {
     /// Reads a page's frame. The profiles are found, not read.
     ///
     /// An error says that the text is not a page.
-    pub(crate) fn parse(text: &str) -> Result<Page, String> {
+    pub(super) fn parse(text: &str) -> Result<Page, String> {
         Page::scan(text).map_err(|fault| {
             format!(
                 "the answer is not JSON at byte {}: {}",
@@ -72,7 +72,7 @@ impl Page {
 impl Page {
     /// Returns the people of the page: hashes of their ids as they stand in
     /// `text`, from which the page was read. Profiles without one are left out.
-    pub(crate) fn people(&self, text: &str) -> Vec<u64> {
+    pub(super) fn people(&self, text: &str) -> Vec<u64> {
         let spans = self.results.iter().flatten();
         spans
             .filter_map(|span| person(&text[span.clone()]))

@@ -1,6 +1,6 @@
 //! The filters of profiles, as form fields.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use mixflow_core::config::{Invalid, TextOrNumber};
@@ -10,35 +10,39 @@ use crate::options::ProfilesOptions;
 
 /// What of a project's profiles is wanted.
 #[derive(Debug, Default)]
-pub(crate) struct Filters {
+pub(super) struct Filters {
     /// As it is sent.
-    pub(crate) fields: Vec<(&'static str, String)>,
-    /// As the metadata shows it, by the names of the options.
-    pub(crate) shown: serde_json::Map<String, Value>,
-}
-
-/// Turns the options into filters; what is wrong with them goes to `invalid`.
-///
-/// `now` is when `behaviors` are evaluated unless the options say otherwise.
-pub(crate) fn filters(
-    options: &ProfilesOptions,
-    now: Timestamp,
-    invalid: &mut Vec<Invalid>,
-) -> Filters {
-    let mut filters = Filters::default();
-    filters.add_where(options, invalid);
-    filters.add_ids(options, invalid);
-    filters.add_group(options, invalid);
-    filters.add_output(options, invalid);
-    filters.add_cohort(options, invalid);
-    filters.add_behaviors(options, now, invalid);
-    filters
+    pub(super) fields: Vec<(&'static str, String)>,
+    /// The time of `behaviors`, which is sent, too.
+    pub(super) as_of: Option<i64>,
+    /// What is chosen by it, by the names of the options: equal for all ways
+    /// to write the same, whenever they are read.
+    pub(super) chosen: serde_json::Map<String, Value>,
 }
 
 impl Filters {
-    fn add(&mut self, key: &str, name: &'static str, sent: String, shown: Value) {
+    /// Turns the options into filters; what is wrong with them goes to
+    /// `invalid`.
+    ///
+    /// `now` is when `behaviors` are evaluated unless the options say otherwise.
+    pub(super) fn new(
+        options: &ProfilesOptions,
+        now: Timestamp,
+        invalid: &mut Vec<Invalid>,
+    ) -> Filters {
+        let mut filters = Filters::default();
+        filters.add_where(options, invalid);
+        filters.add_ids(options, invalid);
+        filters.add_group(options, invalid);
+        filters.add_output(options, invalid);
+        filters.add_cohort(options, invalid);
+        filters.add_behaviors(options, now, invalid);
+        filters
+    }
+
+    fn add(&mut self, key: &str, name: &'static str, sent: String, chosen: Value) {
         self.fields.push((name, sent));
-        self.shown.insert(key.to_owned(), shown);
+        self.chosen.insert(key.to_owned(), chosen);
     }
 
     fn add_where(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
@@ -73,12 +77,9 @@ impl Filters {
             .map(|TextOrNumber(id)| id.as_str())
             .filter(|id| known.insert(*id))
             .collect();
-        self.add(
-            "distinct_ids",
-            "distinct_ids",
-            json!(ids).to_string(),
-            json!(ids),
-        );
+        let sent = json!(ids).to_string();
+        let sorted: BTreeSet<&str> = known.into_iter().collect();
+        self.add("distinct_ids", "distinct_ids", sent, json!(sorted));
     }
 
     fn add_group(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
@@ -102,11 +103,13 @@ impl Filters {
                 "this names no property; leave it out to get all of them",
             ));
         }
+        let sent = json!(names).to_string();
+        let sorted: BTreeSet<&String> = names.iter().collect();
         self.add(
             "output_properties",
             "output_properties",
-            json!(names).to_string(),
-            json!(names),
+            sent,
+            json!(sorted),
         );
     }
 
@@ -160,19 +163,20 @@ impl Filters {
                 "this and `cohort_id` exclude each other",
             ));
         }
-        let (sent, shown) = match behaviors {
-            toml::Value::String(text) => (text.clone(), json!(text)),
+        let (sent, chosen) = match behaviors {
+            toml::Value::String(text) => {
+                let read = serde_json::from_str(text);
+                (text.clone(), read.unwrap_or_else(|_| json!(text)))
+            }
             other => (json!(other).to_string(), json!(other)),
         };
-        self.add("behaviors", "behaviors", sent, shown);
+        self.add("behaviors", "behaviors", sent, chosen);
         // Without it every page but the first is refused.
-        let seconds = options.as_of_timestamp.unwrap_or(now.as_second());
-        self.add(
-            "as_of_timestamp",
-            "as_of_timestamp",
-            seconds.to_string(),
-            json!(seconds),
-        );
+        self.as_of = options.as_of_timestamp.or(Some(now.as_second()));
+        // When that is now, it does not say which profiles these are.
+        let chosen = options.as_of_timestamp.map(|seconds| json!(seconds));
+        self.chosen
+            .extend(chosen.map(|seconds| ("as_of_timestamp".to_owned(), seconds)));
     }
 }
 
@@ -180,12 +184,16 @@ impl Filters {
 mod tests {
     use super::*;
 
-    fn fields(options: &ProfilesOptions) -> Vec<(&'static str, String)> {
+    fn filters(options: &ProfilesOptions) -> Filters {
         let mut invalid = Vec::new();
         let now = Timestamp::from_second(1_700_000_000).expect("a time");
-        let filters = filters(options, now, &mut invalid);
+        let filters = Filters::new(options, now, &mut invalid);
         assert!(invalid.is_empty(), "{invalid:?}");
-        filters.fields
+        filters
+    }
+
+    fn fields(options: &ProfilesOptions) -> Vec<(&'static str, String)> {
+        filters(options).fields
     }
 
     fn ids(texts: &[&str]) -> Vec<TextOrNumber> {
@@ -222,10 +230,18 @@ mod tests {
             behaviors: Some(toml::Value::String("[]".to_owned())),
             ..ProfilesOptions::default()
         };
-        let sent = |options: &ProfilesOptions| fields(options)[1].1.clone();
-        assert_eq!(fields(&options)[1].0, "as_of_timestamp");
-        assert_eq!(sent(&options), "1700000000");
+        let as_of = |options: &ProfilesOptions| {
+            let filters = filters(options);
+            (
+                filters.as_of,
+                filters.chosen.get("as_of_timestamp").cloned(),
+            )
+        };
+        assert_eq!(as_of(&options), (Some(1_700_000_000), None));
         options.as_of_timestamp = Some(7);
-        assert_eq!(sent(&options), "7");
+        assert_eq!(as_of(&options), (Some(7), Some(json!(7))));
+        options.behaviors = None;
+        options.as_of_timestamp = None;
+        assert_eq!(as_of(&options), (None, None));
     }
 }

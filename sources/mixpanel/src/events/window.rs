@@ -8,8 +8,8 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 use mixflow_core::source::BatchIter;
 
+use super::direct::{DIFFERENT_ENDS, DirectRows, ask_twice};
 use crate::decode::{Decoder, Form};
-use crate::direct::{DIFFERENT_ENDS, DirectRows, ask_twice};
 use crate::http::body::{Body, Broken, Content, Keep, Sum, keep};
 use crate::http::checkpoint::Checkpoint;
 use crate::http::client::{Client, Request};
@@ -18,20 +18,20 @@ use crate::http::retry::{Failure, Tries};
 use crate::http::room::Room;
 
 /// One window of days.
-pub(crate) struct EventWindow<'a> {
-    pub(crate) label: &'a str,
-    pub(crate) request: Request,
-    pub(crate) client: &'a Client,
-    pub(crate) form: &'a Form,
-    pub(crate) spool: Option<&'a Path>,
-    pub(crate) room: &'a Room,
+pub(super) struct EventWindow<'a> {
+    pub(super) label: &'a str,
+    pub(super) request: Request,
+    pub(super) client: &'a Client,
+    pub(super) form: &'a Form,
+    pub(super) spool: Option<&'a Path>,
+    pub(super) room: &'a Room,
     /// Where the body is kept for the next run, should this one die.
-    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(super) checkpoint: Option<Checkpoint>,
 }
 
 impl<'a> EventWindow<'a> {
     /// Reads the rows; see [`Session::read`](mixflow_core::source::Session::read).
-    pub(crate) fn read(self, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
+    pub(super) fn read(self, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
         let decoder = Decoder::new(self.form.clone()).with_stand_ins(cx.stand_ins());
         match cx.delivery {
             Delivery::Direct => Ok(Box::new(DirectRows::new(

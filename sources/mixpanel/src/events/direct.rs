@@ -25,7 +25,7 @@ use crate::http::retry::{Failure, Tries};
 use crate::http::room::Room;
 
 /// The rows of one window, as they arrive.
-pub(crate) struct DirectRows<'a> {
+pub(super) struct DirectRows<'a> {
     client: &'a Client,
     request: Request,
     decoder: Decoder,
@@ -60,7 +60,7 @@ struct Held {
 }
 
 impl<'a> DirectRows<'a> {
-    pub(crate) fn new(
+    pub(super) fn new(
         client: &'a Client,
         request: Request,
         label: &'a str,
@@ -210,11 +210,11 @@ impl<'a> DirectRows<'a> {
 }
 
 /// Why ends that nothing proves are not believed.
-pub(crate) const DIFFERENT_ENDS: &str =
+pub(super) const DIFFERENT_ENDS: &str =
     "two answers to the same request end at different places, and neither says where it ends";
 
 /// Tells that an answer is asked for again because nothing proves its end.
-pub(crate) fn ask_twice(label: &str, cx: &UnitContext) {
+pub(super) fn ask_twice(label: &str, cx: &UnitContext) {
     log::info!("{label}: the answer does not say where it ends, so it is asked for again");
     cx.count_warning(
         "windows were asked for twice, since their answers had neither a length nor gzip (is there a proxy?)",

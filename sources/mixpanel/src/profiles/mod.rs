@@ -1,0 +1,228 @@
+//! Profiles: pages of the engage endpoint.
+//!
+//! Page 0 opens a session, which is a snapshot; its answer says how many pages
+//! follow. These are asked for with the session and all the filters again.
+
+mod fetch;
+mod filters;
+mod page;
+mod people;
+mod rows;
+mod snapshot;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mixflow_core::config::Invalid;
+use mixflow_core::context::{RunContext, UnitContext};
+use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::registry::BuildContext;
+use mixflow_core::sink::RecordFormat;
+use mixflow_core::source::{
+    BatchIter, DataKind, Dataset, Extent, Outline, Plan, Session, SourceInfo, Unit,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use self::fetch::{Asked, FetchedPage, Pages};
+use self::filters::Filters;
+use self::rows::PageRows;
+use self::snapshot::Snapshot;
+use crate::decode::Form;
+use crate::http::endpoint::Service;
+use crate::http::quota::Limits;
+use crate::options::ProfilesOptions;
+use crate::project::{Connection, Project};
+use crate::source::Stream;
+
+/// The query endpoint of profiles.
+static ENGAGE: Service = Service {
+    name: "engage",
+    data: "profiles",
+    path: "/api/query/engage",
+    hosts: ["mixpanel.com", "eu.mixpanel.com", "in.mixpanel.com"],
+    limits: Limits::ENGAGE,
+};
+
+/// The profiles of a project.
+#[derive(Clone, Debug)]
+pub(crate) struct Profiles {
+    dataset: Dataset,
+    form: Form,
+    fields: Vec<(&'static str, String)>,
+    /// The time of `behaviors`, if there are any.
+    as_of: Option<i64>,
+    accept_short: bool,
+}
+
+impl Profiles {
+    /// Checks the options; fails with all that is wrong with them.
+    pub(crate) fn new(
+        options: ProfilesOptions,
+        cx: &BuildContext,
+    ) -> Result<(Project, Profiles), Vec<Invalid>> {
+        let mut invalid = Vec::new();
+        let filters = Filters::new(&options, cx.now, &mut invalid);
+        let accept_short = options.accept_short.unwrap_or(false);
+        let project = Project::new(options.project(), &ENGAGE, None, cx, &mut invalid);
+        let (Some(project), true) = (project, invalid.is_empty()) else {
+            return Err(invalid);
+        };
+        let profiles = Profiles {
+            dataset: project.dataset(DataKind::Profiles, filters.chosen),
+            form: match cx.records {
+                RecordFormat::Raw => Form::Raw,
+                RecordFormat::Normalized => Form::Profiles,
+            },
+            fields: filters.fields,
+            as_of: filters.as_of,
+            accept_short,
+        };
+        Ok((project, profiles))
+    }
+}
+
+impl Stream for Profiles {
+    fn form(&self) -> &Form {
+        &self.form
+    }
+
+    fn info(&self) -> SourceInfo {
+        SourceInfo {
+            dataset: self.dataset.clone(),
+            ..SourceInfo::default()
+        }
+    }
+
+    fn accepts_short(&self) -> bool {
+        self.accept_short
+    }
+
+    fn outline(&self, project: &Project) -> Outline {
+        let quota = project.quota();
+        Outline {
+            units: Vec::new(),
+            requests: None,
+            requests_per_hour: Some(quota.per_hour()),
+            used_in_last_hour: Some(quota.used()),
+            max_workers: project.max_workers(),
+            notes: vec!["the first page tells how many follow, of 1,000 profiles each".to_owned()],
+        }
+    }
+
+    fn session(
+        &self,
+        project: &Project,
+        connection: Connection,
+        cx: &RunContext,
+    ) -> Box<dyn Session> {
+        Box::new(ProfilesSession {
+            project: project.clone(),
+            profiles: self.clone(),
+            pages: Pages::new(connection, self.fields.clone(), self.form.clone()),
+            first: Mutex::default(),
+            cx: cx.clone(),
+        })
+    }
+}
+
+/// What tells a page from all others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PageRequest {
+    page: u64,
+    snapshot: Snapshot,
+}
+
+/// The profiles of one run.
+struct ProfilesSession {
+    project: Project,
+    profiles: Profiles,
+    pages: Pages,
+    /// Page 0, once `plan` has fetched it and until it is read.
+    first: Mutex<Option<FetchedPage>>,
+    cx: RunContext,
+}
+
+impl Session for ProfilesSession {
+    /// Asks for page 0, and splits by what it says.
+    fn plan(&self) -> Result<Plan> {
+        let as_of = self.profiles.as_of;
+        let asked = Asked {
+            number: 0,
+            session_id: None,
+            announced: 0,
+            as_of,
+        };
+        let first = self.pages.fetch(&asked, &self.cx.unit())?;
+        let snapshot = Snapshot::of(&first, as_of, self.profiles.accept_short)
+            .map_err(|error| error.context(format!("{} are incomplete", self.pages.what())))?;
+        let mut warnings: Vec<String> = self.quota_warning(snapshot.pages).into_iter().collect();
+        warnings.extend(snapshot.warning(&first));
+        *self.first() = Some(first);
+        Ok(Plan {
+            units: self.units(&snapshot),
+            max_workers: self.project.max_workers(),
+            ordered: true,
+            expected_rows: snapshot.total,
+            requests: snapshot.pages,
+            warnings,
+        })
+    }
+
+    fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
+        let PageRequest { page, snapshot } =
+            PageRequest::deserialize(&unit.request).map_err(|error| not_a_page(unit, error))?;
+        if page == 0
+            && let Some(first) = self.first().take()
+        {
+            return self.read_first(&unit.label, &first, cx);
+        }
+        if page < snapshot.announced && self.pages.has_ended() {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        Ok(Box::new(PageRows::of(page, snapshot, &self.pages, cx)?))
+    }
+}
+
+impl ProfilesSession {
+    fn units(&self, snapshot: &Snapshot) -> Vec<Unit> {
+        let unit = |page| {
+            let snapshot = snapshot.clone();
+            let request = json!(PageRequest { page, snapshot });
+            let (extent, label) = (Extent::Page(page), format!("page {page}"));
+            Unit::new(&self.profiles.dataset, extent, label, request)
+        };
+        (0..snapshot.pages).map(unit).collect()
+    }
+
+    fn quota_warning(&self, pages: u64) -> Option<String> {
+        let hourly = u64::from(self.project.quota().per_hour());
+        (pages * 5 >= hourly * 4).then(|| {
+            format!(
+                "{pages} pages are {} % of the {hourly} requests that Mixpanel allows in an hour; the run may have to wait for quota",
+                pages * 100 / hourly
+            )
+        })
+    }
+
+    fn first(&self) -> MutexGuard<'_, Option<FetchedPage>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_first<'a>(
+        &self,
+        label: &str,
+        page: &FetchedPage,
+        cx: &UnitContext,
+    ) -> Result<BatchIter<'a>> {
+        let mut decoder = self.pages.decoder();
+        let mut batches = Vec::new();
+        self.pages
+            .decode(page, label, &mut decoder, &mut batches, cx)?;
+        Ok(Box::new(batches.into_iter().map(Ok)))
+    }
+}
+
+fn not_a_page(unit: &Unit, error: serde_json::Error) -> Error {
+    let message = format!("`{}` is not a page of profiles", unit.label);
+    Error::new(ErrorKind::Other, message).with_source(error)
+}

@@ -1,0 +1,194 @@
+//! One project of Mixpanel: where it is, who asks, and within which limits.
+//!
+//! The same for every stream of it. A [`Project`] is a recipe; what a run needs
+//! beside it is a [`Connection`].
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use mixflow_core::config::{Env, Invalid, TextOrNumber};
+use mixflow_core::context::RunContext;
+use mixflow_core::error::Result;
+use mixflow_core::registry::BuildContext;
+use mixflow_core::source::{DataKind, Dataset};
+use serde_json::{Map, Value};
+
+use crate::auth::{Auth, AuthOptions};
+use crate::http::checkpoint::{Checkpoint, Checkpoints};
+use crate::http::client::{Client, Request};
+use crate::http::endpoint::{Endpoint, Region, Service};
+use crate::http::quota::{LimitOptions, Limits, Quota, Shared};
+use crate::http::retry::RetryOptions;
+use crate::http::room::Room;
+
+/// Records that may be rejected before a run fails, unless told otherwise.
+const MAX_REJECTS: u64 = 1000;
+
+/// What the options of every stream say of its project.
+pub(crate) struct ProjectOptions {
+    pub(crate) project_id: Option<TextOrNumber>,
+    pub(crate) region: Option<Region>,
+    pub(crate) auth: Option<AuthOptions>,
+    pub(crate) base_url: Option<String>,
+    pub(crate) max_rejects: Option<u64>,
+    pub(crate) retry: RetryOptions,
+    pub(crate) limits: LimitOptions,
+}
+
+/// A project, as one service of Mixpanel's knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Project {
+    pub(crate) endpoint: Endpoint,
+    auth: Auth,
+    env: Env,
+    retry: RetryOptions,
+    limits: Limits,
+    state: Option<PathBuf>,
+    pub(crate) max_rejects: u64,
+    /// Things a person should know before the run.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Project {
+    /// Checks the options; `None` if there are no credentials. What is wrong
+    /// goes to `invalid`. `zone` is where its days begin, if that is not UTC.
+    pub(crate) fn new(
+        options: ProjectOptions,
+        service: &'static Service,
+        zone: Option<TimeZone>,
+        cx: &BuildContext,
+        invalid: &mut Vec<Invalid>,
+    ) -> Option<Project> {
+        check_limits(&options.retry, options.limits, invalid);
+        let mut warnings = Vec::new();
+        let has_id = options.project_id.is_some();
+        let auth = Auth::new(options.auth, has_id, cx, invalid, &mut warnings);
+        let region = options.region.unwrap_or_default();
+        let (url, id) = (options.base_url, options.project_id);
+        let mut endpoint = Endpoint::new(service, region, url, id, invalid);
+        endpoint.zone = zone;
+        Some(Project {
+            endpoint,
+            auth: auth?,
+            env: cx.env.clone(),
+            retry: options.retry,
+            limits: service.limits.with(options.limits),
+            state: cx.state.clone(),
+            max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
+            warnings,
+        })
+    }
+
+    /// Returns which data of the project `filters` choose.
+    ///
+    /// Their lists that are sets are sorted, and nothing in them depends on the
+    /// machine or the time.
+    pub(crate) fn dataset(&self, kind: DataKind, filters: Map<String, Value>) -> Dataset {
+        let zone = self.endpoint.zone.as_ref().and_then(TimeZone::iana_name);
+        Dataset {
+            project: self.endpoint.project_id.clone().unwrap_or_default(),
+            kind,
+            zone: zone.unwrap_or("UTC").to_owned(),
+            filters,
+        }
+    }
+
+    /// Returns the requests that may be made, as the processes of the machine
+    /// share them.
+    pub(crate) fn quota(&self) -> Quota {
+        let shared = self.state.as_ref().map(|state| Shared {
+            state: state.clone(),
+            endpoint: self.endpoint.quota_name(),
+        });
+        Quota::new(self.limits, shared.as_ref())
+    }
+
+    /// Returns the requests of an hour that a pipeline file or Mixpanel's
+    /// documentation allows.
+    pub(crate) fn per_hour(&self) -> u32 {
+        self.limits.per_hour
+    }
+
+    /// Returns the requests that may be made at once.
+    pub(crate) fn max_workers(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.limits.concurrent as usize)
+    }
+
+    /// Begins a run: gets the credentials and makes a client.
+    ///
+    /// Fails when the credentials cannot be had, or a proxy is wanted that
+    /// cannot be used.
+    pub(crate) fn open(&self, cx: &RunContext) -> Result<Connection> {
+        let client = Client::new(
+            self.endpoint.clone(),
+            &self.auth.resolve(&self.env, &cx.cancel)?,
+            self.retry.clone(),
+            self.quota(),
+            &self.env,
+            &cx.cancel,
+        )?;
+        // Without the folder the system's temporary one serves.
+        let checkpoints = self.state.as_ref().and_then(|state| {
+            Checkpoints::open(state)
+                .inspect_err(|error| log::warn!("cannot keep what is fetched: {error}"))
+                .ok()
+        });
+        Ok(Connection {
+            client,
+            spool: checkpoints.as_ref().map(Checkpoints::folder),
+            checkpoints,
+            room: Room::new(&cx.cancel),
+        })
+    }
+}
+
+/// A project in one run.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    /// Where bodies are until they are read.
+    spool: Option<PathBuf>,
+    /// Where bodies are until their run has committed.
+    checkpoints: Option<Checkpoints>,
+    /// For long lines.
+    pub(crate) room: Room,
+}
+
+impl Connection {
+    /// Returns the folder for bodies that no other run is to find.
+    pub(crate) fn spool(&self) -> Option<&Path> {
+        self.spool.as_deref()
+    }
+
+    /// Returns where the next run finds the answer to a request, should this
+    /// one die.
+    pub(crate) fn checkpoint(&self, request: &Request) -> Option<Checkpoint> {
+        let checkpoints = self.checkpoints.as_ref()?;
+        Some(checkpoints.at(&self.client.identity(request)))
+    }
+
+    /// Removes what was kept for the next run.
+    pub(crate) fn release(&self) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.release();
+        }
+    }
+}
+
+fn check_limits(retry: &RetryOptions, limits: LimitOptions, invalid: &mut Vec<Invalid>) {
+    if retry.max_attempts == 0 {
+        invalid.push(Invalid::new(
+            "retry.max_attempts",
+            "at least 1 try is needed",
+        ));
+    }
+    for (key, value) in [
+        ("limits.per_second", limits.per_second),
+        ("limits.per_hour", limits.per_hour),
+        ("limits.concurrent", limits.concurrent),
+    ] {
+        if value == Some(0) {
+            invalid.push(Invalid::new(key, "at least 1 is needed"));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A stream of a project, as the engine's source.
+
+use arrow::datatypes::SchemaRef;
+use mixflow_core::config::Invalid;
+use mixflow_core::context::RunContext;
+use mixflow_core::error::Result;
+use mixflow_core::registry::BuildContext;
+use mixflow_core::source::{Outline, Session, Source, SourceInfo};
+
+use crate::decode::Form;
+use crate::events::Events;
+use crate::options::{EventsOptions, ProfilesOptions};
+use crate::profiles::Profiles;
+use crate::project::{Connection, Project};
+
+/// One kind of data that a project has: its requests and its type of record.
+///
+/// A recipe: what a run remembers is in the session.
+pub(crate) trait Stream: std::fmt::Debug + Send + Sync {
+    /// Returns its type of record, and in which form records are given out.
+    fn form(&self) -> &Form;
+
+    /// Says which data of the project it is. What the project knows better is
+    /// left out.
+    fn info(&self) -> SourceInfo;
+
+    /// Returns whether fewer records than the server announces are no failure.
+    fn accepts_short(&self) -> bool;
+
+    /// Describes its requests without making one.
+    fn outline(&self, project: &Project) -> Outline;
+
+    /// Begins a run.
+    fn session(
+        &self,
+        project: &Project,
+        connection: Connection,
+        cx: &RunContext,
+    ) -> Box<dyn Session>;
+}
+
+/// Data of a project of Mixpanel.
+#[derive(Debug)]
+pub struct MixpanelSource {
+    project: Project,
+    stream: Box<dyn Stream>,
+}
+
+impl MixpanelSource {
+    /// Creates the source of events, by date window. Makes no I/O; relative
+    /// dates are read as of `cx.now`.
+    ///
+    /// Fails with all that is wrong with the options.
+    pub fn events(
+        options: EventsOptions,
+        cx: &BuildContext,
+    ) -> Result<MixpanelSource, Vec<Invalid>> {
+        let (project, stream) = Events::new(options, cx)?;
+        Ok(MixpanelSource {
+            project,
+            stream: Box::new(stream),
+        })
+    }
+
+    /// Creates the source of profiles, by page. Makes no I/O.
+    ///
+    /// Fails with all that is wrong with the options.
+    pub fn profiles(
+        options: ProfilesOptions,
+        cx: &BuildContext,
+    ) -> Result<MixpanelSource, Vec<Invalid>> {
+        let (project, stream) = Profiles::new(options, cx)?;
+        Ok(MixpanelSource {
+            project,
+            stream: Box::new(stream),
+        })
+    }
+}
+
+impl Source for MixpanelSource {
+    fn schema(&self) -> SchemaRef {
+        self.stream.form().schema()
+    }
+
+    fn info(&self) -> SourceInfo {
+        SourceInfo {
+            title: self.project.endpoint.what(),
+            warnings: self.project.warnings.clone(),
+            ..self.stream.info()
+        }
+    }
+
+    fn outline(&self) -> Outline {
+        self.stream.outline(&self.project)
+    }
+
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>> {
+        let connection = self.project.open(cx)?;
+        Ok(self.stream.session(&self.project, connection, cx))
+    }
+
+    fn accepts_short(&self) -> bool {
+        self.stream.accepts_short()
+    }
+
+    fn max_rejects(&self) -> u64 {
+        self.project.max_rejects
+    }
+}
+
+#[cfg(test)]
+mod tests;
