@@ -50,7 +50,17 @@ impl Auth {
             return None;
         };
         warn_of_plain_text(&options, cx, warnings);
-        let auth = match options {
+        Auth::of(options, has_project, invalid, warnings)
+    }
+
+    /// Tells the three forms apart.
+    fn of(
+        options: AuthOptions,
+        has_project: bool,
+        invalid: &mut Vec<Invalid>,
+        warnings: &mut Vec<String>,
+    ) -> Option<Auth> {
+        match options {
             AuthOptions {
                 username: Some(username),
                 secret: Some(secret),
@@ -64,7 +74,7 @@ impl Auth {
                     ));
                 }
                 check_username(&username, invalid);
-                Auth::ServiceAccount { username, secret }
+                Some(Auth::ServiceAccount { username, secret })
             }
             AuthOptions {
                 username: None,
@@ -76,23 +86,22 @@ impl Auth {
                     "Mixpanel retires project secrets on 2027-03-03; use a service account"
                         .to_owned(),
                 );
-                Auth::ProjectSecret(secret)
+                Some(Auth::ProjectSecret(secret))
             }
             AuthOptions {
                 username: None,
                 secret: None,
                 project_secret: None,
                 token: Some(token),
-            } => Auth::Token(token),
+            } => Some(Auth::Token(token)),
             _ => {
                 invalid.push(Invalid::new(
                     "auth",
                     "this takes either `username` with `secret`, or `project_secret`, or `token`",
                 ));
-                return None;
+                None
             }
-        };
-        Some(auth)
+        }
     }
 
     /// Gets the secrets. Reads files or runs commands if told to.
