@@ -167,8 +167,11 @@ pub(super) fn micros(raw: &str, time_in_ms: bool) -> Option<i64> {
         true => 1_000,
         false => 1_000_000,
     };
+    // The years 1 to 9999, which is what all readers of rows can say.
+    let in_range =
+        |micros: &i64| (-62_135_596_800_000_000..=253_402_300_799_999_999).contains(micros);
     if let Ok(whole) = text.parse::<i64>() {
-        return whole.checked_mul(scale);
+        return whole.checked_mul(scale).filter(in_range);
     }
     // Rust also reads `inf` and `nan`, which JSON does not know.
     let shaped = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
@@ -176,7 +179,8 @@ pub(super) fn micros(raw: &str, time_in_ms: bool) -> Option<i64> {
         return None;
     }
     let scaled = text.parse::<f64>().ok()? * scale as f64;
-    (scaled.abs() < 9e18).then(|| scaled.round() as i64)
+    let micros = (scaled.abs() < 9e18).then(|| scaled.round() as i64);
+    micros.filter(in_range)
 }
 
 /// Returns the byte range of `part`, which must be a slice of `whole`.
