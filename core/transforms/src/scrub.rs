@@ -41,33 +41,8 @@ impl Scrub {
             return Err(vec![Invalid::new("", message)]);
         }
         let mut invalid = Vec::new();
-        let columns = positions("columns", columns, input).unwrap_or_else(|problems| {
-            invalid.extend(problems);
-            Vec::new()
-        });
-        for at in &columns {
-            let field = input.field(*at);
-            if !is_text(field) {
-                let (name, kind) = (field.name(), type_name(field));
-                let hint = match is_json_text(field) {
-                    true => "; what is inside is named under `properties`",
-                    false => "",
-                };
-                let message = format!("the column `{name}` is {kind}, and this needs text{hint}");
-                invalid.push(Invalid::new("columns", message));
-            }
-        }
-        let mut paths = Paths::default();
-        for (n, PathText(path)) in properties.iter().enumerate() {
-            if let Some(other) = paths.overlap(path) {
-                let PathText(other) = &properties[other];
-                let message = format!(
-                    "`{path}` and `{other}` are the same value, or one is inside the other"
-                );
-                invalid.push(Invalid::new(format!("properties.{n}"), message));
-            }
-            paths.add(path);
-        }
+        let columns = text_columns(columns, input, &mut invalid);
+        let paths = paths_of(properties, &mut invalid);
         let column = match properties.is_empty() {
             true => None,
             false => json_column("properties", PROPERTIES, input)
@@ -134,6 +109,44 @@ impl Scrub {
         }
         Ok(RecordBatch::try_new(records.schema(), columns)?)
     }
+}
+
+/// Returns the positions of `columns`, which must be of texts.
+fn text_columns(columns: &[String], input: &Schema, invalid: &mut Vec<Invalid>) -> Vec<usize> {
+    let columns = positions("columns", columns, input).unwrap_or_else(|problems| {
+        invalid.extend(problems);
+        Vec::new()
+    });
+    for at in &columns {
+        let field = input.field(*at);
+        if is_text(field) {
+            continue;
+        }
+        let (name, kind) = (field.name(), type_name(field));
+        let hint = if is_json_text(field) {
+            "; what is inside is named under `properties`"
+        } else {
+            ""
+        };
+        let message = format!("the column `{name}` is {kind}, and this needs text{hint}");
+        invalid.push(Invalid::new("columns", message));
+    }
+    columns
+}
+
+/// Returns the paths, of which none may be inside another.
+fn paths_of(properties: &[PathText], invalid: &mut Vec<Invalid>) -> Paths {
+    let mut paths = Paths::default();
+    for (n, PathText(path)) in properties.iter().enumerate() {
+        if let Some(other) = paths.overlap(path) {
+            let PathText(other) = &properties[other];
+            let message =
+                format!("`{path}` and `{other}` are the same value, or one is inside the other");
+            invalid.push(Invalid::new(format!("properties.{n}"), message));
+        }
+        paths.add(path);
+    }
+    paths
 }
 
 /// Returns the position of a JSON column; `key` is where it was named.

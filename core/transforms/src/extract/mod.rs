@@ -113,12 +113,36 @@ pub struct Extract {
     warnings: Vec<String>,
 }
 
+/// Returns where the values stand. If they are removed, none may be inside
+/// another.
+fn paths_of(options: &ExtractOptions, invalid: &mut Vec<Invalid>) -> Paths {
+    let mut paths = Paths::default();
+    let mut known: Vec<JsonPath> = Vec::new();
+    let columns = options.columns.iter().enumerate();
+    for (n, column) in columns.filter(|(_, column)| !column.name.is_empty()) {
+        let path = match &column.path {
+            Some(PathText(path)) => path.clone(),
+            None => JsonPath::of_key(&column.name),
+        };
+        if let (true, Some(other)) = (options.remove, paths.overlap(&path)) {
+            let other = &known[other];
+            let message = format!(
+                "with `remove`, `{path}` and `{other}` may not be the same value, nor one inside the other"
+            );
+            invalid.push(Invalid::new(format!("columns.{n}"), message));
+        }
+        paths.add(&path);
+        known.push(path);
+    }
+    paths
+}
+
 impl Extract {
     /// Builds the transform against the schema of its input.
     ///
     /// Fails if `from` is not a JSON column, for a name that is taken, also in
-    /// another case, and, if
-    /// the values are removed, for paths of which one is inside another.
+    /// another case, and, if the values are removed, for paths of which one is
+    /// inside another.
     pub fn new(options: ExtractOptions, input: &Schema) -> Result<Extract, Vec<Invalid>> {
         let mut invalid = Vec::new();
         let from = json_column("from", &options.from, input);
@@ -128,8 +152,6 @@ impl Extract {
         }
         let mut fields: Vec<Field> = input.fields().iter().map(|f| (**f).clone()).collect();
         let mut names = Names::of(input);
-        let mut paths = Paths::default();
-        let mut known: Vec<JsonPath> = Vec::new();
         for (n, column) in options.columns.iter().enumerate() {
             let name = &column.name;
             if name.is_empty() {
@@ -140,21 +162,9 @@ impl Extract {
             if let Err(message) = names.add(name) {
                 invalid.push(Invalid::new(format!("columns.{n}.name"), message));
             }
-            let path = match &column.path {
-                Some(PathText(path)) => path.clone(),
-                None => JsonPath::of_key(name),
-            };
-            if let (true, Some(other)) = (options.remove, paths.overlap(&path)) {
-                let other = &known[other];
-                let message = format!(
-                    "with `remove`, `{path}` and `{other}` may not be the same value, nor one inside the other"
-                );
-                invalid.push(Invalid::new(format!("columns.{n}"), message));
-            }
-            paths.add(&path);
-            known.push(path);
             fields.push(column.kind.field(name));
         }
+        let paths = paths_of(&options, &mut invalid);
         let (Some(from), true) = (from, invalid.is_empty()) else {
             return Err(invalid);
         };

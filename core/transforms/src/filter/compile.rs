@@ -7,7 +7,7 @@ use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value};
 use super::super::columns::{is_json_text, type_name};
 use super::super::json::{JsonPath, Paths};
 use super::super::time;
-use super::number::Number;
+use super::parse;
 use super::tree::{Comparison, Condition, Kind, Literal, Node, Operand};
 
 /// How deep conditions may nest; the parser's own limit does not count what
@@ -76,16 +76,10 @@ impl Compiler<'_> {
                 op: UnaryOperator::Not,
                 expr,
             } => Ok(negated(true, self.node(expr)?)),
-            Expr::IsTrue(inner) => Ok(Node::Is(Box::new(self.node(inner)?), true)),
-            Expr::IsFalse(inner) => Ok(Node::Is(Box::new(self.node(inner)?), false)),
-            Expr::IsNotTrue(inner) => {
-                let is = Node::Is(Box::new(self.node(inner)?), true);
-                Ok(negated(true, is))
-            }
-            Expr::IsNotFalse(inner) => {
-                let is = Node::Is(Box::new(self.node(inner)?), false);
-                Ok(negated(true, is))
-            }
+            Expr::IsTrue(inner) => self.is(inner, true),
+            Expr::IsFalse(inner) => self.is(inner, false),
+            Expr::IsNotTrue(inner) => Ok(negated(true, self.is(inner, true)?)),
+            Expr::IsNotFalse(inner) => Ok(negated(true, self.is(inner, false)?)),
             Expr::IsNull(inner) => Ok(Node::IsNull(self.nullable(inner)?)),
             Expr::IsNotNull(inner) => Ok(negated(true, Node::IsNull(self.nullable(inner)?))),
             Expr::InList {
@@ -98,13 +92,7 @@ impl Compiler<'_> {
                 negated: not,
                 low,
                 high,
-            } => {
-                let low = self.operand(low)?;
-                let low = compare(Comparison::GreaterOrEqual, self.operand(expr)?, low)?;
-                let high = self.operand(high)?;
-                let high = compare(Comparison::LessOrEqual, self.operand(expr)?, high)?;
-                Ok(negated(*not, Node::And(vec![low, high])))
-            }
+            } => Ok(negated(*not, self.between(expr, low, high)?)),
             Expr::Like {
                 negated: not,
                 any: false,
@@ -216,6 +204,18 @@ impl Compiler<'_> {
         }
     }
 
+    fn is(&mut self, inner: &Expr, truth: bool) -> Result<Node, String> {
+        Ok(Node::Is(Box::new(self.node(inner)?), truth))
+    }
+
+    fn between(&mut self, value: &Expr, low: &Expr, high: &Expr) -> Result<Node, String> {
+        let low = self.operand(low)?;
+        let low = compare(Comparison::GreaterOrEqual, self.operand(value)?, low)?;
+        let high = self.operand(high)?;
+        let high = compare(Comparison::LessOrEqual, self.operand(value)?, high)?;
+        Ok(Node::And(vec![low, high]))
+    }
+
     fn operand(&mut self, expression: &Expr) -> Result<Typed, String> {
         let shown = shown(expression);
         let literal = |literal, kind| Typed {
@@ -262,22 +262,11 @@ impl Compiler<'_> {
                 }
                 _ => Err(unsupported(&shown)),
             },
-            Expr::Value(value) => match &value.value {
-                Value::SingleQuotedString(text) => {
-                    Ok(literal(Literal::Text(text.clone()), Kind::Text))
-                }
-                Value::Number(digits, false) => {
-                    let number = Number::parse(digits);
-                    let number = number.ok_or_else(|| format!("{shown} is no number"))?;
-                    Ok(literal(Literal::Number(number), Kind::Number))
-                }
-                Value::Boolean(bool) => Ok(literal(Literal::Bool(*bool), Kind::Bool)),
-                Value::Null => Err(
-                    "nothing is equal to NULL, nor different: use `IS NULL` or `IS NOT NULL`"
-                        .to_owned(),
-                ),
-                _ => Err(unsupported(&shown)),
-            },
+            Expr::Value(value) => {
+                let value = parse::literal(&value.value, &shown)?;
+                let (value, kind) = value.ok_or_else(|| unsupported(&shown))?;
+                Ok(literal(value, kind))
+            }
             _ => Err(unsupported(&shown)),
         }
     }

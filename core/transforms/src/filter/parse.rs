@@ -1,9 +1,12 @@
 //! From text to the parser's tree.
 
-use sqlparser::ast::Expr;
+use sqlparser::ast::{Expr, Value};
 use sqlparser::dialect::Dialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
+
+use super::number::Number;
+use super::tree::{Kind, Literal};
 
 /// Longer texts are slips. It bounds the depth of what the parser nests
 /// without recursion, such as `a OR b OR c OR …`.
@@ -46,6 +49,25 @@ pub(super) fn expression(text: &str) -> Result<Expr, String> {
             next.span.start.column
         )),
     }
+}
+
+/// Returns what a literal stands for, if conditions have such; `shown` is how
+/// it was written.
+pub(super) fn literal(value: &Value, shown: &str) -> Result<Option<(Literal, Kind)>, String> {
+    Ok(Some(match value {
+        Value::SingleQuotedString(text) => (Literal::Text(text.clone()), Kind::Text),
+        Value::Number(digits, false) => {
+            let number = Number::parse(digits);
+            let number = number.ok_or_else(|| format!("{shown} is no number"))?;
+            (Literal::Number(number), Kind::Number)
+        }
+        Value::Boolean(bool) => (Literal::Bool(*bool), Kind::Bool),
+        Value::Null => {
+            let message = "nothing is equal to NULL, nor different: use `IS NULL` or `IS NOT NULL`";
+            return Err(message.to_owned());
+        }
+        _ => return Ok(None),
+    }))
 }
 
 fn explain(error: ParserError) -> String {
