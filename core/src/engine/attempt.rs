@@ -46,12 +46,11 @@ impl Attempt<'_, '_, '_> {
             Ok(opened) => opened,
             Err(error) => return Ending::nothing_done(error),
         };
-        let options = &self.pipeline.options;
         let crew = Crew::new(
             &self.cx,
             &session,
             &self.transforms,
-            options,
+            self.pipeline,
             &plan,
             self.queue,
         );

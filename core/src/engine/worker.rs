@@ -12,7 +12,7 @@ use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use super::room::{Door, Place, Room};
-use super::{OnFailure, RunOptions, contained};
+use super::{OnFailure, Pipeline, RunOptions, contained};
 use crate::batch::PartitionId;
 use crate::context::{RunContext, Tally, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
@@ -101,11 +101,12 @@ impl Crew {
         cx: &RunContext,
         session: &Arc<dyn Session>,
         transforms: &Arc<[OpenTransform]>,
-        options: &RunOptions,
+        pipeline: &Pipeline,
         plan: &Plan,
         queue: Option<NonZeroUsize>,
     ) -> Crew {
-        let (size, warning) = workers(options, plan);
+        let (size, warning) = workers(&pipeline.options, plan);
+        let kind = pipeline.source.info().roles.map(|roles| roles.kind);
         let (work, work_out) = channel::unbounded();
         let (messages_in, messages) = channel::bounded(queue.map_or(size + 2, NonZeroUsize::get));
         let (alive, ended) = channel::bounded(0);
@@ -119,7 +120,8 @@ impl Crew {
                 cx: cx.clone(),
                 session: Arc::clone(session),
                 transforms: Arc::clone(transforms),
-                on_failure: options.on_failure,
+                kind,
+                on_failure: pipeline.options.on_failure,
             };
             let alive = alive.clone();
             let body = move || {
@@ -191,6 +193,8 @@ struct Worker {
     cx: RunContext,
     session: Arc<dyn Session>,
     transforms: Arc<[OpenTransform]>,
+    /// The column that rows are counted by.
+    kind: Option<&'static str>,
     on_failure: OnFailure,
 }
 
@@ -267,7 +271,9 @@ impl Worker {
             let records = records?;
             if records.num_rows() > 0 {
                 let by_event = &mut counts.rows_by_event;
-                timed(&mut spent.decode, || count_events(&records, by_event));
+                timed(&mut spent.decode, || {
+                    count_events(&records, self.kind, by_event);
+                });
                 timed(&mut spent.queue, || self.send(work.id, records))?;
             }
         }
@@ -352,9 +358,9 @@ fn count_unexplained(
 /// Names that are counted one by one.
 const MOST_EVENTS: usize = 100;
 
-/// Counts rows by the column `event_name`, if they have it.
-fn count_events(records: &RecordBatch, counts: &mut BTreeMap<String, u64>) {
-    let names = records.column_by_name("event_name");
+/// Counts rows by the column `kind`, if they have it.
+fn count_events(records: &RecordBatch, kind: Option<&str>, counts: &mut BTreeMap<String, u64>) {
+    let names = kind.and_then(|kind| records.column_by_name(kind));
     let Some(names) = names.and_then(|names| names.as_string_opt::<i32>()) else {
         return;
     };
