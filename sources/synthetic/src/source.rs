@@ -121,22 +121,13 @@ impl SyntheticSource {
             to,
             users,
         } = self.shape;
-        // All of them, because each changes every row.
-        let filters = [
-            ("rows", json!(rows)),
-            ("seed", json!(seed)),
-            ("from", json!(from)),
-            ("to", json!(to)),
-            ("users", json!(users)),
-        ];
         Dataset {
-            project: "synthetic".to_owned(),
+            // All of them, because each changes every row: no two are parts of
+            // the same whole.
+            project: format!("{rows} rows of {users} users, {from}..{to}, seed {seed}"),
             kind: self.kind(),
             zone: "UTC".to_owned(),
-            filters: filters
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            filters: serde_json::Map::new(),
         }
     }
 
