@@ -19,6 +19,7 @@ mod profiles;
 mod project;
 pub mod schema;
 mod source;
+mod stream;
 pub mod time;
 
 pub use http::{quota, retry};

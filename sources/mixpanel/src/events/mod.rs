@@ -29,7 +29,7 @@ use crate::http::quota::Limits;
 use crate::options::EventsOptions;
 use crate::project::{Connection, Project};
 use crate::schema;
-use crate::source::Stream;
+use crate::stream::Stream;
 use crate::time::EventClock;
 
 /// The raw export.

@@ -32,7 +32,7 @@ use crate::http::endpoint::Service;
 use crate::http::quota::Limits;
 use crate::options::ProfilesOptions;
 use crate::project::{Connection, Project};
-use crate::source::Stream;
+use crate::stream::Stream;
 
 /// The query endpoint of profiles.
 static ENGAGE: Service = Service {

@@ -7,37 +7,11 @@ use mixflow_core::error::Result;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::source::{Outline, Session, Source, SourceInfo};
 
-use crate::decode::Form;
 use crate::events::Events;
 use crate::options::{EventsOptions, ProfilesOptions};
 use crate::profiles::Profiles;
-use crate::project::{Connection, Project};
-
-/// One kind of data that a project has: its requests and its type of record.
-///
-/// A recipe: what a run remembers is in the session.
-pub(crate) trait Stream: std::fmt::Debug + Send + Sync {
-    /// Returns its type of record, and in which form records are given out.
-    fn form(&self) -> &Form;
-
-    /// Says which data of the project it is. What the project knows better is
-    /// left out.
-    fn info(&self) -> SourceInfo;
-
-    /// Returns whether fewer records than the server announces are no failure.
-    fn accepts_short(&self) -> bool;
-
-    /// Describes its requests without making one.
-    fn outline(&self, project: &Project) -> Outline;
-
-    /// Begins a run.
-    fn session(
-        &self,
-        project: &Project,
-        connection: Connection,
-        cx: &RunContext,
-    ) -> Box<dyn Session>;
-}
+use crate::project::Project;
+use crate::stream::Stream;
 
 /// Data of a project of Mixpanel.
 #[derive(Debug)]

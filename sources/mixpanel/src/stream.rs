@@ -1,0 +1,33 @@
+//! What the streams of a project have in common.
+
+use mixflow_core::context::RunContext;
+use mixflow_core::source::{Outline, Session, SourceInfo};
+
+use crate::decode::Form;
+use crate::project::{Connection, Project};
+
+/// One kind of data that a project has: its requests and its type of record.
+///
+/// A recipe: what a run remembers is in the session.
+pub(crate) trait Stream: std::fmt::Debug + Send + Sync {
+    /// Returns its type of record, and in which form records are given out.
+    fn form(&self) -> &Form;
+
+    /// Says which data of the project it is. What the project knows better is
+    /// left out.
+    fn info(&self) -> SourceInfo;
+
+    /// Returns whether fewer records than the server announces are no failure.
+    fn accepts_short(&self) -> bool;
+
+    /// Describes its requests without making one.
+    fn outline(&self, project: &Project) -> Outline;
+
+    /// Begins a run.
+    fn session(
+        &self,
+        project: &Project,
+        connection: Connection,
+        cx: &RunContext,
+    ) -> Box<dyn Session>;
+}
