@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mixflow_core::config::{Override, OverrideValue};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::report::{PartitionReport, PartitionStatus, Status};
+use mixflow_core::sink::{Residue, WriteMode};
 use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_state::{PastRun, State};
@@ -13,17 +13,17 @@ use mixflow_state::{PastRun, State};
 pub(crate) enum Remainder {
     /// The last run lacks nothing.
     Nothing { completed_at: String },
-    /// These units, and what is different from the file.
+    /// These units, with this write mode instead of the file's.
     Units {
         of: String,
         units: Vec<Unit>,
-        changes: Vec<Override>,
+        mode: Option<WriteMode>,
     },
     /// Everything, for this reason.
     All {
         of: String,
         reason: &'static str,
-        changes: Vec<Override>,
+        mode: Option<WriteMode>,
     },
 }
 
@@ -70,23 +70,19 @@ pub(crate) fn remainder(
             completed_at: run.completed_at.to_string(),
         });
     }
+    let stays = destination.path.is_some() && !pipeline.sink.capabilities().replaces_days;
+    if stays && run.residue != Residue::None {
+        return Err(cannot(format!(
+            "it is not known what the run {run_id} left there, so days might come twice"
+        )));
+    }
     // What was stored stays: the rest is added to it.
-    let mode = |mode: &str| match (&destination.path, stored_nothing) {
-        (Some(_), false) if !pipeline.sink.capabilities().replaces_days => {
-            let value = OverrideValue::Text(mode.to_owned());
-            vec![Override::set(
-                "sink.mode",
-                value,
-                "--only-failed".to_owned(),
-            )]
-        }
-        _ => Vec::new(),
-    };
+    let mode = |mode| (stays && !stored_nothing).then_some(mode);
     if !pipeline.source.info().partitions_are_days {
         return Ok(Remainder::All {
             of: run.run_id,
             reason: "profiles are a snapshot, whose pages fit no other: all of them are fetched again",
-            changes: mode("replace"),
+            mode: mode(WriteMode::Replace),
         });
     }
     let wanted =
@@ -106,7 +102,7 @@ pub(crate) fn remainder(
     Ok(Remainder::Units {
         of: run.run_id,
         units,
-        changes: mode("append"),
+        mode: mode(WriteMode::Append),
     })
 }
 

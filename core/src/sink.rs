@@ -31,6 +31,18 @@ pub enum WriteMode {
     ReplaceWindow,
 }
 
+impl WriteMode {
+    /// Returns the name that TOML has: `replace_window`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WriteMode::Create => "create",
+            WriteMode::Append => "append",
+            WriteMode::Replace => "replace",
+            WriteMode::ReplaceWindow => "replace_window",
+        }
+    }
+}
+
 /// A destination.
 ///
 /// The engine calls, in this order: [`capabilities`](Sink::capabilities) and
@@ -46,6 +58,18 @@ pub trait Sink {
     /// Returns where the rows go. `kind` is what they are, for a sink that
     /// names a table after them. Makes no I/O.
     fn destination(&self, kind: &DataKind) -> Destination;
+
+    /// Makes the runs that follow do `mode` with what is there, whatever the
+    /// options said. Makes no I/O.
+    ///
+    /// Fails with [`ErrorKind::Config`] if the sink cannot do that, or, which
+    /// is the default, has no write mode.
+    fn set_mode(&mut self, _mode: WriteMode) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::Config,
+            "this sink has no write mode that could be chosen",
+        ))
+    }
 
     /// Checks that rows of `schema` can be written. Makes no I/O.
     fn check_schema(&self, schema: &Schema) -> Result<()>;

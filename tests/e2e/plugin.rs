@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::civil::date;
-use mixflow_tests::sim::{Action, Data, Fault, Matcher};
+use mixflow_tests::sim::{Action, Data, Fault, Matcher, Simulator};
 
 use super::support::{Place, Ran, events, pipeline, sim, started};
 
@@ -166,6 +166,15 @@ fn a_failed_run_leaves_nothing_of_a_loaded_sink() {
 
 /// Three days, the second of which cannot be had.
 fn two_of_three_days(options: &str, run: &str) -> (Place, Ran, serde_json::Value) {
+    let (_sim, place, ran, report) = without_the_second_day(&csv(), options, run);
+    (place, ran, report)
+}
+
+fn without_the_second_day(
+    library: &Path,
+    options: &str,
+    run: &str,
+) -> (Simulator, Place, Ran, serde_json::Value) {
     let data = Data::generated_between(date(2024, 1, 1), date(2024, 1, 3), 300, 0, 7);
     let sim = started(sim(data).fault(Fault::always(
         Matcher::export_from(date(2024, 1, 2)),
@@ -176,10 +185,65 @@ fn two_of_three_days(options: &str, run: &str) -> (Place, Ran, serde_json::Value
         },
     )));
     let days = "from = \"2024-01-01\"\nto = \"2024-01-03\"\nwindow_days = 1\n";
-    let sink = &sink(&csv(), options)[SOURCE.len()..];
+    let sink = &sink(library, options)[SOURCE.len()..];
     let place = Place::new();
     let (ran, report) = place.run(&pipeline(&[&events(&sim, days), sink, run]));
-    (place, ran, report)
+    (sim, place, ran, report)
+}
+
+#[test]
+fn only_failed_adds_to_what_a_loaded_sink_has() {
+    let keep = "[run]\nworkers = 2\non_failure = \"keep\"\n";
+    let (sim, place, ran, _) = without_the_second_day(&csv(), "path = \"out.csv\"", keep);
+    ran.ended(3);
+    sim.clear_faults();
+    sim.clear_log();
+    let only_failed = ["run", "test.toml", "--only-failed"];
+    place.mixflow(&only_failed).ended(0);
+    assert_eq!(sim.requests().len(), 1);
+    // Each day is there, and each row once.
+    let text = place.read("out.csv");
+    let ids: Vec<String> = csv::Reader::from_reader(text.as_bytes())
+        .records()
+        .map(|row| row.unwrap()[3].to_owned())
+        .collect();
+    let unique: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!((ids.len(), unique.len()), (300, 300));
+    assert!(text.contains("2024-01-02T"));
+    place
+        .mixflow(&only_failed)
+        .ended(0)
+        .says("nothing is missing");
+}
+
+#[test]
+fn a_loaded_sink_of_the_first_minor_version_works_and_has_no_write_mode() {
+    let place = Place::new();
+    let pipeline = |library: &Path| sink(library, "path = \"count.txt\"");
+    let library = compiled(
+        &place,
+        "tests/fixtures/plugin/hostile.c",
+        Some("OLDER_MINOR"),
+    );
+    place
+        .run(&pipeline(&library))
+        .0
+        .ended(0)
+        .says("committed 500 rows");
+
+    let keep = "[run]\nworkers = 2\non_failure = \"keep\"\n";
+    let options = "path = \"count.txt\"";
+    let (sim, other, ran, _) = without_the_second_day(&library, options, keep);
+    ran.ended(3);
+    sim.clear_faults();
+    sim.clear_log();
+    other
+        .mixflow(&["run", "test.toml", "--only-failed"])
+        .ended(2)
+        .says("cannot add what is missing to `test`")
+        .says("it has no write mode")
+        .says("run it without `--only-failed`");
+    assert_eq!(sim.requests().len(), 0);
 }
 
 #[test]
@@ -284,11 +348,11 @@ fn a_library_of_another_version_or_without_a_table_is_refused() {
         ("NO_TABLE", "it has no `mixflow_sink_table`"),
         (
             "OLDER",
-            "it was built for version 0.9 of the plugin interface, this mixflow has 1.0",
+            "it was built for version 0.9 of the plugin interface, this mixflow has 1.1",
         ),
         (
             "NEWER",
-            "it was built for version 2.0 of the plugin interface, this mixflow has 1.0",
+            "it was built for version 2.0 of the plugin interface, this mixflow has 1.1",
         ),
         ("NULL_TABLE", "its table of functions is null"),
         (

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mixflow::launch::{HistoryEntry, Patience};
-use mixflow_core::config::{Override, Seconds};
+use mixflow_core::config::Seconds;
 use mixflow_core::engine::Pipeline;
 use mixflow_core::unit::Unit;
 
@@ -33,7 +33,7 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         if let Err(exit) = app.check_report(&pipeline) {
             return worst.max(exit);
         }
-        let exit = match to_run(app, args, file, &overrides, pipeline) {
+        let exit = match to_run(app, args, file, pipeline) {
             Ok(Some(Work {
                 pipeline,
                 units,
@@ -98,8 +98,7 @@ fn to_run(
     app: &App,
     args: &RunArgs,
     file: &Path,
-    overrides: &[Override],
-    pipeline: Pipeline,
+    mut pipeline: Pipeline,
 ) -> Result<Option<Work>, Exit> {
     if !args.only_failed {
         return Ok(Some(Work {
@@ -112,7 +111,7 @@ fn to_run(
         app.ui.error(&error);
         Exit::of(error.kind())
     })?;
-    let (of, units, changes) = match remainder {
+    let (of, units, mode) = match remainder {
         Remainder::Nothing { completed_at } => {
             app.ui.status(&format!(
                 "{}: nothing is missing from the run of {completed_at}",
@@ -120,18 +119,20 @@ fn to_run(
             ));
             return Ok(None);
         }
-        Remainder::Units { of, units, changes } => (of, Some(units), changes),
-        Remainder::All {
-            of,
-            reason,
-            changes,
-        } => {
+        Remainder::Units { of, units, mode } => (of, Some(units), mode),
+        Remainder::All { of, reason, mode } => {
             app.ui.note(reason);
-            (of, None, changes)
+            (of, None, mode)
         }
     };
-    let changes: Vec<Override> = overrides.iter().cloned().chain(changes).collect();
-    let pipeline = app.load(file, &changes).ok_or(Exit::Usage)?;
+    if let Some(mode) = mode {
+        pipeline.sink.set_mode(mode).map_err(|error| {
+            let name = &pipeline.name;
+            let error = error.context(format!("cannot add what is missing to `{name}`"));
+            app.ui.error(&error.hint("run it without `--only-failed`"));
+            Exit::Usage
+        })?;
+    }
     Ok(Some(Work {
         pipeline,
         units,

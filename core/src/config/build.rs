@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::document::{Document, join};
 use super::problem::{Invalid, Problems};
 use crate::context::Delivery;
-use crate::engine::{OnFailure, Pipeline, RunOptions};
+use crate::engine::{OnFailure, Pipeline, RunOptions, check_delivery};
 use crate::registry::{BuildContext, Registry};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
@@ -67,15 +67,7 @@ pub fn build(
     cx: &BuildContext,
 ) -> Result<Pipeline, Problems> {
     let root = document.root().clone();
-    for (key, _) in root.iter() {
-        if !TOP.contains(&key.get_ref().as_ref()) {
-            document.unknown_key(key, &TOP);
-        }
-    }
-    let name = match root.get("name") {
-        Some(value) => document.read("name", value.clone()),
-        None => Some(default_name.to_owned()),
-    };
+    let name = name_of(&mut document, &root, default_name);
     let (sources, sinks) = (registry.source_names(), registry.sink_names());
     let source_table = component(&mut document, &root, "source", first(&sources));
     let sink_table = component(&mut document, &root, "sink", first(&sinks));
@@ -104,6 +96,11 @@ pub fn build(
     if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
         join_stages(&mut document, &**source, transforms, &**sink);
     }
+    if let (Some(run), Some((_, sink))) = (&run, &sink)
+        && let Err(error) = check_delivery(run.delivery, &**sink)
+    {
+        document.invalid("run.delivery", error.message());
+    }
     document.into_problems()?;
     // Whatever is `None` has left a problem.
     let (Some(name), Some(source), Some(sink), Some(transforms), Some(run)) =
@@ -120,6 +117,23 @@ pub fn build(
         sink: sink.1,
         options: run,
     })
+}
+
+/// Returns the pipeline's name, and finds keys that are none of a pipeline's.
+fn name_of<'t>(
+    document: &mut Document<'t>,
+    root: &DeTable<'t>,
+    default_name: &str,
+) -> Option<String> {
+    for (key, _) in root.iter() {
+        if !TOP.contains(&key.get_ref().as_ref()) {
+            document.unknown_key(key, &TOP);
+        }
+    }
+    match root.get("name") {
+        Some(value) => document.read("name", value.clone()),
+        None => Some(default_name.to_owned()),
+    }
 }
 
 /// A component's table without its `type`.

@@ -113,6 +113,7 @@ fn registry() -> Registry {
         Ok(match (options.raw, options.path.as_deref()) {
             (Some(true), _) => Box::new(sink.raw()) as Box<dyn Sink>,
             (_, Some("days")) => Box::new(sink.replacing_days()),
+            (_, Some("pipe")) => Box::new(sink.transactional(false)),
             _ => Box::new(sink),
         })
     });
@@ -151,11 +152,24 @@ fn a_minimal_file_has_the_documented_defaults() {
     assert_eq!(pipeline.options.delivery, None);
     assert_eq!(pipeline.options.min_rows, 0);
     // Several workers keep what they have.
-    let text = format!("name = \"mine\"\n{MINIMAL}[run]\nworkers = 4\ndelivery = \"direct\"\n");
+    let text = format!(
+        "name = \"mine\"\n{MINIMAL}path = \"pipe\"\n[run]\nworkers = 4\ndelivery = \"direct\"\n"
+    );
     let pipeline = build_text(&text).expect("it is fine");
     assert_eq!(pipeline.name, "mine");
     assert_eq!(pipeline.options.on_failure, OnFailure::Keep);
     assert_eq!(pipeline.options.delivery, Some(Delivery::Direct));
+}
+
+#[test]
+fn rows_that_are_to_go_straight_into_a_transaction_are_found_before_a_run() {
+    let text = format!("{MINIMAL}[run]\ndelivery = \"direct\"\n");
+    insta::assert_snapshot!(problems(&text), @r#"
+    p.toml:6:12: `run.delivery`: `direct` is for a sink that cannot take rows back, and this one can
+      |
+    6 | delivery = "direct"
+      |            ^^^^^^^^
+    "#);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-/* The boundary between mixflow and a sink in a library, version 1.0.
+/* The boundary between mixflow and a sink in a library, version 1.1.
  *
  * The same as `src/raw.rs`, for C and for whatever can speak C. A library has
  * two symbols:
@@ -26,12 +26,14 @@
  *              "records": "normalized" | "raw", "destination": "out.csv",
  *              "place": "out.csv" | null, "table": "events" | null}
  * Context     {"run_id", "started_at", "data_type": "events" | "profiles",
+ *              "project": "12345", "zone": "UTC",
  *              "title", "from_date": "2024-01-31" | null, "to_date",
  *              "filters": {}, "partitions_are_days": true,
  *              "provenance": {"key of `hash`": "5f2c"} | absent}
  * Preview     {"actions": ["creates out.csv"]}
  * Partition   {"id": 0, "label": "2024-01-31", "days": null |
- *              {"first": "2024-01-31", "last", "start_us": 0, "end_us": 0}}
+ *              {"first": "2024-01-31", "last", "start_us": 0, "end_us": 0},
+ *              "page": 3 | absent}
  * Outcome     {"rows": 12, "missing": [{"partition": Partition, "reason": ""}]}
  * Summary     {"rows": 12, "destination": "out.csv", "warnings": []}
  * Residue     "none" | {"rows": 3} | "unknown"
@@ -47,7 +49,7 @@ extern "C" {
 #endif
 
 #define MIXFLOW_ABI_MAJOR 1
-#define MIXFLOW_ABI_MINOR 0
+#define MIXFLOW_ABI_MINOR 1
 #define MIXFLOW_ABI_VERSION {MIXFLOW_ABI_MAJOR, MIXFLOW_ABI_MINOR}
 #define MIXFLOW_MAGIC {'M', 'I', 'X', 'F', 'S', 'I', 'N', 'K'}
 
@@ -73,6 +75,14 @@ enum mixflow_kind {
     MIXFLOW_CLOSED = 10, /* the reader went away: the run stops, and is no failure */
     MIXFLOW_INTERRUPTED = 11,
     MIXFLOW_PANIC = 12
+};
+
+/* What becomes of what is at the destination already. */
+enum mixflow_mode {
+    MIXFLOW_CREATE = 0, /* it is an error */
+    MIXFLOW_APPEND = 1,
+    MIXFLOW_REPLACE = 2,
+    MIXFLOW_REPLACE_WINDOW = 3
 };
 
 #ifndef ARROW_C_DATA_INTERFACE
@@ -171,6 +181,10 @@ typedef struct {
     int32_t (*abort)(mixflow_txn, mixflow_text *, mixflow_failure *);
     /* Gives up a transaction about which nobody asks. */
     void (*discard)(mixflow_txn);
+    /* Since 1.1; may be null, and then the sink has no write mode. Chooses what
+     * becomes of what is there: a mixflow_mode. Comes before `begin`, makes no
+     * I/O, and fails with MIXFLOW_CONFIG if the sink cannot do that. */
+    int32_t (*set_mode)(mixflow_sink, uint32_t, mixflow_failure *);
 } mixflow_table;
 
 #ifdef __cplusplus

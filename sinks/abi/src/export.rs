@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::raw::{
 };
 use crate::wire::{
     ContextDoc, DescriptionDoc, InvalidDoc, OutcomeDoc, PartitionDoc, PreviewDoc, ResidueDoc,
-    SummaryDoc, number_of, read, write,
+    SummaryDoc, mode_of, number_of, read, write,
 };
 use crate::{forward, options, shape};
 
@@ -62,6 +63,7 @@ pub const fn table<P: Plugin>() -> Table {
         commit: Some(commit),
         abort: Some(abort),
         discard: Some(discard),
+        set_mode: Some(set_mode),
     }
 }
 
@@ -312,6 +314,27 @@ unsafe extern "C" fn describe(sink: SinkPtr, text: *mut Text, failure: *mut Fail
     };
     // SAFETY: the host's place for a failure.
     unsafe { answer(failure, "describe", call) }
+}
+
+unsafe extern "C" fn set_mode(sink: SinkPtr, mode: u32, failure: *mut Failure) -> i32 {
+    let call = || {
+        let mode = mode_of(mode)?;
+        if sink.is_null() {
+            return Err(nothing());
+        }
+        // SAFETY: the host's sink, which came from an `Rc`; it is given back
+        // below, so that the count is as it was.
+        let mut opened =
+            ManuallyDrop::new(unsafe { Rc::from_raw(sink.cast::<Opened>().cast_const()) });
+        // A transaction holds the sink, too, and must not have it changed.
+        let opened = Rc::get_mut(&mut opened).ok_or_else(|| {
+            let message = "the write mode cannot be changed while rows are written";
+            Error::new(ErrorKind::Other, message)
+        })?;
+        opened.sink.set_mode(mode)
+    };
+    // SAFETY: the host's place for a failure.
+    unsafe { answer(failure, "set_mode", call) }
 }
 
 unsafe extern "C" fn check_schema(

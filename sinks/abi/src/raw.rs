@@ -31,7 +31,7 @@ pub const TABLE_SYMBOL: &CStr = c"mixflow_sink_table";
 pub const MAGIC: [u8; 8] = *b"MIXFSINK";
 
 /// The version that this crate describes.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 1, minor: 1 };
 
 /// What a function returns that did what it was asked to.
 pub const OK: i32 = 0;
@@ -237,7 +237,12 @@ pub type AbortFn = unsafe extern "C" fn(TxnPtr, *mut Text, *mut Failure) -> i32;
 /// Gives everything up, as [`AbortFn`], when nobody asks what remains.
 pub type DiscardFn = unsafe extern "C" fn(TxnPtr);
 
-/// The functions of a library. In version 1.0 all are mandatory; they are
+/// Chooses what a sink does with what is there: 0 for `create`, 1 for `append`,
+/// 2 for `replace`, 3 for `replace_window`. Fails with a kind of `config` if the
+/// sink cannot do that. Comes before a transaction is begun; makes no I/O.
+pub type SetModeFn = unsafe extern "C" fn(SinkPtr, u32, *mut Failure) -> i32;
+
+/// The functions of a library. Those of version 1.0 are mandatory; they are
 /// `Option`s because what a library says is looked at before it is believed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -272,6 +277,14 @@ pub struct Table {
     pub abort: Option<AbortFn>,
     /// See the type.
     pub discard: Option<DiscardFn>,
+    /// See the type. Since version 1.1, and not mandatory: without it the sink
+    /// has no write mode.
+    pub set_mode: Option<SetModeFn>,
+}
+
+impl Table {
+    /// How long a table of version 1.0 is.
+    pub const SIZE_1_0: usize = std::mem::offset_of!(Table, set_mode);
 }
 
 // SAFETY: a table is constant data and functions that may be called from any

@@ -14,7 +14,7 @@ use mixflow_core::destination::Destination;
 use mixflow_core::fit::Provenance;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
-    TxnContext,
+    TxnContext, WriteMode,
 };
 use mixflow_core::source::{Dataset, DayRange, Extent, SourceInfo};
 use mixflow_core::unit::DataKind;
@@ -96,6 +96,36 @@ impl DescriptionDoc {
             },
         }
     }
+}
+
+/// The numbers of write modes, as the header has them.
+const MODES: [WriteMode; 4] = [
+    WriteMode::Create,
+    WriteMode::Append,
+    WriteMode::Replace,
+    WriteMode::ReplaceWindow,
+];
+
+/// Returns the number of a write mode.
+pub fn mode_number(mode: WriteMode) -> u32 {
+    match mode {
+        WriteMode::Create => 0,
+        WriteMode::Append => 1,
+        WriteMode::Replace => 2,
+        WriteMode::ReplaceWindow => 3,
+    }
+}
+
+/// Returns the write mode of a number. Fails if there is none, such as one of a
+/// newer version.
+pub fn mode_of(number: u32) -> Result<WriteMode> {
+    let known = MODES.into_iter().find(|mode| mode_number(*mode) == number);
+    known.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Config,
+            format!("there is no write mode with the number {number}"),
+        )
+    })
 }
 
 /// What a transaction is told when it begins.

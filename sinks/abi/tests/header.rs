@@ -60,7 +60,8 @@ fn c_and_rust_agree_on_every_field() {
         write,
         commit,
         abort,
-        discard
+        discard,
+        set_mode
     );
     same!(
         c,

@@ -214,6 +214,11 @@ impl Sink for DuckdbSink {
         Destination::at(&self.path).with_table(self.table_for(kind))
     }
 
+    fn set_mode(&mut self, mode: WriteMode) -> Result<()> {
+        self.mode = mode;
+        Ok(())
+    }
+
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         for field in schema.fields() {
             sql_type(field)?;

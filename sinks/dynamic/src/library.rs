@@ -1,13 +1,15 @@
 //! Opens a library and looks whether it is what it should be.
 
 use std::fs::File;
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
+use std::ptr;
 
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_abi::raw::{
     AbortFn, BeginFn, CheckSchemaFn, CloseFn, CommitFn, DescribeFn, DiscardFn, MAGIC, OpenFn,
-    PartitionFn, PreviewFn, TABLE_SYMBOL, Table, TableFn, VERSION, VERSION_SYMBOL, Version,
-    WriteFn,
+    PartitionFn, PreviewFn, SetModeFn, TABLE_SYMBOL, Table, TableFn, VERSION, VERSION_SYMBOL,
+    Version, WriteFn,
 };
 use object::read::{Object as _, ObjectSegment as _, ReadCache};
 
@@ -33,6 +35,8 @@ pub(crate) struct Functions {
     pub(crate) commit: CommitFn,
     pub(crate) abort: AbortFn,
     pub(crate) discard: DiscardFn,
+    /// Not in libraries of version 1.0.
+    pub(crate) set_mode: Option<SetModeFn>,
 }
 
 impl Functions {
@@ -52,6 +56,7 @@ impl Functions {
             commit: there("commit", table.commit)?,
             abort: there("abort", table.abort)?,
             discard: there("discard", table.discard)?,
+            set_mode: table.set_mode,
         })
     }
 }
@@ -260,19 +265,37 @@ unsafe fn checked(table: *const Table) -> Result<(Functions, String)> {
         return Err(problem("its table of functions begins with something else"));
     }
     check_version(version)?;
-    if size < size_of::<Table>() {
+    if size < Table::SIZE_1_0 {
         return Err(problem(format!(
             "its table of functions is too short: {size} bytes, not {}",
-            size_of::<Table>()
+            Table::SIZE_1_0
         )));
     }
-    // SAFETY: it is as long as ours, and stays for the life of the process.
-    let table = unsafe { &*table };
-    let functions = Functions::of(table)?;
+    // SAFETY: it is as long as it says, and stays for the life of the process.
+    let table = unsafe { widened(table, size) };
+    let functions = Functions::of(&table)?;
     // SAFETY: static text, by the rules of the boundary.
     match unsafe { table.name.get() } {
         Ok(name) if !name.is_empty() => Ok((functions, name.to_owned())),
         Ok(_) => Err(problem("it does not say what the sink is called")),
         Err(error) => Err(problem("its name is not UTF-8").with_source(error)),
     }
+}
+
+/// Copies a table of an older minor version, whose end is missing, or of a newer
+/// one, which has more than is known here. What is missing is null.
+///
+/// # Safety
+///
+/// `table` points to `size` bytes, which are at least [`Table::SIZE_1_0`].
+unsafe fn widened(table: *const Table, size: usize) -> Table {
+    let mut copy = MaybeUninit::<Table>::zeroed();
+    // SAFETY: both are as long as the shorter of them.
+    unsafe {
+        let bytes = size.min(size_of::<Table>());
+        ptr::copy_nonoverlapping(table.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), bytes);
+    }
+    // SAFETY: integers, raw pointers and optional functions may be all zeros,
+    // and the rest is a copy of a table.
+    unsafe { copy.assume_init() }
 }

@@ -11,7 +11,7 @@ use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn,
-    TxnContext,
+    TxnContext, WriteMode,
 };
 use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
@@ -242,6 +242,22 @@ impl Sink for PluginSink {
 
     fn destination(&self, _kind: &DataKind) -> Destination {
         self.description.destination()
+    }
+
+    fn set_mode(&mut self, mode: WriteMode) -> Result<()> {
+        let cannot = "cannot change what it does with what is there";
+        let Some(set_mode) = self.functions().set_mode else {
+            let cause = Error::new(ErrorKind::Config, "it has no write mode");
+            return Err(self.error(cannot, cause));
+        };
+        self.call(cannot, |failure| {
+            // SAFETY: the sink was opened, and there is no transaction: it
+            // would borrow this.
+            unsafe { set_mode(self.handle, wire::mode_number(mode), failure) }
+        })?;
+        // What it promises may have changed with it.
+        self.description = self.describe()?;
+        Ok(())
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

@@ -15,7 +15,6 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use mixflow_sink_abi::arrow::datatypes::Schema;
-use mixflow_sink_abi::core::Result;
 use mixflow_sink_abi::core::batch::Batch;
 use mixflow_sink_abi::core::config::Invalid;
 use mixflow_sink_abi::core::registry::{ComponentDoc, OptionDoc, Registry};
@@ -24,6 +23,7 @@ use mixflow_sink_abi::core::sink::{
     RecordFormat, Residue, Sink, SinkTxn, TxnContext, WriteMode, check_replace,
 };
 use mixflow_sink_abi::core::staged::{FileMode, StagedFile, cannot};
+use mixflow_sink_abi::core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use rows::{Format, failed};
@@ -111,16 +111,10 @@ impl CsvSink {
         if options.path.as_os_str().is_empty() {
             wrong.push(Invalid::new("path", "this is empty"));
         }
-        let mode = match options.mode {
-            WriteMode::Create => FileMode::Create,
-            WriteMode::Append => FileMode::Append,
-            WriteMode::Replace => FileMode::Replace,
-            WriteMode::ReplaceWindow => {
-                let why = "a CSV file has no days that could be replaced";
-                wrong.push(Invalid::new("mode", why));
-                FileMode::Create
-            }
-        };
+        let mode = file_mode(options.mode).unwrap_or_else(|why| {
+            wrong.push(Invalid::new("mode", why));
+            FileMode::Create
+        });
         let delimiter = u8::try_from(options.delimiter).ok().filter(u8::is_ascii);
         if delimiter.is_none_or(|byte| matches!(byte, b'"' | b'\r' | b'\n')) {
             let why = "this must be an ASCII character other than a quote or a line end";
@@ -155,6 +149,15 @@ impl CsvSink {
     }
 }
 
+fn file_mode(mode: WriteMode) -> Result<FileMode, &'static str> {
+    match mode {
+        WriteMode::Create => Ok(FileMode::Create),
+        WriteMode::Append => Ok(FileMode::Append),
+        WriteMode::Replace => Ok(FileMode::Replace),
+        WriteMode::ReplaceWindow => Err("a CSV file has no days that could be replaced"),
+    }
+}
+
 impl Sink for CsvSink {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -167,6 +170,12 @@ impl Sink for CsvSink {
 
     fn destination(&self, _kind: &DataKind) -> Destination {
         Destination::at(&self.path)
+    }
+
+    /// `mixflow run --only-failed` adds to what is there with this.
+    fn set_mode(&mut self, mode: WriteMode) -> Result<()> {
+        self.mode = file_mode(mode).map_err(|why| Error::new(ErrorKind::Config, why))?;
+        Ok(())
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use arrow::datatypes::Schema;
-use mixflow_core::Result;
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 #[cfg(unix)]
@@ -14,6 +13,7 @@ use mixflow_core::sink::{
 };
 use mixflow_core::staged::{FileMode, cannot};
 use mixflow_core::unit::DataKind;
+use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::encode::Encoder;
@@ -56,17 +56,8 @@ pub struct JsonlSink {
 impl JsonlSink {
     /// Checks the options. Makes no I/O.
     pub fn new(options: JsonlOptions) -> Result<JsonlSink, Vec<Invalid>> {
-        let mode = match options.mode.unwrap_or_default() {
-            WriteMode::Create => FileMode::Create,
-            WriteMode::Append => FileMode::Append,
-            WriteMode::Replace => FileMode::Replace,
-            WriteMode::ReplaceWindow => {
-                return Err(vec![Invalid::new(
-                    "mode",
-                    "a JSONL file has no days that could be replaced; `duckdb`, and `parquet` with `partition_by = \"date\"`, have",
-                )]);
-            }
-        };
+        let mode = file_mode(options.mode.unwrap_or_default())
+            .map_err(|why| vec![Invalid::new("mode", why)])?;
         if options.path.is_none() && options.mode.is_some() {
             return Err(vec![Invalid::new(
                 "mode",
@@ -96,6 +87,18 @@ impl JsonlSink {
     }
 }
 
+/// Returns what the mode means for a file, or why it means nothing.
+fn file_mode(mode: WriteMode) -> Result<FileMode, &'static str> {
+    match mode {
+        WriteMode::Create => Ok(FileMode::Create),
+        WriteMode::Append => Ok(FileMode::Append),
+        WriteMode::Replace => Ok(FileMode::Replace),
+        WriteMode::ReplaceWindow => Err(
+            "a JSONL file has no days that could be replaced; `duckdb`, and `parquet` with `partition_by = \"date\"`, have",
+        ),
+    }
+}
+
 impl Sink for JsonlSink {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -110,6 +113,17 @@ impl Sink for JsonlSink {
             Some((path, _)) => Destination::at(path),
             None => Destination::named("standard output"),
         }
+    }
+
+    fn set_mode(&mut self, mode: WriteMode) -> Result<()> {
+        let Some((_, chosen)) = &mut self.file else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "standard output has no write mode",
+            ));
+        };
+        *chosen = file_mode(mode).map_err(|why| Error::new(ErrorKind::Config, why))?;
+        Ok(())
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The sink: which layout, and what a run would do to what is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use mixflow_core::config::Invalid;
@@ -89,30 +89,8 @@ impl ParquetSink {
             return refuse("path", "this names no file and no folder of its own");
         }
         let mode = options.mode.unwrap_or_default();
-        let named_file = path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"));
         let by_day = options.partition_by.map(|by| by == PartitionBy::Date);
-        let layout = match mode {
-            _ if !named_file || by_day == Some(true) => Layout::Folder { mode, by_day },
-            WriteMode::Create => Layout::File(FileMode::Create),
-            WriteMode::Replace => Layout::File(FileMode::Replace),
-            WriteMode::Append => {
-                return refuse(
-                    "mode",
-                    "a Parquet file cannot be added to; a folder can: leave `.parquet` out of the path",
-                );
-            }
-            WriteMode::ReplaceWindow => {
-                return refuse(
-                    "mode",
-                    "days can be replaced in a folder only: leave `.parquet` out of the path, or set `partition_by = \"date\"`",
-                );
-            }
-        };
-        if mode == WriteMode::ReplaceWindow && by_day == Some(false) {
-            return refuse("mode", "`replace_window` needs `partition_by = \"date\"`");
-        }
+        let layout = layout(&path, mode, by_day).map_err(|why| vec![Invalid::new("mode", why)])?;
         Ok(ParquetSink {
             path,
             layout,
@@ -148,6 +126,27 @@ impl ParquetSink {
     }
 }
 
+/// Returns what `mode` makes of `path`, or why it cannot.
+fn layout(path: &Path, mode: WriteMode, by_day: Option<bool>) -> Result<Layout, &'static str> {
+    let named_file = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"));
+    if mode == WriteMode::ReplaceWindow && by_day == Some(false) && !named_file {
+        return Err("`replace_window` needs `partition_by = \"date\"`");
+    }
+    match mode {
+        _ if !named_file || by_day == Some(true) => Ok(Layout::Folder { mode, by_day }),
+        WriteMode::Create => Ok(Layout::File(FileMode::Create)),
+        WriteMode::Replace => Ok(Layout::File(FileMode::Replace)),
+        WriteMode::Append => {
+            Err("a Parquet file cannot be added to; a folder can: leave `.parquet` out of the path")
+        }
+        WriteMode::ReplaceWindow => Err(
+            "days can be replaced in a folder only: leave `.parquet` out of the path, or set `partition_by = \"date\"`",
+        ),
+    }
+}
+
 fn has_day(schema: &Schema) -> bool {
     schema.field_with_name(DAY_COLUMN).is_ok_and(|field| {
         matches!(
@@ -174,6 +173,16 @@ impl Sink for ParquetSink {
 
     fn destination(&self, _kind: &DataKind) -> Destination {
         Destination::at(&self.path)
+    }
+
+    fn set_mode(&mut self, mode: WriteMode) -> Result<()> {
+        let by_day = match self.layout {
+            Layout::File(_) => None,
+            Layout::Folder { by_day, .. } => by_day,
+        };
+        self.layout =
+            layout(&self.path, mode, by_day).map_err(|why| Error::new(ErrorKind::Config, why))?;
+        Ok(())
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

@@ -130,7 +130,7 @@ pub(super) fn write(txn: &mut dyn SinkTxn, n: u32, records: RecordBatch) -> Resu
 pub(super) fn store(sink: &dyn Sink, rows: std::ops::Range<u32>) -> Result<CommitSummary> {
     let cx = context(schema());
     sink.preview(&cx)?;
-    let mut txn = begin(&*sink, &cx)?;
+    let mut txn = begin(sink, &cx)?;
     let n = u64::from(rows.end - rows.start);
     write_day(&mut *txn, 0, rows)?;
     txn.commit(&outcome(n))
@@ -140,7 +140,7 @@ pub(super) fn store(sink: &dyn Sink, rows: std::ops::Range<u32>) -> Result<Commi
 pub(super) fn store_batch(sink: &dyn Sink, records: RecordBatch) -> Result<CommitSummary> {
     let cx = context(records.schema());
     sink.preview(&cx)?;
-    let mut txn = begin(&*sink, &cx)?;
+    let mut txn = begin(sink, &cx)?;
     txn.partition(&day(0))?;
     let rows = records.num_rows() as u64;
     write(&mut *txn, 0, records)?;
