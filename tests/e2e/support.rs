@@ -141,7 +141,7 @@ impl Place {
 
     /// Asks a database here; every value as JSON would show it.
     pub fn sql(&self, db: &str, sql: &str) -> Vec<Vec<String>> {
-        super::rows::texts(&super::rows::answer(&self.path(db), sql))
+        crate::rows::form::texts(&crate::rows::form::answer(&self.path(db), sql))
     }
 }
 

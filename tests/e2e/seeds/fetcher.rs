@@ -7,9 +7,9 @@ use jiff::civil::date;
 use mixflow_tests::sim::{Action, Data, Endpoint, EngageQuery, ExportQuery, Fault, Matcher};
 use serde_json::Value;
 
-use super::super::rows::{Event, Profile, assert_same, expected_events, expected_profiles};
-use super::super::support::{Ran, sim};
 use super::{DB, PRO, Project, days, progress};
+use crate::rows::form::{Event, Profile, assert_same, expected_events, expected_profiles};
+use crate::support::{Ran, sim};
 
 fn all_profiles(project: &Project) -> Vec<Profile> {
     expected_profiles(&project.sim, &EngageQuery::default())

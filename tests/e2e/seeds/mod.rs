@@ -14,8 +14,8 @@ use jiff::civil::date;
 use mixflow_tests::sim::{Builder, Data, ExportQuery, Simulator};
 use serde_json::Value;
 
-use super::rows::{Event, Row, expected_events, in_table};
-use super::support::{Place, Ran, SECRET, sim, started};
+use crate::rows::form::{Event, Row, expected_events, in_table};
+use crate::support::{Place, Ran, SECRET, sim, started};
 
 /// Where `fetch` stores rows unless it is told otherwise.
 const DB: &str = ".mixpanel_data/12345.db";

@@ -9,9 +9,9 @@ use mixflow_tests::sim::{
 };
 use serde_json::{Value, json};
 
-use super::super::rows::{Profile, assert_same, expected_profiles};
-use super::super::support::{Ran, sim};
 use super::{DB, Project, progress};
+use crate::rows::form::{Profile, assert_same, expected_profiles};
+use crate::support::{Ran, sim};
 
 /// Profiles on pages of 100, the last one half full.
 fn pages(pages: usize) -> Builder {

@@ -13,7 +13,7 @@ use mixflow::{Error, ErrorKind, Event, Profile, Store, TableInput, Workspace};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::super::rows::texts;
+use crate::rows::form::texts;
 
 fn event(n: u64) -> Event {
     serde_json::from_value(json!({

@@ -8,11 +8,11 @@ use jiff::civil::date;
 use mixflow_tests::sim::{Action, Data, Endpoint, EngageQuery, ExportQuery, Fault, Matcher};
 use serde_json::Value;
 
-use super::super::rows::{
+use super::{DAYS, DB, PRO, Project, days, progress};
+use crate::rows::form::{
     Event, Profile, assert_same, expected_events, expected_profiles, in_lines,
 };
-use super::super::support::{Ran, sim};
-use super::{DAYS, DB, PRO, Project, days, progress};
+use crate::support::{Ran, sim};
 
 const NOTHING: [&str; 0] = [];
 

@@ -8,9 +8,9 @@ use mixflow::{ErrorKind, Events, Profiles, Workspace, WorkspaceBuilder};
 use mixflow_tests::sim::{Data, ExportQuery, Fault, Simulator};
 use tempfile::TempDir;
 
-use super::super::rows::{Event as Row, expected_events};
-use super::super::support::{SECRET, sim, started};
 use super::{PRO, days};
+use crate::rows::form::{Event as Row, expected_events};
+use crate::support::{SECRET, sim, started};
 
 fn data() -> Data {
     use jiff::civil::date;

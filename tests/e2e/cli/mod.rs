@@ -1,0 +1,13 @@
+//! What a person types and reads.
+
+mod commands;
+mod config;
+mod messages;
+mod paths;
+mod pipelines;
+pub mod python;
+mod query;
+mod reading;
+mod report_page;
+mod reports;
+mod terminal;

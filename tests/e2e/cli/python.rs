@@ -1,0 +1,111 @@
+//! What the README says of Python, run with the real packages.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mixflow_tests::sim::Data;
+
+use crate::support::{DUCKDB, Place, events, pipeline, sim, started};
+
+/// The Python of an environment with the packages, made once; `None` where
+/// that cannot be.
+pub fn python() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+    // Tests are processes; one makes it, the others wait.
+    let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    let python = folder.join("bin/python");
+    let works = || {
+        let imports = "import duckdb, mixpanel_utils, pandas, polars, pyarrow";
+        let ran = Command::new(&python).args(["-c", imports]).output();
+        ran.is_ok_and(|output| output.status.success())
+    };
+    if works() {
+        return Some(python);
+    }
+    let ran = |program: &Path, args: &[&str]| {
+        let status = Command::new(program).args(args).output();
+        status.is_ok_and(|output| output.status.success())
+    };
+    let folder = folder.to_str()?;
+    let made = ran(Path::new("python3"), &["-m", "venv", "--clear", folder])
+        && ran(
+            &python,
+            &[
+                "-m",
+                "pip",
+                "-q",
+                "install",
+                "duckdb==2.0.0",
+                "mixpanel-utils",
+                "pandas",
+                "polars",
+                "pyarrow",
+            ],
+        );
+    (made && works()).then_some(python)
+}
+
+/// Returns the blocks of `language` in the README's part on Python.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+    let readme = readme.unwrap();
+    let (_, part) = readme.split_once("\n## Python and notebooks\n").unwrap();
+    let (part, _) = part.split_once("\n## ").unwrap();
+    let fence = format!("```{language}\n");
+    part.split(&fence)
+        .skip(1)
+        .map(|block| block.split_once("```").unwrap().0.to_owned())
+        .collect()
+}
+
+#[test]
+fn the_readmes_python_runs_and_says_what_it_says_it_does() {
+    let Some(python) = python() else {
+        eprintln!("skipped: python3 with venv and PyPI cannot be had here");
+        return;
+    };
+    let sim = started(sim(Data::sample()));
+    let place = Place::new();
+    let db = DUCKDB.replace("out.db", "mixpanel.db");
+    place.run(&pipeline(&[&events(&sim, ""), &db])).0.ended(0);
+    let parquet = "[sink]\ntype = \"parquet\"\npath = \"events\"\n";
+    place
+        .run(&pipeline(&[&events(&sim, ""), parquet]))
+        .0
+        .ended(0);
+    let scripts = blocks("python");
+    assert!(scripts.len() >= 4);
+    let mixflow = Path::new(env!("CARGO_BIN_EXE_mixflow")).parent().unwrap();
+    let path = format!("{}:{}", mixflow.display(), std::env::var("PATH").unwrap());
+    for script in scripts {
+        place.write("script.py", &script);
+        let mut command = place.command(&[]);
+        let mut ran = Command::new(&python);
+        ran.arg("script.py")
+            .current_dir(place.path(""))
+            .env("PATH", &path);
+        for (name, value) in command.env("PYTHONWARNINGS", "error").get_envs() {
+            if name != "PATH"
+                && let Some(value) = value
+            {
+                ran.env(name, value);
+            }
+        }
+        let output = ran.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{stderr}");
+        // What a line prints stands behind it.
+        let said: Vec<&str> = script
+            .lines()
+            .filter(|line| line.trim_start().starts_with("print("))
+            .filter_map(|line| line.split_once("# ").map(|(_, said)| said.trim()))
+            .collect();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            stdout.lines().collect::<Vec<_>>(),
+            said,
+            "{script}\n{stderr}"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! What servers and events say gives no orders to a terminal.
+
+use std::process::Command;
+
+use mixflow_tests::sim::{Action, Data, Fault, Matcher};
+
+use crate::support::{DUCKDB, Place, STDOUT, events, pipeline, sim, started};
+
+/// Sets a title, hides the cursor, in C0 and in C1, and turns a line around.
+const ORDERS: &str = "a\u{1b}]0;x\u{7}\u{9b}?25l\u{202e}b\u{7f}";
+
+/// Runs the binary on a terminal and returns what came to that.
+fn on_a_terminal(place: &Place, args: &[&str]) -> Option<String> {
+    let plain = place.command(args);
+    let words = std::iter::once(plain.get_program()).chain(plain.get_args());
+    let words: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''")))
+        .collect();
+    let mut script = Command::new("script");
+    script.args(["-q", "-c", &words.join(" "), "/dev/null"]);
+    script.current_dir(place.path("")).env_clear().envs(
+        plain
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let output = script
+        .env("NO_COLOR", "1")
+        .env("TERM", "dumb")
+        .output()
+        .ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[track_caller]
+fn assert_shown(shown: &str) {
+    assert!(shown.contains("25l"), "{shown:?}");
+    for order in ['\u{1b}', '\u{7}', '\u{7f}', '\u{9b}', '\u{202e}'] {
+        assert!(!shown.contains(order), "{order:?} in {shown:?}");
+    }
+}
+
+#[test]
+fn answers_on_a_terminal_are_written_out_and_elsewhere_stay() {
+    let place = Place::new();
+    let sql = "SELECT 'a' || chr(27) || ']0;x' || chr(7) || chr(155) || '?25l' || chr(8238) || 'b' || chr(127) AS x";
+    place.write("made.toml", &pipeline(&["[source]\ntype = \"synthetic_events\"\nrows = 1\nfrom = \"2024-01-01\"\nto = \"2024-01-01\"\n", DUCKDB]));
+    place.mixflow(&["run", "made.toml"]).ended(0);
+    for form in [
+        &["--scalar"][..],
+        &["--format", "csv"],
+        &["--format", "table"],
+        &["--format", "json"],
+        &["--format", "jsonl"],
+    ] {
+        let args = [&["query", sql, "--db", "out.db"][..], form].concat();
+        let Some(shown) = on_a_terminal(&place, &args) else {
+            return;
+        };
+        assert_shown(&shown);
+    }
+    // Data is data where no terminal is.
+    for form in [&["--scalar"][..], &["--format", "csv"]] {
+        let args = [&["query", sql, "--db", "out.db"][..], form].concat();
+        let ran = place.mixflow(&args).ended(0);
+        assert!(
+            ran.stdout_lossy().contains(ORDERS),
+            "{:?}",
+            ran.stdout_lossy()
+        );
+    }
+}
+
+#[test]
+fn what_a_server_says_is_written_out_everywhere() {
+    let sim = started(sim(Data::sample()));
+    let body = format!("{{\"error\": {:?}}}", "you \u{9b}?25l\u{202e} no");
+    let body = body
+        .replace("\\u{9b}", "\u{9b}")
+        .replace("\\u{202e}", "\u{202e}");
+    sim.add_fault(Fault::always(
+        Matcher::export(),
+        Action::Status {
+            code: 400,
+            retry_after: None,
+            body: Some(body),
+        },
+    ));
+    let place = Place::new();
+    let text = pipeline(&[&events(&sim, ""), STDOUT]);
+    for progress in ["plain", "json"] {
+        let (ran, _) = place.run_with(&text, &["--progress", progress, "-vvv"]);
+        assert_shown(&ran.ended(1).stderr);
+    }
+    if let Some(shown) = on_a_terminal(&place, &["runs"]) {
+        assert_shown(&shown.replace("…", "25l"));
+    }
+}

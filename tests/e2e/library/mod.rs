@@ -1,0 +1,3 @@
+//! Programs that use mixflow as a library.
+
+mod stores;

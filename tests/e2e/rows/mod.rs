@@ -1,0 +1,6 @@
+//! Rows on their way: what comes out is what went in, as the model says.
+
+pub mod form;
+mod normalising;
+mod sample;
+mod transforms;

@@ -1,0 +1,215 @@
+//! What a DuckDB file of ours is like.
+
+use jiff::civil::date;
+use mixflow_tests::sim::{Data, ExportQuery};
+
+use crate::rows::form::{Event, expected_events, in_table};
+use crate::support::{DUCKDB, Place, events, pipeline, profiles, sim, started};
+
+/// The commit of DuckDB that the crate `duckdb` pins; the prebuilt library and
+/// the bundled build must both be it.
+const SOURCE_ID: &str = "d54cbbe3df";
+
+#[test]
+fn duckdb_is_built_from_the_commit_that_the_crate_pins() {
+    let (version, source_id) = mixflow_sink_duckdb::version().unwrap();
+    assert_eq!(
+        (version.as_str(), source_id.as_str()),
+        ("v2.0.0", SOURCE_ID)
+    );
+}
+
+fn one_event(line: &str) -> (Place, ExportQuery) {
+    let mut data = Data::default();
+    data.add_event(line).unwrap();
+    let sim = started(sim(data));
+    let place = Place::new();
+    let (ran, _) = place.run(&pipeline(&[
+        &events(&sim, "from = \"2024-01-01\"\nto = \"2024-01-01\""),
+        DUCKDB,
+    ]));
+    ran.ended(0);
+    (place, ExportQuery::new(date(2024, 1, 1), date(2024, 1, 1)))
+}
+
+#[test]
+fn tables_have_the_columns_that_were_promised() {
+    let sim = started(sim(Data::generated_between(
+        date(2024, 1, 1),
+        date(2024, 1, 1),
+        20,
+        20,
+        7,
+    )));
+    let place = Place::new();
+    place
+        .run(&pipeline(&[&events(&sim, ""), DUCKDB]))
+        .0
+        .ended(0);
+    place
+        .run(&pipeline(&[&profiles(&sim, ""), DUCKDB]))
+        .0
+        .ended(0);
+    let columns = |table: &str| -> String {
+        place
+            .sql("out.db", &format!("DESCRIBE {table}"))
+            .iter()
+            .map(|row| format!("{} {}", row[0], row[1]))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    assert_eq!(
+        columns("events"),
+        "event_name VARCHAR, event_time TIMESTAMP, distinct_id VARCHAR, insert_id VARCHAR, properties JSON"
+    );
+    assert_eq!(
+        columns("profiles"),
+        "distinct_id VARCHAR, last_seen TIMESTAMP, properties JSON"
+    );
+    assert_eq!(
+        columns("_metadata"),
+        "table_name VARCHAR, type VARCHAR, fetched_at TIMESTAMP, from_date DATE, to_date DATE, row_count BIGINT, filters JSON, run_id VARCHAR, mixflow_version VARCHAR, status VARCHAR, missing JSON"
+    );
+}
+
+#[test]
+fn metadata_says_what_was_fetched() {
+    let sim = started(sim(Data::generated_between(
+        date(2024, 1, 1),
+        date(2024, 1, 3),
+        20,
+        0,
+        7,
+    )));
+    let place = Place::new();
+    let source = events(
+        &sim,
+        "from = \"2024-01-01\"\nto = \"2024-01-03\"\nlimit = 7",
+    );
+    let (ran, report) = place.run(&pipeline(&[&source, DUCKDB]));
+    ran.ended(0);
+    let row = place.sql(
+        "out.db",
+        "SELECT table_name, type, from_date, to_date, row_count, filters->>'limit', run_id, mixflow_version, status, missing, fetched_at > now()::TIMESTAMP - INTERVAL 1 HOUR FROM _metadata",
+    );
+    assert_eq!(
+        row[0],
+        [
+            "events",
+            "events",
+            "2024-01-01",
+            "2024-01-03",
+            "7",
+            "7",
+            report["run_id"].as_str().unwrap(),
+            env!("CARGO_PKG_VERSION"),
+            "committed",
+            "[]",
+            "true",
+        ]
+    );
+}
+
+/// Senders cut texts at 255 bytes, in the middle of an emoji. DuckDB reads no
+/// JSON with half a surrogate pair in it, and one such row makes every query
+/// over the column fail.
+#[test]
+fn half_an_emoji_does_not_spoil_the_table() {
+    let (place, _) = one_event(
+        r#"{"event": "x", "properties": {"time": 1704067200, "distinct_id": "a", "$insert_id": "b", "cut": "a\ud83d", "whole": "\ud83d\ude00", "no escape": "\\ud83d", "n": 1.10}}"#,
+    );
+    let row = place.sql(
+        "out.db",
+        "SELECT properties->>'cut', properties->>'whole', properties->>'no escape', properties->'n' FROM events",
+    );
+    assert_eq!(row, [["a\u{fffd}", "\u{1f600}", "\\ud83d", "1.1"]]);
+}
+
+#[test]
+fn properties_keep_their_bytes() {
+    let text = r#"{"z":1E5,"a":12345678901234567890123,"":null,"A":[1, 2],"event":"\u00e9","dup":1,"dup":2}"#;
+    let (place, _) = one_event(&format!(
+        r#"{{"event": "x", "properties": {{"time": 1704067200, {}}}"#,
+        &text[1..]
+    ));
+    let rows: Vec<Event> = in_table(&place.path("out.db"), "events");
+    // But for the key that stands twice, of which DuckDB would read the first.
+    let once = text.replace(r#""dup":1,"dup":2"#, r#""dup":2"#);
+    assert_eq!(rows[0].properties, once);
+    assert_eq!(rows[0].distinct_id, "");
+    assert_eq!(rows[0].insert_id.len(), 32);
+    let value = place.sql(
+        "out.db",
+        "SELECT properties->>'event', properties->'a' FROM events",
+    );
+    assert_eq!(value, [["é", "12345678901234567890123"]]);
+}
+
+#[test]
+fn a_table_is_queried_by_json_path_and_time() {
+    let sim = started(sim(Data::sample()));
+    let place = Place::new();
+    place
+        .run(&pipeline(&[&events(&sim, ""), DUCKDB]))
+        .0
+        .ended(0);
+    let query = ExportQuery::new(date(2024, 1, 1), date(2024, 1, 14));
+    let expected = expected_events(&sim, &query);
+    let day = 1_705_190_400_000_000;
+    let late = expected
+        .iter()
+        .filter(|row| row.event_time_us >= day)
+        .count();
+    let count = place.sql(
+        "out.db",
+        "SELECT count(*), count(*) FILTER (WHERE event_time >= TIMESTAMP '2024-01-14') FROM events WHERE json_valid(properties)",
+    );
+    assert_eq!(count, [["8000".to_owned(), late.to_string()]]);
+}
+
+/// DuckDB 1.1 has no zstd, nor have files that later ones make for it.
+#[test]
+fn a_file_of_an_older_duckdb_is_written_with_what_it_has() {
+    use mixflow_sink_duckdb::Store;
+    let sim = started(sim(Data::sample()));
+    for (version, compression) in [("v1.0.0", "DICT_FSST"), ("v1.2.0", "ZSTD")] {
+        for mode in ["create", "append", "replace", "replace_window"] {
+            let place = Place::new();
+            let old = place.path("out.db").display().to_string();
+            let store = Store::open(place.path("other.db")).unwrap();
+            store
+                .connection()
+                .unwrap()
+                .execute_batch(&format!(
+                    "ATTACH '{old}' AS old (STORAGE_VERSION '{version}'); CREATE TABLE old.x AS SELECT 1 AS a; DETACH old"
+                ))
+                .unwrap();
+            drop(store);
+            let sink = format!("{DUCKDB}mode = \"{mode}\"\n");
+            place.run(&pipeline(&[&events(&sim, ""), &sink])).0.ended(0);
+            let sql = "SELECT (SELECT count(*) FROM events), (SELECT a FROM x), bool_or(compression = 'ZSTD') FROM pragma_storage_info('events') WHERE column_name = 'properties'";
+            let zstd = (compression == "ZSTD").to_string();
+            assert_eq!(
+                place.sql("out.db", sql),
+                [["8000", "1", &zstd]],
+                "{version}, {mode}"
+            );
+        }
+    }
+}
+
+/// A kill between the file being in its place and its folder being removed.
+#[test]
+fn what_a_killed_run_left_beside_a_file_goes_with_the_next_run() {
+    let sim = started(sim(Data::sample()));
+    for mode in ["append", "replace", "replace_window"] {
+        let place = Place::new();
+        let sink = format!("{DUCKDB}mode = \"{mode}\"\n");
+        let text = pipeline(&[&events(&sim, ""), &sink]);
+        place.run(&text).0.ended(0);
+        std::fs::create_dir(place.path(".out.db.k1ll3d.tmp")).unwrap();
+        place.write(".out.db.k1ll3d.tmp/out.db.wal", "rest");
+        place.run(&text).0.ended(0);
+        assert_eq!(place.names(), ["out.db"], "{mode}");
+    }
+}

@@ -1,0 +1,8 @@
+//! Destinations, our own and other people's.
+
+mod conformance;
+pub mod custom;
+pub mod destinations;
+mod duckdb;
+mod exec;
+pub mod plugin;

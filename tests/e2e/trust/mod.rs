@@ -1,0 +1,17 @@
+//! Whatever goes wrong, nothing is lost, doubled, or called whole that is not.
+
+mod failures;
+mod fits;
+mod full_disk;
+mod full_files;
+mod full_state;
+mod interrupts;
+mod kills;
+mod locks;
+mod matrix;
+mod recovery;
+mod rejects;
+mod shrink;
+mod signals;
+mod state;
+mod waiting;
