@@ -76,13 +76,12 @@ impl CancelToken {
 
     /// Blocks until the work is to stop.
     pub fn wait_until_cancelled(&self) {
-        match self.receivers.is_empty() {
-            true => loop {
+        if self.receivers.is_empty() {
+            loop {
                 std::thread::park();
-            },
-            false => {
-                self.select().ready();
             }
+        } else {
+            self.select().ready();
         }
     }
 

@@ -59,11 +59,12 @@ impl<'s> Guarded<'s> {
     }
 
     fn refuse_after_failure(&self) -> Result<()> {
-        match self.failed {
-            false => Ok(()),
-            true => Err(breach(
+        if self.failed {
+            Err(breach(
                 "an earlier call failed, so nothing can be committed",
-            )),
+            ))
+        } else {
+            Ok(())
         }
     }
 

@@ -271,9 +271,10 @@ pub fn sweep(target: &Path) {
         if !dead {
             continue;
         }
-        let removed = match kind.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            false => std::fs::remove_file(&path),
+        let removed = if kind.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
         };
         match removed {
             Ok(()) => log::info!("removed `{}`, left by a run that died", path.display()),
@@ -404,9 +405,10 @@ pub fn cannot(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         );
         let wrapped = Error::new(kind, message).with_source(error);
-        match full {
-            true => wrapped.hint("free some disk space; what was there before is unchanged"),
-            false => wrapped,
+        if full {
+            wrapped.hint("free some disk space; what was there before is unchanged")
+        } else {
+            wrapped
         }
     }
 }

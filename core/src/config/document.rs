@@ -595,9 +595,12 @@ fn substitute(text: &str, env: &Env, path: &str) -> Result<Option<String>, Strin
             .get(name)
             .filter(|value| default.is_none() || !value.is_empty())
             .or_else(|| default.map(str::to_owned))
-            .ok_or_else(|| match mask::is_variable(name, path) {
-                true => format!("the environment variable `{name}` is not set"),
-                false => "`${…}` has no name of a variable that is set".to_owned(),
+            .ok_or_else(|| {
+                if mask::is_variable(name, path) {
+                    format!("the environment variable `{name}` is not set")
+                } else {
+                    "`${…}` has no name of a variable that is set".to_owned()
+                }
             })?;
         out.push_str(before);
         out.push_str(&value);

@@ -45,9 +45,10 @@ fn leading_name(line: &str) -> usize {
         .find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.')
         .unwrap_or(line.len() - begin);
     let name = &line[begin..begin + length];
-    match name.split('.').all(is_harmless) {
-        true => begin + length,
-        false => 0,
+    if name.split('.').all(is_harmless) {
+        begin + length
+    } else {
+        0
     }
 }
 

@@ -175,9 +175,10 @@ impl Mask {
             .split_inclusive(|c| !is_part(c))
             .map(|piece| {
                 let word = piece.trim_end_matches(|c| !is_part(c));
-                match self.words.contains(word) {
-                    true => piece.replacen(word, MASK, 1),
-                    false => piece.to_owned(),
+                if self.words.contains(word) {
+                    piece.replacen(word, MASK, 1)
+                } else {
+                    piece.to_owned()
                 }
             })
             .collect()
@@ -209,9 +210,12 @@ pub(super) fn is_secret_key(key: &str) -> bool {
 /// Whether what stands between `${` and `}` under a key is the name of a
 /// variable, and not what somebody has written in its place.
 pub(super) fn is_variable(name: &str, path: &str) -> bool {
-    let may_be = |c: char| match is_secret_key(path) {
-        true => c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_',
-        false => c.is_ascii_alphanumeric() || c == '_',
+    let may_be = |c: char| {
+        if is_secret_key(path) {
+            c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
+        } else {
+            c.is_ascii_alphanumeric() || c == '_'
+        }
     };
     name.chars().all(may_be)
 }
@@ -219,9 +223,10 @@ pub(super) fn is_variable(name: &str, path: &str) -> bool {
 /// Returns a dotted key, or nothing of it if it may be more than that.
 pub(super) fn key_alone(key: &str) -> &str {
     let is_name = |name: &str| is_harmless(name) || name.parse::<usize>().is_ok();
-    match key.split('.').all(is_name) {
-        true => key,
-        false => MASK,
+    if key.split('.').all(is_name) {
+        key
+    } else {
+        MASK
     }
 }
 
@@ -246,9 +251,10 @@ pub(super) fn argument(key: &str, argument: &str) -> String {
         // A table, an address or a second argument, in which anything may be
         // misspelt.
         || value.contains(['{', '@', '=']);
-    match is_telling {
-        true => format!("{before}={MASK}"),
-        false => argument.to_owned(),
+    if is_telling {
+        format!("{before}={MASK}")
+    } else {
+        argument.to_owned()
     }
 }
 

@@ -138,12 +138,13 @@ fn unset(what: &str, name: &str) -> Error {
     let error = |message| {
         Error::new(ErrorKind::Config, message).because("the environment variable is not set")
     };
-    match name.chars().all(is_name) {
-        true => error(format!("cannot get the {what} from `{name}`")).hint(format!(
+    if name.chars().all(is_name) {
+        error(format!("cannot get the {what} from `{name}`")).hint(format!(
             "set {name}; under cron, in the crontab or the script"
-        )),
-        false => error(format!("cannot get the {what} from what `env` names"))
-            .hint("give `env` the name of a variable, not what is in it"),
+        ))
+    } else {
+        error(format!("cannot get the {what} from what `env` names"))
+            .hint("give `env` the name of a variable, not what is in it")
     }
 }
 

@@ -78,9 +78,10 @@ pub(super) fn positions(
 
 /// Returns `value` unless something is wrong.
 pub(super) fn none_or<T>(invalid: Vec<Invalid>, value: T) -> Result<T, Vec<Invalid>> {
-    match invalid.is_empty() {
-        true => Ok(value),
-        false => Err(invalid),
+    if invalid.is_empty() {
+        Ok(value)
+    } else {
+        Err(invalid)
     }
 }
 

@@ -108,9 +108,10 @@ impl Mask {
 
     fn masked(&self, text: &str) -> String {
         let length = text.chars().count();
-        let (first, last) = match length > self.first.saturating_add(self.last) {
-            true => (self.first, self.last),
-            false => (0, 0),
+        let (first, last) = if length > self.first.saturating_add(self.last) {
+            (self.first, self.last)
+        } else {
+            (0, 0)
         };
         let hidden = first..length - last;
         let chars = text.chars().enumerate();

@@ -43,12 +43,13 @@ impl Scrub {
         let mut invalid = Vec::new();
         let columns = text_columns(columns, input, &mut invalid);
         let paths = paths_of(properties, &mut invalid);
-        let column = match properties.is_empty() {
-            true => None,
-            false => json_column("properties", PROPERTIES, input)
+        let column = if properties.is_empty() {
+            None
+        } else {
+            json_column("properties", PROPERTIES, input)
                 .map_err(|problem| invalid.push(problem))
                 .ok()
-                .map(|at| (at, paths)),
+                .map(|at| (at, paths))
         };
         let warning = |PathText(path): &PathText| {
             format!(

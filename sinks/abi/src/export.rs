@@ -189,31 +189,29 @@ unsafe fn schema_of(schema: *const ArrowSchema) -> Result<SchemaRef> {
 }
 
 fn give<T: Copy>(place: *mut T, value: T) -> Result<()> {
-    match place.is_null() {
-        true => Err(Error::new(
+    if place.is_null() {
+        Err(Error::new(
             ErrorKind::Other,
             "there is no place for the answer",
-        )),
-        false => {
-            // SAFETY: it is not null, and by the rules of `raw` it is a place
-            // for one `T`. `T` is `Copy`, so nothing in it has to be dropped.
-            unsafe { place.write(value) };
-            Ok(())
-        }
+        ))
+    } else {
+        // SAFETY: it is not null, and by the rules of `raw` it is a place
+        // for one `T`. `T` is `Copy`, so nothing in it has to be dropped.
+        unsafe { place.write(value) };
+        Ok(())
     }
 }
 
 fn give_text(place: *mut Text, text: String) -> Result<()> {
-    match place.is_null() {
-        true => Err(Error::new(
+    if place.is_null() {
+        Err(Error::new(
             ErrorKind::Other,
             "there is no place for the answer",
-        )),
-        false => {
-            // SAFETY: as in `give`; what was there is empty.
-            unsafe { place.write(Text::new(text)) };
-            Ok(())
-        }
+        ))
+    } else {
+        // SAFETY: as in `give`; what was there is empty.
+        unsafe { place.write(Text::new(text)) };
+        Ok(())
     }
 }
 

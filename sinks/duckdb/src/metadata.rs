@@ -50,9 +50,10 @@ pub(crate) struct Fetch<'a> {
 pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) -> Result<()> {
     let what = format!("record the table `{table}` in `_metadata`");
     connection.execute_batch(CREATE).map_err(failed(&what))?;
-    let before = match fetch.fresh {
-        true => None,
-        false => read(connection, table)?,
+    let before = if fetch.fresh {
+        None
+    } else {
+        read(connection, table)?
     };
     let source = &fetch.cx.source;
     let mut filters = source.dataset.filters.clone();
@@ -85,9 +86,10 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
             |row| row.get(0),
         )
         .map_err(failed(&what))?;
-    let status = match missing.is_empty() {
-        true => "committed",
-        false => "partial",
+    let status = if missing.is_empty() {
+        "committed"
+    } else {
+        "partial"
     };
     forget(connection, table)?;
     let date = |date: Option<Date>| date.map(|date| date.to_string());

@@ -186,9 +186,10 @@ fn unopened(path: &Path, error: &duckdb::Error) -> Error {
             path.display()
         ));
     }
-    let kind = match disk_is_full(&text) || text.contains("Permission denied") {
-        true => ErrorKind::Io,
-        false => ErrorKind::Destination,
+    let kind = if disk_is_full(&text) || text.contains("Permission denied") {
+        ErrorKind::Io
+    } else {
+        ErrorKind::Destination
     };
     Error::new(kind, message).because(text)
 }

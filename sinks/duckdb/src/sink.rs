@@ -195,9 +195,10 @@ pub(crate) fn check_name(table: &str) -> Result<(), &'static str> {
     }
     let mut bytes = table.bytes();
     let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
-    match starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        true => Ok(()),
-        false => Err("a table's name is a letter followed by letters, digits and `_`"),
+    if starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        Ok(())
+    } else {
+        Err("a table's name is a letter followed by letters, digits and `_`")
     }
 }
 

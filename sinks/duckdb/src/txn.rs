@@ -103,15 +103,16 @@ impl DuckdbTxn {
     fn prepare(&mut self, sink: &DuckdbSink) -> Result<()> {
         let what = format!("begin to write the table `{}`", self.table);
         self.create_table(sink, Codecs::Best, &what)
-            .or_else(|error| match is_unavailable(&error) {
-                true => {
+            .or_else(|error| {
+                if is_unavailable(&error) {
                     // The error has ended the transaction.
                     self.connection()
                         .execute_batch("ROLLBACK")
                         .map_err(failed(&what))?;
                     self.create_table(sink, Codecs::Theirs, &what)
+                } else {
+                    Err(error)
                 }
-                false => Err(error),
             })?;
         let table = quoted(&self.table);
         if self.mode == WriteMode::ReplaceWindow {

@@ -226,12 +226,13 @@ fn check_version(theirs: Version) -> Result<()> {
     if theirs.major == VERSION.major {
         return Ok(());
     }
-    let (way, hint) = match theirs.major < VERSION.major {
-        true => ("older", "build it again with a newer mixflow-sink-abi"),
-        false => (
+    let (way, hint) = if theirs.major < VERSION.major {
+        ("older", "build it again with a newer mixflow-sink-abi")
+    } else {
+        (
             "newer",
             "use a newer mixflow, or build it with an older mixflow-sink-abi",
-        ),
+        )
     };
     Err(problem(format!(
         "it is {way}: it was built for version {}.{} of the plugin interface, this mixflow has {}.{}",

@@ -8,9 +8,10 @@ use toml::Table;
 pub(crate) fn to_json(table: Table) -> Result<Value, Vec<Invalid>> {
     let mut wrong = Vec::new();
     let json = object("options", table, &mut wrong);
-    match wrong.is_empty() {
-        true => Ok(json),
-        false => Err(wrong),
+    if wrong.is_empty() {
+        Ok(json)
+    } else {
+        Err(wrong)
     }
 }
 

@@ -198,9 +198,10 @@ fn reason(failure: &mut Failure) -> Error {
         0 => error,
         _ => error.in_doubt(),
     };
-    match hint.is_empty() {
-        true => error,
-        false => error.hint(hint),
+    if hint.is_empty() {
+        error
+    } else {
+        error.hint(hint)
     }
 }
 

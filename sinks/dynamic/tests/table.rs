@@ -81,11 +81,12 @@ static TABLE: Table = table::<Exported>();
 impl Memory {
     fn at(&self, call: &str) -> Result<()> {
         assert_ne!(self.options.panics_at, call, "no luck");
-        match self.options.fails_at == call {
-            true => Err(Error::new(ErrorKind::Network, "cannot reach it")
+        if self.options.fails_at == call {
+            Err(Error::new(ErrorKind::Network, "cannot reach it")
                 .because("no route\nto the host")
-                .hint("plug it in")),
-            false => Ok(()),
+                .hint("plug it in"))
+        } else {
+            Ok(())
         }
     }
 }

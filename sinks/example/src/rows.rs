@@ -102,9 +102,10 @@ impl Format {
         let mut text = String::new();
         for row in 0..records.num_rows() {
             for (column, values) in columns.iter().zip(records.columns()) {
-                let value = match values.is_null(row) {
-                    true => &self.null,
-                    false => column.value(row, &mut text)?,
+                let value = if values.is_null(row) {
+                    &self.null
+                } else {
+                    column.value(row, &mut text)?
                 };
                 out.write_field(value).map_err(failed)?;
             }

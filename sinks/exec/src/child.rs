@@ -167,9 +167,10 @@ impl Running {
         if self.cancel.is_cancelled() {
             return Err(Trouble::Stopped);
         }
-        match since.elapsed() >= self.timeout {
-            true => Err(Trouble::Stuck),
-            false => Ok(()),
+        if since.elapsed() >= self.timeout {
+            Err(Trouble::Stuck)
+        } else {
+            Ok(())
         }
     }
 
@@ -239,9 +240,10 @@ impl Running {
     }
 
     fn grace(&self) -> Duration {
-        match self.cancel.is_cancelled() {
-            true => SHORT_GRACE,
-            false => GRACE,
+        if self.cancel.is_cancelled() {
+            SHORT_GRACE
+        } else {
+            GRACE
         }
     }
 

@@ -77,11 +77,13 @@ impl Program {
         let path = path.unwrap_or_else(|| NO_PATH.into());
         let here = std::env::current_dir().unwrap_or_default();
         which::which_in(&self.name, Some(path), here).map_err(|_| {
+            let cause = if self.name.contains('/') {
+                format!("`{}` is not a file that can be executed", self.name)
+            } else {
+                format!("there is no program `{}` in PATH", self.name)
+            };
             self.cannot_start(ErrorKind::Config)
-                .because(match self.name.contains('/') {
-                    true => format!("`{}` is not a file that can be executed", self.name),
-                    false => format!("there is no program `{}` in PATH", self.name),
-                })
+                .because(cause)
                 .hint("correct `command` in `[sink]`, or install the program")
         })
     }
@@ -123,9 +125,10 @@ impl Program {
             command.env("MIXFLOW_TO_DATE", date.to_string());
         }
         for (name, value) in &self.env {
-            match value.is_empty() {
-                true => command.env_remove(name),
-                false => command.env(name, value),
+            if value.is_empty() {
+                command.env_remove(name)
+            } else {
+                command.env(name, value)
             };
         }
         command
@@ -138,9 +141,10 @@ fn quoted(word: &str) -> String {
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    match word.is_empty() || word.contains([' ', '\'', '"', '$', '`', ';', '|', '&', '<', '>']) {
-        true => format!("'{word}'"),
-        false => word,
+    if word.is_empty() || word.contains([' ', '\'', '"', '$', '`', ';', '|', '&', '<', '>']) {
+        format!("'{word}'")
+    } else {
+        word
     }
 }
 

@@ -79,10 +79,11 @@ impl FolderTxn {
         properties: WriterProperties,
     ) -> Result<FolderTxn> {
         // A link stays, and what it leads to is replaced.
-        let path = match path.is_symlink() {
-            true => fs::canonicalize(path)
-                .map_err(cannot(format_args!("follow the link `{}`", path.display())))?,
-            false => path.to_owned(),
+        let path = if path.is_symlink() {
+            fs::canonicalize(path)
+                .map_err(cannot(format_args!("follow the link `{}`", path.display())))?
+        } else {
+            path.to_owned()
         };
         let staged = StagedFolder::begin(&path)?;
         Ok(FolderTxn {
@@ -109,9 +110,10 @@ impl FolderTxn {
 
     /// Returns where files of a day stand, relative to the folder.
     fn folder_of_day(&self, day: i64) -> Result<PathBuf> {
-        match self.by_day {
-            true => Ok(PathBuf::from(format!("date={}", date(day)?))),
-            false => Ok(PathBuf::new()),
+        if self.by_day {
+            Ok(PathBuf::from(format!("date={}", date(day)?)))
+        } else {
+            Ok(PathBuf::new())
         }
     }
 

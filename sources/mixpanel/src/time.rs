@@ -72,10 +72,7 @@ fn scaled(text: &str, in_ms: bool) -> Option<i128> {
     if significant > 20 {
         return None;
     }
-    let power = match in_ms || significant > 12 {
-        true => 3,
-        false => 6,
-    };
+    let power = if in_ms || significant > 12 { 3 } else { 6 };
     let mut value: i128 = whole.parse().ok()?;
     let mut fraction = fraction.bytes();
     for _ in 0..power {
@@ -93,9 +90,10 @@ fn scaled(text: &str, in_ms: bool) -> Option<i128> {
 fn with_exponent(text: &str, in_ms: bool) -> Option<i128> {
     let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
     let value = f64::from_str(text).ok().filter(|value| value.is_finite())?;
-    let factor = match in_ms || value.abs() >= FIRST_IN_MS {
-        true => 1e3,
-        false => 1e6,
+    let factor = if in_ms || value.abs() >= FIRST_IN_MS {
+        1e3
+    } else {
+        1e6
     };
     has_digit.then_some((value * factor).round() as i128)
 }

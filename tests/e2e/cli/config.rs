@@ -129,9 +129,10 @@ fn bad_values_are_refused_with_their_place() {
         ("[source\n".to_owned(), "test.toml:1:"),
         (String::new(), "source"),
     ] {
-        let text = match text.contains("[sin") {
-            true => text,
-            false => pipeline(&[&text, DUCKDB]),
+        let text = if text.contains("[sin") {
+            text
+        } else {
+            pipeline(&[&text, DUCKDB])
         };
         eprintln!("--- {says}");
         let ran = refused(&sim, &text);

@@ -167,9 +167,10 @@ fn check(sim: &Simulator, name: &str, passing: bool, code: i32) {
                 action => action,
             };
             let matcher = Matcher::export_from(date(2024, 1, 2));
-            sim.add_fault(match passing {
-                true => Fault::once(matcher, action),
-                false => Fault::always(matcher, action),
+            sim.add_fault(if passing {
+                Fault::once(matcher, action)
+            } else {
+                Fault::always(matcher, action)
             });
             let text = pipeline(&[&source(sim, 1), &to.sink(mode), &workers(n)]);
             let (ran, report) = place.run(&text);

@@ -68,9 +68,12 @@ impl ExportQuery {
         let wanted = lines.filter(|line| self.wants(expression.as_ref(), line));
         let sent = wanted.take(self.limit.unwrap_or(usize::MAX));
         Ok(sent
-            .map(|line| match self.time_in_ms {
-                true => in_milliseconds(line).map_or(Cow::Borrowed(line), Cow::Owned),
-                false => Cow::Borrowed(line),
+            .map(|line| {
+                if self.time_in_ms {
+                    in_milliseconds(line).map_or(Cow::Borrowed(line), Cow::Owned)
+                } else {
+                    Cow::Borrowed(line)
+                }
             })
             .collect())
     }

@@ -87,9 +87,10 @@ impl Connection {
                 return Err(invalid("the head of the request is too long"));
             }
             if !self.fill()? {
-                return match self.buffer.is_empty() {
-                    true => Ok(None),
-                    false => Err(io::ErrorKind::UnexpectedEof.into()),
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
                 };
             }
         };

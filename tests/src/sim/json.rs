@@ -163,9 +163,10 @@ pub(super) fn micros(raw: &str, time_in_ms: bool) -> Option<i64> {
     let text = string(raw).unwrap_or_else(|| raw.to_owned());
     let text = text.trim();
     let is_long = text.parse::<f64>().is_ok_and(|value| value.abs() >= 1e12);
-    let scale = match time_in_ms || is_long {
-        true => 1_000,
-        false => 1_000_000,
+    let scale = if time_in_ms || is_long {
+        1_000
+    } else {
+        1_000_000
     };
     // The years 1 to 9999, which is what all readers of rows can say.
     let in_range =

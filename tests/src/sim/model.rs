@@ -76,9 +76,10 @@ impl Properties {
                 .iter()
                 .map(|member| (json::text_of(member.raw_key), member.value.to_owned()))
                 .collect(),
-            text: match mended == json::compact(&text) {
-                true => text,
-                false => mended,
+            text: if mended == json::compact(&text) {
+                text
+            } else {
+                mended
             },
         }
     }

@@ -34,12 +34,13 @@ impl Transform for Double {
     fn open(&self, cx: &RunContext) -> Result<Box<dyn TransformSession>> {
         let runs = self.opened.fetch_add(1, Ordering::SeqCst);
         cx.notify(Notice::Warning("the key is short".to_owned()));
-        match self.does.fails_to_open {
-            true => Err(Error::new(ErrorKind::Config, "cannot get the key")),
-            false => Ok(Box::new(OpenDouble {
+        if self.does.fails_to_open {
+            Err(Error::new(ErrorKind::Config, "cannot get the key"))
+        } else {
+            Ok(Box::new(OpenDouble {
                 does: self.does,
                 key: format!("key of run {runs}"),
-            })),
+            }))
         }
     }
 

@@ -54,10 +54,7 @@ fn well<T>(what: &str, result: Result<T, Error>) -> Result<T, String> {
 }
 
 fn expect(holds: bool, breach: impl Into<String>) -> Result<(), String> {
-    match holds {
-        true => Ok(()),
-        false => Err(breach.into()),
-    }
+    if holds { Ok(()) } else { Err(breach.into()) }
 }
 
 fn expect_ids(case: &Case<'_>, when: &str, expected: Option<Vec<String>>) -> Result<(), String> {

@@ -90,9 +90,10 @@ fn links_lead_to_the_same_lock() {
             std::os::unix::fs::symlink("a.db", two.path("soft.db")).expect("it can be made");
             std::os::unix::fs::symlink(".", two.path("folder")).expect("it can be made");
         }
-        let names: &[&str] = match there {
-            true => &["a.db", "soft.db", "folder/a.db", "hard.db"],
-            false => &["a.db", "soft.db", "folder/a.db"],
+        let names: &[&str] = if there {
+            &["a.db", "soft.db", "folder/a.db", "hard.db"]
+        } else {
+            &["a.db", "soft.db", "folder/a.db"]
         };
         for one in names {
             let held = two.hold(one);

@@ -30,13 +30,12 @@ impl Keys {
             let Ok(at) = input.index_of(name) else {
                 return Err(vec![missing(name)]);
             };
-            match fits(at) {
-                true => Ok(at),
-                false => {
-                    let is = type_name(input.field(at));
-                    let message = format!("the column `{name}` is {is}, and `dedupe` needs {kind}");
-                    Err(vec![Invalid::new("", message)])
-                }
+            if fits(at) {
+                Ok(at)
+            } else {
+                let is = type_name(input.field(at));
+                let message = format!("the column `{name}` is {is}, and `dedupe` needs {kind}");
+                Err(vec![Invalid::new("", message)])
             }
         };
         let text = |name| column(name, "text", &|at| is_text(input.field(at)));
@@ -76,9 +75,10 @@ impl Keys {
             hash.update(&time.unwrap_or_default().to_le_bytes());
             to.push(Record {
                 hash: hash.digest128(),
-                version: match jsons.is_valid(row) {
-                    true => self.version(jsons.value(row))?,
-                    false => i64::MIN,
+                version: if jsons.is_valid(row) {
+                    self.version(jsons.value(row))?
+                } else {
+                    i64::MIN
                 },
             });
         }

@@ -157,12 +157,13 @@ impl Kept {
         let records = RecordBatch::try_new(SchemaRef::clone(schema), records.columns().to_vec())?;
         let stay = self.stay.slice(self.next, records.num_rows());
         self.next += records.num_rows();
-        match stay.count_set_bits() == records.num_rows() {
-            true => Ok(Some(records)),
-            false => Ok(Some(filter_record_batch(
+        if stay.count_set_bits() == records.num_rows() {
+            Ok(Some(records))
+        } else {
+            Ok(Some(filter_record_batch(
                 &records,
                 &BooleanArray::from(stay),
-            )?)),
+            )?))
         }
     }
 }

@@ -216,11 +216,13 @@ impl Extract {
         let mut arrays = records.columns().to_vec();
         if self.remove {
             arrays[self.from] = edited(json, |row, json| {
-                self.paths
-                    .edit(json, |n, _| match fitted[row * self.columns.len() + n] {
-                        true => Edit::Remove,
-                        false => Edit::Keep,
-                    })
+                self.paths.edit(json, |n, _| {
+                    if fitted[row * self.columns.len() + n] {
+                        Edit::Remove
+                    } else {
+                        Edit::Keep
+                    }
+                })
             })?;
         }
         arrays.extend(columns.into_iter().map(Column::finish));

@@ -351,10 +351,7 @@ impl Compiler<'_> {
 }
 
 fn negated(not: bool, node: Node) -> Node {
-    match not {
-        true => Node::Not(Box::new(node)),
-        false => node,
-    }
+    if not { Node::Not(Box::new(node)) } else { node }
 }
 
 fn comparison(op: &BinaryOperator) -> Option<Comparison> {

@@ -82,9 +82,10 @@ impl<'r> Rows<'r> {
                 any_case,
             } => {
                 let (texts, pattern) = (self.texts(text), StringArray::new_scalar(pattern));
-                match any_case {
-                    true => Ok(ilike(&texts, &pattern)?),
-                    false => Ok(like(&texts, &pattern)?),
+                if *any_case {
+                    Ok(ilike(&texts, &pattern)?)
+                } else {
+                    Ok(like(&texts, &pattern)?)
                 }
             }
         }

@@ -84,9 +84,10 @@ impl fmt::Display for JsonPath {
             if n > 0 {
                 f.write_str(".")?;
             }
-            match key.is_empty() || key.contains(['.', '"']) {
-                true => write!(f, "\"{}\"", key.replace('"', "\"\""))?,
-                false => f.write_str(key)?,
+            if key.is_empty() || key.contains(['.', '"']) {
+                write!(f, "\"{}\"", key.replace('"', "\"\""))?
+            } else {
+                f.write_str(key)?
             }
         }
         Ok(())

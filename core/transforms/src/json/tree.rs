@@ -80,9 +80,10 @@ impl Node {
             for end in &node.ends {
                 found[*end] = Some(value);
             }
-            match node.is_leaf() {
-                true => Ok(()),
-                false => node.find(value, found),
+            if node.is_leaf() {
+                Ok(())
+            } else {
+                node.find(value, found)
             }
         })
     }

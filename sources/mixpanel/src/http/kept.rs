@@ -133,9 +133,10 @@ impl Store {
             }
             Kept::Part(_) => return Ok(()),
         };
-        match found == sum {
-            true => Ok(()),
-            false => Err(io::Error::other("what was written is not what is read")),
+        if found == sum {
+            Ok(())
+        } else {
+            Err(io::Error::other("what was written is not what is read"))
         }
     }
 
@@ -191,9 +192,10 @@ impl Store {
             Kept::Part(part) => part.file(),
         };
         from.seek(SeekFrom::Start(0))?;
-        match io::copy(&mut from.take(self.length), to)? == self.length {
-            true => Ok(()),
-            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        if io::copy(&mut from.take(self.length), to)? == self.length {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
 }

@@ -50,9 +50,10 @@ impl LastLine {
         }
         // What is no JSON but goes to its end is a record that cannot be
         // read; asking again would give the same.
-        match ended || is_balanced(trimmed.as_bytes()) {
-            true => LastLine::Whole,
-            false => LastLine::Broken("its last line is cut".to_owned()),
+        if ended || is_balanced(trimmed.as_bytes()) {
+            LastLine::Whole
+        } else {
+            LastLine::Broken("its last line is cut".to_owned())
         }
     }
 }

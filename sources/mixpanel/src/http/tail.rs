@@ -89,10 +89,7 @@ impl<'a> Tail<'a> {
             return Err(format!("it is an HTML page: {page}"));
         }
         let ended = is_blank(&self.line);
-        let last = match ended {
-            true => self.last,
-            false => self.line,
-        };
+        let last = if ended { self.last } else { self.line };
         let last = last.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&last);
         if is_blank(last) {
             return Ok(());
@@ -241,7 +238,7 @@ mod tests {
                 tail.write_all(&rest[..n]).expect("memory can be written");
                 rest = &rest[n..];
             }
-            let found = match is_blank(&tail.line) { true => tail.last, false => tail.line };
+            let found = if is_blank(&tail.line) { tail.last } else { tail.line };
             let expected = parts.iter().rev().find(|part| !part.trim().is_empty());
             prop_assert_eq!(
                 found,

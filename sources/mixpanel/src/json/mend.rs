@@ -111,9 +111,10 @@ fn repeated(text: &str, members: &[Member], edits: &mut Vec<Edit>) {
     }
     let name = |member: &Member| -> Cow<'_, str> {
         let raw = &text[member.key.start + 1..member.key.text_end];
-        match member.key.escaped {
-            false => Cow::Borrowed(raw),
-            true => unescape(raw),
+        if member.key.escaped {
+            unescape(raw)
+        } else {
+            Cow::Borrowed(raw)
         }
     };
     let names: Vec<Cow<'_, str>> = members.iter().map(name).collect();

@@ -50,9 +50,10 @@ impl Key {
     /// Returns whether the key, its escapes read, is `name`.
     pub(crate) fn is(self, text: &str, name: &str) -> bool {
         let raw = &text[self.start + 1..self.text_end];
-        match self.escaped {
-            false => raw == name,
-            true => unescape(raw) == name,
+        if self.escaped {
+            unescape(raw) == name
+        } else {
+            raw == name
         }
     }
 }
@@ -143,9 +144,10 @@ impl<'a> Scanner<'a> {
         let escaped = self.string()?;
         let text_end = self.at - 1;
         if let Some(keys) = &mut self.keys {
-            match escaped {
-                false => keys.note(self.bytes, start + 1, text_end),
-                true => keys.note_escaped(&self.text[start + 1..text_end]),
+            if escaped {
+                keys.note_escaped(&self.text[start + 1..text_end])
+            } else {
+                keys.note(self.bytes, start + 1, text_end)
             }
         }
         self.skip_whitespace();
@@ -218,9 +220,10 @@ impl<'a> Scanner<'a> {
     /// Says whether only white space is left.
     pub(crate) fn end(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
-        match self.at == self.bytes.len() {
-            true => Ok(()),
-            false => Err(self.fault("expected the end of the record")),
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(self.fault("expected the end of the record"))
         }
     }
 
@@ -312,12 +315,11 @@ impl<'a> Scanner<'a> {
             None => return Err(self.fault("the record breaks off")),
             Some(_) => return Err(self.fault("expected a value")),
         };
-        match self.bytes[self.at..].starts_with(word.as_bytes()) {
-            true => {
-                self.at += word.len();
-                Ok(kind)
-            }
-            false => Err(self.fault("expected a value")),
+        if self.bytes[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            Ok(kind)
+        } else {
+            Err(self.fault("expected a value"))
         }
     }
 
@@ -348,9 +350,10 @@ impl<'a> Scanner<'a> {
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
         }
-        match self.at > start {
-            true => Ok(()),
-            false => Err(self.fault("expected a digit")),
+        if self.at > start {
+            Ok(())
+        } else {
+            Err(self.fault("expected a digit"))
         }
     }
 
@@ -365,9 +368,10 @@ impl<'a> Scanner<'a> {
             self.entered_object();
         }
         while let Some(in_object) = stack.top() {
-            let open = match in_object {
-                true => self.next_key(&mut first)?.is_some(),
-                false => self.next_element(&mut first)?,
+            let open = if in_object {
+                self.next_key(&mut first)?.is_some()
+            } else {
+                self.next_element(&mut first)?
             };
             if !open {
                 stack.pop();

@@ -126,9 +126,10 @@ fn get_peer(output: &Path) -> Result<PathBuf, Failure> {
 
 fn run(command: &mut Command) -> Result<(), Failure> {
     let status = command.status()?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{command:?} ended with {status}").into()),
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?} ended with {status}").into())
     }
 }
 

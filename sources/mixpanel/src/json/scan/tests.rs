@@ -96,9 +96,10 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 proptest! {
     #[test]
     fn agrees_with_serde_json_on_valid_texts(value in json(), pretty: bool) {
-        let text = match pretty {
-            true => serde_json::to_string_pretty(&value).expect("it is JSON"),
-            false => value.to_string(),
+        let text = if pretty {
+            serde_json::to_string_pretty(&value).expect("it is JSON")
+        } else {
+            value.to_string()
         };
         prop_assert!(scan(&text).is_ok(), "{text}");
     }
