@@ -44,10 +44,14 @@ impl Exit {
             ErrorKind::Config => Exit::Usage,
             ErrorKind::Auth => Exit::Auth,
             ErrorKind::Quota => Exit::Quota,
-            ErrorKind::Destination => Exit::Destination,
+            ErrorKind::Destination
+            | ErrorKind::TableExists
+            | ErrorKind::TableNotFound
+            | ErrorKind::Locked => Exit::Destination,
             ErrorKind::Interrupted => Exit::Interrupted,
             ErrorKind::Closed => Exit::Done,
             ErrorKind::Request
+            | ErrorKind::Query
             | ErrorKind::Network
             | ErrorKind::Incomplete
             | ErrorKind::Data

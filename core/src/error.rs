@@ -7,9 +7,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Says which sort of trouble an error is, as far as a caller decides by it.
 ///
-/// The command line maps every kind to an exit code in an exhaustive `match`.
+/// Some kinds are a finer word for another one, their [class](ErrorKind::class):
+/// whoever only asks whether it is the destination's fault compares that. More
+/// kinds come with time, so a program's `match` needs an arm for the rest; the
+/// command line, which maps every kind to an exit code, has core's feature
+/// `exhaustive` and none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum ErrorKind {
     /// The pipeline file or an argument is wrong; nothing was attempted.
     Config,
@@ -17,10 +22,24 @@ pub enum ErrorKind {
     Auth,
     /// A quota or rate limit would take longer than the run may wait.
     Quota,
-    /// The destination exists, is missing, is locked or has another shape.
+    /// The destination is missing, has another shape, or cannot be used for
+    /// another reason.
     Destination,
+    /// What was to be made, a table, file or folder, is there already. A sort of
+    /// [`Destination`](ErrorKind::Destination).
+    TableExists,
+    /// There is no table of that name. A sort of
+    /// [`Destination`](ErrorKind::Destination).
+    TableNotFound,
+    /// Somebody else has the destination: another run, another program, or
+    /// another part of this one. A sort of
+    /// [`Destination`](ErrorKind::Destination).
+    Locked,
     /// The server said no for good.
     Request,
+    /// The database cannot answer a query. A sort of
+    /// [`Request`](ErrorKind::Request).
+    Query,
     /// The server could not be reached, or broke off, until the tries ran out.
     Network,
     /// A partition could not be had whole.
@@ -41,6 +60,38 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All of them.
+    pub const ALL: &'static [ErrorKind] = &[
+        ErrorKind::Config,
+        ErrorKind::Auth,
+        ErrorKind::Quota,
+        ErrorKind::Destination,
+        ErrorKind::TableExists,
+        ErrorKind::TableNotFound,
+        ErrorKind::Locked,
+        ErrorKind::Request,
+        ErrorKind::Query,
+        ErrorKind::Network,
+        ErrorKind::Incomplete,
+        ErrorKind::Data,
+        ErrorKind::Io,
+        ErrorKind::Closed,
+        ErrorKind::Interrupted,
+        ErrorKind::Panic,
+        ErrorKind::Other,
+    ];
+
+    /// Returns the kind that this one is a sort of, or itself.
+    pub fn class(self) -> ErrorKind {
+        match self {
+            ErrorKind::TableExists | ErrorKind::TableNotFound | ErrorKind::Locked => {
+                ErrorKind::Destination
+            }
+            ErrorKind::Query => ErrorKind::Request,
+            class => class,
+        }
+    }
+
     /// Returns the name that reports use.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,7 +99,11 @@ impl ErrorKind {
             ErrorKind::Auth => "auth",
             ErrorKind::Quota => "quota",
             ErrorKind::Destination => "destination",
+            ErrorKind::TableExists => "table_exists",
+            ErrorKind::TableNotFound => "table_not_found",
+            ErrorKind::Locked => "locked",
             ErrorKind::Request => "request",
+            ErrorKind::Query => "query",
             ErrorKind::Network => "network",
             ErrorKind::Incomplete => "incomplete",
             ErrorKind::Data => "data",
@@ -285,11 +340,13 @@ struct Cause {
     source: Option<Box<Cause>>,
 }
 
-/// An error as reports have it: `{kind, message, causes, hint}`, and
-/// `in_doubt` where it is.
+/// An error as reports have it: `{kind, message, causes, hint}`, `in_doubt`
+/// where it is, and `detail` where the kind, which is a class, has one.
 #[derive(Serialize, Deserialize)]
 struct Shape {
     kind: ErrorKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    detail: Option<ErrorKind>,
     message: String,
     #[serde(default)]
     causes: Vec<String>,
@@ -301,8 +358,10 @@ struct Shape {
 
 impl Serialize for Error {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (kind, class) = (self.kind(), self.kind().class());
         let shape = Shape {
-            kind: self.kind(),
+            kind: class,
+            detail: Some(kind).filter(|kind| *kind != class),
             message: self.message().to_owned(),
             causes: self.causes(),
             hint: self.hint_text().map(str::to_owned),
@@ -315,7 +374,9 @@ impl Serialize for Error {
 impl<'de> Deserialize<'de> for Error {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Error, D::Error> {
         let shape = Shape::deserialize(from)?;
-        let mut error = Error::new(shape.kind, shape.message);
+        // A detail that only a newer version has is left out.
+        let detail = shape.detail.filter(|detail| *detail != ErrorKind::Other);
+        let mut error = Error::new(detail.unwrap_or(shape.kind), shape.message);
         let innermost_first = shape.causes.into_iter().rev();
         let chain = innermost_first.fold(None, |source: Option<Box<Cause>>, text| {
             Some(Box::new(Cause { text, source }))
@@ -351,5 +412,47 @@ mod tests {
         let error = Error::panicked("partition `a`", &*payload);
         assert_eq!(error.to_string(), "partition `a` panicked");
         assert_eq!(error.causes(), ["row 7"]);
+    }
+
+    #[test]
+    fn reports_have_the_class_of_a_kind_and_its_detail() {
+        for kind in ErrorKind::ALL.iter().copied() {
+            let json = serde_json::to_value(Error::new(kind, "no")).expect("texts");
+            let class = kind.class();
+            assert_eq!(json["kind"], class.as_str());
+            let detail = json.get("detail").and_then(|detail| detail.as_str());
+            assert_eq!(detail, (kind != class).then(|| kind.as_str()));
+            let back: Error = serde_json::from_value(json).expect("as it was");
+            assert_eq!(back.kind(), kind);
+        }
+        let newer = r#"{"kind":"destination","detail":"on_fire","message":"no"}"#;
+        let error: Error = serde_json::from_str(newer).expect("a report");
+        assert_eq!(error.kind(), ErrorKind::Destination);
+    }
+
+    #[test]
+    fn every_kind_is_listed_once() {
+        let mut listed = std::collections::HashSet::new();
+        assert!(ErrorKind::ALL.iter().all(|kind| listed.insert(*kind)));
+        // A kind that this match does not name is to be listed, too.
+        match ErrorKind::Other {
+            ErrorKind::Config
+            | ErrorKind::Auth
+            | ErrorKind::Quota
+            | ErrorKind::Destination
+            | ErrorKind::TableExists
+            | ErrorKind::TableNotFound
+            | ErrorKind::Locked
+            | ErrorKind::Request
+            | ErrorKind::Query
+            | ErrorKind::Network
+            | ErrorKind::Incomplete
+            | ErrorKind::Data
+            | ErrorKind::Io
+            | ErrorKind::Closed
+            | ErrorKind::Interrupted
+            | ErrorKind::Panic
+            | ErrorKind::Other => assert_eq!(listed.len(), 17),
+        }
     }
 }

@@ -269,5 +269,5 @@ impl std::fmt::Debug for dyn SinkTxn + '_ {
 ///
 /// One place for the words, because every sink with `create` needs them.
 pub fn already_exists(target: &str, ways_out: &str) -> Error {
-    Error::new(ErrorKind::Destination, format!("{target} already exists")).hint(ways_out.to_owned())
+    Error::new(ErrorKind::TableExists, format!("{target} already exists")).hint(ways_out.to_owned())
 }

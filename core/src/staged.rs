@@ -79,10 +79,8 @@ impl StagedFile {
         // A new file gets what the umask leaves, not the 0600 of a temp file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temp = builder
-            .tempfile_in(target.folder())
+        let (temp, mark) = marked(|| builder.tempfile_in(target.folder()), NamedTempFile::path)
             .map_err(cannot(format_args!("write beside `{}`", path.display())))?;
-        let mark = Mark::of(temp.path());
         let mut staged = StagedFile {
             temp,
             target,
@@ -129,7 +127,7 @@ impl StagedFile {
     /// Syncs the file and puts it in its target's place.
     ///
     /// On an error the target is as it was. Fails with
-    /// [`ErrorKind::Destination`] if, with [`FileMode::Create`], somebody else
+    /// [`ErrorKind::TableExists`] if, with [`FileMode::Create`], somebody else
     /// was faster.
     pub fn commit(self) -> Result<()> {
         let what = format!("commit to `{}`", self.shown.display());
@@ -202,12 +200,11 @@ impl StagedFolder {
         builder.prefix(&prefix).suffix(SUFFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
-        let folder = builder
-            .tempdir_in(folder_of(target))
+        let (folder, mark) = marked(|| builder.tempdir_in(folder_of(target)), TempDir::path)
             .map_err(cannot(format_args!("write beside `{}`", target.display())))?;
         Ok(StagedFolder {
-            _mark: Mark::of(folder.path()),
             folder,
+            _mark: mark,
         })
     }
 
@@ -242,11 +239,22 @@ struct Mark {
     _file: Option<File>,
 }
 
-impl Mark {
-    fn of(path: &Path) -> Mark {
-        let file = File::open(path).ok().filter(|file| file.try_lock().is_ok());
-        Mark { _file: file }
+/// Makes something staged and marks it.
+///
+/// Between the two, another run may take it for one that was left behind and
+/// remove it; then it is made anew. Where nothing can be locked it stays
+/// without a mark, and nobody removes it either.
+fn marked<T>(make: impl Fn() -> io::Result<T>, path: fn(&T) -> &Path) -> io::Result<(T, Mark)> {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        let made = make()?;
+        let file = File::open(path(&made)).ok();
+        let locked = file.filter(|file| file.try_lock().is_ok());
+        if locked.is_some() && path(&made).exists() {
+            return Ok((made, Mark { _file: locked }));
+        }
     }
+    Ok((make()?, Mark { _file: None }))
 }
 
 /// Removes what runs that died have staged beside `target`. Beginning a file
@@ -459,7 +467,7 @@ mod tests {
         write(&path, FileMode::Replace, "3\n").expect("replaces");
         assert_eq!(read(), "3\n");
         let error = write(&path, FileMode::Create, "4\n").expect_err("it exists");
-        assert_eq!(error.kind(), ErrorKind::Destination);
+        assert_eq!(error.kind(), ErrorKind::TableExists);
         assert_eq!(read(), "3\n");
     }
 
@@ -470,7 +478,7 @@ mod tests {
         let staged = StagedFile::begin(&path, FileMode::Create).expect("begins");
         std::fs::write(&path, "theirs").expect("writes");
         let error = staged.commit().expect_err("it exists");
-        assert_eq!(error.kind(), ErrorKind::Destination);
+        assert_eq!(error.kind(), ErrorKind::TableExists);
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "theirs");
         assert_eq!(names(folder.path()), ["a.txt"]);
     }

@@ -47,7 +47,7 @@ impl Default for Patience {
 /// lock, or no place to do it.
 ///
 /// If another run has it, waits for its end up to `patience`, and then fails
-/// with [`ErrorKind::Destination`]. A folder of locks that cannot be written is
+/// with [`ErrorKind::Locked`]. A folder of locks that cannot be written is
 /// no reason not to run: DuckDB has a lock of its own, and files are swapped.
 pub(crate) fn lock(
     state: Option<&Path>,
@@ -76,7 +76,7 @@ pub(crate) fn lock(
         let shown = &destination.uri;
         if asked.elapsed() >= patience {
             return Err(
-                Error::new(ErrorKind::Destination, format!("cannot write to `{shown}`"))
+                Error::new(ErrorKind::Locked, format!("cannot write to `{shown}`"))
                     .because(format!("{who} is writing to it"))
                     .hint("run it later, or with `--wait`"),
             );

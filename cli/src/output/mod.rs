@@ -150,7 +150,7 @@ fn parquet<W: Write + Send>(out: W, schema: &SchemaRef) -> Result<ArrowWriter<W>
         .set_max_row_group_row_count(Some(100_000))
         .build();
     ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(|error| {
-        Error::new(ErrorKind::Request, "cannot write the answer as Parquet")
+        Error::new(ErrorKind::Query, "cannot write the answer as Parquet")
             .with_source(error)
             .hint("cast the column in the query, such as `x::VARCHAR`")
     })
@@ -241,7 +241,7 @@ pub(crate) fn plan(batches: impl Iterator<Item = Result<RecordBatch>>) -> Result
 pub(crate) fn scalar(batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<String> {
     let refuse = |why: String| {
         Err(
-            Error::new(ErrorKind::Request, "cannot answer the query with one value")
+            Error::new(ErrorKind::Query, "cannot answer the query with one value")
                 .because(why)
                 .hint("ask for one value, or leave `--scalar` out"),
         )

@@ -337,7 +337,11 @@ fn fate_of(ending: &Ending) -> Fate {
         ErrorKind::Auth
         | ErrorKind::Quota
         | ErrorKind::Destination
+        | ErrorKind::TableExists
+        | ErrorKind::TableNotFound
+        | ErrorKind::Locked
         | ErrorKind::Request
+        | ErrorKind::Query
         | ErrorKind::Network
         | ErrorKind::Incomplete
         | ErrorKind::Io

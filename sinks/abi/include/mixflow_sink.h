@@ -60,13 +60,14 @@ extern "C" {
 #define MIXFLOW_IN_DOUBT 1
 
 /* The kinds of a failure. The process's exit code follows from it: 2 for
- * config, 4 for auth, 5 for quota, 6 for destination, else 1. */
+ * config, 4 for auth, 5 for quota, 6 for destination, table_exists, table_not_found
+ * and locked, else 1. */
 enum mixflow_kind {
     MIXFLOW_OTHER = 0,
     MIXFLOW_CONFIG = 1,
     MIXFLOW_AUTH = 2,
     MIXFLOW_QUOTA = 3,
-    MIXFLOW_DESTINATION = 4, /* exists, is missing, is locked, is of another shape */
+    MIXFLOW_DESTINATION = 4, /* is missing, is of another shape, cannot be used */
     MIXFLOW_REQUEST = 5,
     MIXFLOW_NETWORK = 6,
     MIXFLOW_INCOMPLETE = 7,
@@ -74,7 +75,13 @@ enum mixflow_kind {
     MIXFLOW_IO = 9,
     MIXFLOW_CLOSED = 10, /* the reader went away: the run stops, and is no failure */
     MIXFLOW_INTERRUPTED = 11,
-    MIXFLOW_PANIC = 12
+    MIXFLOW_PANIC = 12,
+    /* Finer words for a destination or request; a mixflow from before them takes
+     * them for `other`. */
+    MIXFLOW_TABLE_EXISTS = 13,    /* also a file or folder that is to be made */
+    MIXFLOW_TABLE_NOT_FOUND = 14,
+    MIXFLOW_LOCKED = 15, /* somebody else has it */
+    MIXFLOW_QUERY = 16
 };
 
 /* What becomes of what is at the destination already. */

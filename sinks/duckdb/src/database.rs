@@ -43,7 +43,7 @@ pub(crate) struct Database {
 impl Database {
     /// Opens the file at `path`, or joins whoever in this process has it open.
     ///
-    /// Fails as DuckDB does, and with [`ErrorKind::Destination`] if this
+    /// Fails as DuckDB does, and with [`ErrorKind::Locked`] if this
     /// process has it open for reading and now wants to write.
     pub(crate) fn open(path: &Path, access: Access) -> Result<Database> {
         let mut open = open_files();
@@ -188,7 +188,7 @@ fn open_for_reading(path: &Path) -> Error {
 
 fn unshared(path: &Path, why: &str) -> Error {
     Error::new(
-        ErrorKind::Destination,
+        ErrorKind::Locked,
         format!("cannot open `{}`", path.display()),
     )
     .because(why)

@@ -45,7 +45,7 @@ impl Access {
 /// Extensions are neither loaded nor installed by themselves: a query must not
 /// reach out to the network.
 ///
-/// Fails with [`ErrorKind::Destination`] when another process holds the file
+/// Fails with [`ErrorKind::Locked`] when another process holds the file
 /// (naming it), when the file is no database, or when its folder is missing.
 pub(crate) fn connect(path: &Path, access: Access) -> Result<Connection> {
     let memory = access.memory_mb();
@@ -170,7 +170,7 @@ fn unopened(path: &Path, error: &duckdb::Error) -> Error {
     let destination = || Error::new(ErrorKind::Destination, message.clone());
     if text.contains("Could not set lock") {
         let holder = holder(&text).unwrap_or_else(|| "another process".to_owned());
-        return destination()
+        return Error::new(ErrorKind::Locked, message)
             .because(format!("{holder} has it open"))
             .hint("wait until it is done, or close it there")
             .busy();
@@ -228,7 +228,7 @@ pub(crate) fn unanswered(error: duckdb::Error) -> Error {
     if text.starts_with("INTERRUPT") {
         return Error::new(ErrorKind::Interrupted, "the query was interrupted");
     }
-    let wrapped = Error::new(ErrorKind::Request, "cannot answer the query");
+    let wrapped = Error::new(ErrorKind::Query, "cannot answer the query");
     let hint = if text.contains("Out of Memory") {
         "give it more with `--memory 4GB`, or ask for less at once"
     } else if text.contains("disabled by configuration") {

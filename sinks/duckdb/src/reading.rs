@@ -36,7 +36,7 @@ pub(crate) enum Answer {
 
 /// Checks that a text is one statement that reads.
 ///
-/// Fails with [`ErrorKind::Request`], with DuckDB's own words where it does
+/// Fails with [`ErrorKind::Query`], with DuckDB's own words where it does
 /// not understand the query.
 pub(crate) fn check_reads(connection: &Connection, sql: &str) -> Result<Answer> {
     if let Some(explained) = explained(sql) {
@@ -154,5 +154,5 @@ fn only_reads_but(why: &str) -> Error {
 }
 
 fn refused(why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Request, "cannot answer the query").because(why)
+    Error::new(ErrorKind::Query, "cannot answer the query").because(why)
 }

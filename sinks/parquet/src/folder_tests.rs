@@ -284,7 +284,7 @@ fn create_takes_an_empty_folder_and_no_other() {
         .sink(WriteMode::Create)
         .preview(&context("b"))
         .expect_err("it is there");
-    assert_eq!(error.kind(), ErrorKind::Destination);
+    assert_eq!(error.kind(), ErrorKind::TableExists);
 }
 
 #[test]

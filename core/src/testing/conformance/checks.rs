@@ -326,7 +326,7 @@ fn create_on_existing(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, S
         match result {
             Ok(()) => return Err(format!("{what} says that it can be created again")),
             Err(error) => expect(
-                error.kind() == ErrorKind::Destination,
+                error.kind().class() == ErrorKind::Destination,
                 format!(
                     "{what} fails with {:?}, not Destination: {error:?}",
                     error.kind()
@@ -523,7 +523,7 @@ fn unwritable_place(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, Str
             match result {
                 Ok(()) => return Err(format!("{what} says that it can be written")),
                 Err(error) => expect(
-                    matches!(error.kind(), ErrorKind::Destination | ErrorKind::Io),
+                    matches!(error.kind().class(), ErrorKind::Destination | ErrorKind::Io),
                     format!("{what} fails with {:?}: {error:?}", error.kind()),
                 )?,
             }
