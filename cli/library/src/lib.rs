@@ -17,14 +17,33 @@ use std::path::{Path, PathBuf};
 use mixflow_core::registry::Registry;
 
 pub use mixflow_core as core;
+pub use mixflow_core::context::Delivery;
+pub use mixflow_core::engine::OnFailure;
 pub use mixflow_core::{Error, ErrorKind, Result};
 pub use mixflow_sink_duckdb::{
     self as duckdb, Batches, ColumnInfo, Missing, Query, Store, TableInfo, TableInput,
     TableMetadata,
 };
-pub use workspace::{
-    Event, Events, FetchResult, Profile, Profiles, RawRecord, Stream, Workspace, WorkspaceBuilder,
+pub use mixflow_source_mixpanel::options::{
+    AuthOptions, EventsOptions, ProfilesOptions, Region, WindowDays,
 };
+pub use mixflow_source_mixpanel::quota::LimitOptions;
+pub use mixflow_source_mixpanel::retry::RetryOptions;
+pub use mixflow_transforms as transforms;
+pub use workspace::{
+    Event, Events, FetchResult, Profile, Profiles, RawRecord, Request, Step, Stream, Target,
+    Workspace, WorkspaceBuilder,
+};
+
+/// Sinks, to be given to [`Workspace::run`], and their options.
+pub mod sinks {
+    pub use mixflow_sink_duckdb::{DuckdbOptions, DuckdbSink};
+    pub use mixflow_sink_dynamic::{PluginOptions, PluginSink};
+    #[cfg(unix)]
+    pub use mixflow_sink_exec::{ExecFormat, ExecOptions, ExecSink};
+    pub use mixflow_sink_jsonl::{JsonlFormat, JsonlOptions, JsonlSink};
+    pub use mixflow_sink_parquet::{Compression, ParquetOptions, ParquetSink, PartitionBy};
+}
 
 /// Returns a registry of all the components that come with mixflow.
 pub fn registry() -> Registry {

@@ -44,6 +44,25 @@ pub enum DeliveryName {
     Direct,
 }
 
+impl RunTable {
+    /// Returns the options with their defaults: with several workers, what
+    /// could be had is kept when some cannot.
+    pub fn options(&self) -> RunOptions {
+        let workers = self.workers.unwrap_or(NonZeroUsize::MIN);
+        let by_default = if workers.get() == 1 {
+            OnFailure::Abort
+        } else {
+            OnFailure::Keep
+        };
+        RunOptions {
+            workers,
+            on_failure: self.on_failure.unwrap_or(by_default),
+            delivery: self.delivery.map(Delivery::from),
+            min_rows: self.min_rows.unwrap_or(0),
+        }
+    }
+}
+
 impl From<DeliveryName> for Delivery {
     fn from(name: DeliveryName) -> Delivery {
         match name {
@@ -94,7 +113,9 @@ pub fn build(
     };
     let transforms = build_transforms(&mut document, &root, registry, schema, &cx, records);
     if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
-        join_stages(&mut document, &**source, transforms, &**sink);
+        for problem in misfits(&**source, transforms, &**sink) {
+            document.invalid(&problem.key, problem.message);
+        }
     }
     if let (Some(run), Some((_, sink))) = (&run, &sink)
         && let Err(error) = check_delivery(run.delivery, &**sink)
@@ -218,7 +239,7 @@ fn run_table<'t>(
     root: &DeTable<'t>,
     source: Option<&Component<'t>>,
 ) -> Option<RunOptions> {
-    let run: RunTable = match root.get("run") {
+    let mut run: RunTable = match root.get("run") {
         Some(value) => document.read("run", value.clone())?,
         None => RunTable::default(),
     };
@@ -228,16 +249,8 @@ fn run_table<'t>(
         Some(value) => Some(document.read("source.workers", value.clone())?),
         None => None,
     };
-    let workers = beside.or(run.workers).unwrap_or(NonZeroUsize::MIN);
-    Some(RunOptions {
-        workers,
-        on_failure: run.on_failure.unwrap_or(match workers.get() {
-            1 => OnFailure::Abort,
-            _ => OnFailure::Keep,
-        }),
-        delivery: run.delivery.map(Delivery::from),
-        min_rows: run.min_rows.unwrap_or(0),
-    })
+    run.workers = beside.or(run.workers);
+    Some(run.options())
 }
 
 fn report(document: &mut Document<'_>, path: &str, problems: Vec<Invalid>) {
@@ -405,25 +418,26 @@ fn expanded_in(document: &Document<'_>, path: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Checks that what comes out of each stage is what the next one takes.
-fn join_stages(
-    document: &mut Document<'_>,
+/// Returns where what comes out of one stage is not what the next one takes.
+pub fn misfits(
     source: &dyn Source,
     transforms: &[NamedTransform],
     sink: &dyn Sink,
-) {
+) -> Vec<Invalid> {
+    let mut invalid = Vec::new();
     let schema = transforms
         .last()
         .map_or_else(|| source.schema(), |last| last.transform.schema());
     if let Err(error) = sink.check_schema(&Arc::clone(&schema)) {
-        document.invalid("sink", error.in_a_line());
+        invalid.push(Invalid::new("sink", error.in_a_line()));
     }
     if sink.capabilities().replaces_days && !source.info().partitions_are_days {
-        document.invalid(
+        invalid.push(Invalid::new(
             "sink.mode",
             "`replace_window` needs a source whose partitions are days; use `replace`",
-        );
+        ));
     }
+    invalid
 }
 
 /// Reads a component's options out of the document.

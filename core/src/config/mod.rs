@@ -14,7 +14,7 @@ mod secret;
 mod sensitive;
 mod values;
 
-pub use build::{Reader, RunTable, build};
+pub use build::{Reader, RunTable, build, misfits};
 pub use document::{Document, Override, OverrideValue, explain};
 pub use env::Env;
 pub use path::local_path;

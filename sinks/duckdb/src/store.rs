@@ -1,6 +1,7 @@
 //! The store: a DuckDB file with the tables that mixflow wrote.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -14,7 +15,7 @@ use mixflow_core::sink::{
     CommitSummary, Outcome, PATIENCE, PartitionInfo, Sink, TxnContext, guarded, patiently,
 };
 use mixflow_core::source::{Dataset, Extent, SourceInfo};
-use mixflow_core::staged::StagedFolder;
+use mixflow_core::staged::{StagedFolder, cannot};
 use mixflow_core::suggest::did_you_mean;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -22,7 +23,7 @@ use serde::Serialize;
 use crate::columns::quoted;
 use crate::database::Database;
 use crate::metadata::{self, TableMetadata};
-use crate::open::{Access, failed, limit_memory, unanswered};
+use crate::open::{Access, failed, limit_memory, unanswered, uncommitted};
 use crate::query::Query;
 use crate::reading::{Answer, check_reads, is_locked_down, lock_down};
 use crate::sink::{DuckdbSink, check_name, default_path};
@@ -42,7 +43,7 @@ pub struct Store {
     database: Database,
     path: PathBuf,
     access: Access,
-    ephemeral: Option<StagedFolder>,
+    ephemeral: Option<Arc<StagedFolder>>,
 }
 
 /// A table or view, in a few words.
@@ -87,7 +88,7 @@ impl Store {
     /// Opens the database at `path` for reading and writing; makes it if it is
     /// not there.
     ///
-    /// Fails with [`ErrorKind::Destination`] when another process has it open
+    /// Fails with [`ErrorKind::Locked`] when another process has it open
     /// (naming that one), or when the file is no database.
     ///
     /// ```
@@ -202,8 +203,54 @@ impl Store {
             database: Database::open(&path, Access::Store)?,
             path,
             access: Access::Store,
-            ephemeral: Some(folder),
+            ephemeral: Some(Arc::new(folder)),
         })
+    }
+
+    /// Returns another connection to the same database, for another thread.
+    ///
+    /// An ephemeral database is there until the last one is gone. Fails as
+    /// DuckDB does when it can make no more connections.
+    pub fn try_clone(&self) -> Result<Store> {
+        Ok(Store {
+            database: self.database.try_clone()?,
+            path: self.path.clone(),
+            access: self.access,
+            ephemeral: self.ephemeral.clone(),
+        })
+    }
+
+    /// Closes the store, and says whether all of it is in its file, or an
+    /// ephemeral one gone. Dropping it does the same without a word.
+    ///
+    /// Fails with [`ErrorKind::Io`] if somebody has removed or replaced the
+    /// file, if the disk is full (what is committed is then in DuckDB's log
+    /// beside the file), or if an ephemeral file cannot be removed. What other
+    /// connections of this process still use stays as it is.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// let store = Store::ephemeral()?;
+    /// let path = store.path().to_owned();
+    /// store.close()?;
+    /// assert!(!path.exists());
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
+    pub fn close(self) -> Result<()> {
+        let path = self.path.display().to_string();
+        if self.access.writes() && self.ephemeral.is_none() {
+            let connection = self.connection()?;
+            if self.database.is_alone() {
+                let what = format!("write all of `{path}`");
+                let written = connection.execute_batch("CHECKPOINT");
+                written.map_err(uncommitted(&what))?;
+            }
+        }
+        drop(self.database);
+        match self.ephemeral.map(Arc::try_unwrap) {
+            Some(Ok(folder)) => folder.remove().map_err(cannot(format!("remove `{path}`"))),
+            Some(Err(_)) | None => Ok(()),
+        }
     }
 
     /// Returns where the file is.
@@ -246,7 +293,7 @@ impl Store {
 
     /// Prepares a query: DuckDB's own statement.
     ///
-    /// Fails with [`ErrorKind::Request`] and DuckDB's own text if it does not
+    /// Fails with [`ErrorKind::Query`] and DuckDB's own text if it does not
     /// understand the query.
     ///
     /// ```
@@ -299,7 +346,7 @@ impl Store {
 
     /// Returns the rows of a query, each a tuple: `(String, i64)`.
     ///
-    /// Fails with [`ErrorKind::Request`] if DuckDB does not understand the
+    /// Fails with [`ErrorKind::Query`] if DuckDB does not understand the
     /// query, or if a value is not of its type.
     ///
     /// ```
@@ -323,7 +370,7 @@ impl Store {
 
     /// Returns the one value of a query.
     ///
-    /// Fails with [`ErrorKind::Request`] if the query has no row, or more than
+    /// Fails with [`ErrorKind::Query`] if the query has no row, or more than
     /// one row or column.
     ///
     /// ```
@@ -338,7 +385,7 @@ impl Store {
         let mut statement = self.prepare(sql)?;
         let mut rows = statement.query([]).map_err(unanswered)?;
         let not_one = |what: &str| {
-            Error::new(ErrorKind::Request, "cannot answer the query with one value")
+            Error::new(ErrorKind::Query, "cannot answer the query with one value")
                 .because(format!("it has {what}"))
         };
         let row = rows.next().map_err(unanswered)?;
@@ -422,7 +469,7 @@ impl Store {
 
     /// Returns the columns of a table, in their order.
     ///
-    /// Fails with [`ErrorKind::Destination`] if there is no such table.
+    /// Fails with [`ErrorKind::TableNotFound`] if there is no such table.
     ///
     /// ```
     /// # use mixflow_sink_duckdb::Store;
@@ -458,8 +505,8 @@ impl Store {
 
     /// Returns what is known of how a table was fetched.
     ///
-    /// Fails with [`ErrorKind::Destination`] if there is no such table, or if
-    /// mixflow did not write it.
+    /// Fails with [`ErrorKind::TableNotFound`] if there is no such table, and
+    /// with [`ErrorKind::Destination`] if mixflow did not write it.
     ///
     /// ```
     /// # use mixflow_sink_duckdb::Store;
@@ -483,8 +530,8 @@ impl Store {
 
     /// Removes a table and what is known of it.
     ///
-    /// Fails with [`ErrorKind::Destination`] if there is no such table, or if
-    /// it is mixflow's own.
+    /// Fails with [`ErrorKind::TableNotFound`] if there is no such table, and
+    /// with [`ErrorKind::Destination`] if it is mixflow's own.
     ///
     /// ```
     /// # use mixflow_sink_duckdb::Store;
@@ -521,7 +568,7 @@ impl Store {
     ///
     /// Memory holds one batch at a time. `progress` hears the rows so far after
     /// each. Zero batches make a table without rows. Fails with
-    /// [`ErrorKind::Destination`] if the table is there, and with the error of
+    /// [`ErrorKind::TableExists`] if the table is there, and with the error of
     /// the first batch that is one; then the database is as it was.
     pub fn create_table(
         &self,
@@ -611,7 +658,7 @@ impl Store {
             [] => "it has no table".to_owned(),
             _ => format!("it has {}", known.join(", ")),
         };
-        Err(Error::new(ErrorKind::Destination, message)
+        Err(Error::new(ErrorKind::TableNotFound, message)
             .because(format!("{has}{}", did_you_mean(table, &known)))
             .hint("`mixflow tables` lists them"))
     }

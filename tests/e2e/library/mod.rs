@@ -1,3 +1,4 @@
 //! Programs that use mixflow as a library.
 
+mod requests;
 mod stores;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mixflow::core::arrow::datatypes::{DataType, Field, Schema};
 use mixflow::core::sink::Sink as _;
-use mixflow::{Event, Events, Profiles, Store, TableInput, Workspace};
+use mixflow::{Event, Events, LimitOptions, Profiles, Store, TableInput, Workspace};
 use mixflow_sink_duckdb::{DuckdbOptions, DuckdbSink};
 use mixflow_tests::sim::{Data, Simulator};
 
@@ -42,7 +42,10 @@ fn asking(sim: &Simulator, place: &Place, path: &Path) -> Workspace {
         .project_id("12345")
         .service_account("sim", SECRET)
         .base_url(sim.base_url())
-        .set("limits.per_second", "1000")
+        .limits(LimitOptions {
+            per_second: Some(1_000),
+            ..LimitOptions::default()
+        })
         .state_folder(place.path("state"))
         .path(path)
         .build()
@@ -166,7 +169,7 @@ fn a_file_that_is_open_for_reading_is_not_written_to() {
     create(&workspace(&path), "a", 10).unwrap();
     let reader = Store::open_read_only(&path).unwrap();
     let error = Store::open(&path).unwrap_err();
-    assert_eq!(error.kind(), mixflow::ErrorKind::Destination);
+    assert_eq!(error.kind(), mixflow::ErrorKind::Locked);
     assert_eq!(error.causes(), ["this process has it open for reading"]);
     let second = Store::open_read_only(&path).unwrap();
     drop(reader);

@@ -83,7 +83,7 @@ fn seed_001_us1_2_and_3_what_was_stored_is_there_when_it_is_opened_again() {
                 .collect::<Vec<_>>(),
         )
     };
-    let before = ask(first.store().unwrap());
+    let before = ask(&first.store().unwrap());
     assert_eq!(before.len(), 5_000);
     assert_eq!(before[1][4], r#"{"n":1,"text":"größe \"L\""}"#);
     drop(first);
@@ -312,7 +312,7 @@ fn seed_001_us4_4_errors_in_sql_keep_duckdbs_words() {
         store.prepare(sql).map(drop).unwrap_err(),
     ];
     for error in errors {
-        assert_eq!(error.kind(), ErrorKind::Request);
+        assert_eq!(error.kind(), ErrorKind::Query);
         assert_eq!(error.message(), "cannot answer the query");
         let text = error.causes().concat();
         assert!(
@@ -400,7 +400,7 @@ fn seed_001_us5_4_a_table_that_is_not_there_is_named_with_those_that_are() {
         store.drop_table("event").unwrap_err(),
     ];
     for error in errors {
-        assert_eq!(error.kind(), ErrorKind::Destination);
+        assert_eq!(error.kind(), ErrorKind::TableNotFound);
         assert!(
             error
                 .message()
@@ -415,9 +415,9 @@ fn seed_001_us6_1_a_table_that_exists_is_not_touched() {
     let (_folder, workspace) = filled();
     let again = workspace.create_events_table("Events", events(3), &january(), silent);
     let error = again.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Destination);
+    assert_eq!(error.kind(), ErrorKind::TableExists);
     assert!(error.message().ends_with("already exists"), "{error:?}");
-    assert_eq!(count(workspace.store().unwrap(), "events"), 5_000);
+    assert_eq!(count(&workspace.store().unwrap(), "events"), 5_000);
 }
 
 #[test]
@@ -432,7 +432,7 @@ fn seed_001_us6_2_to_4_a_table_that_is_dropped_can_be_made_again() {
     workspace
         .create_events_table("events", events(3), &january(), silent)
         .unwrap();
-    assert_eq!(count(store, "events"), 3);
+    assert_eq!(count(&store, "events"), 3);
     let ours = store.drop_table("_metadata").unwrap_err();
     assert_eq!(
         ours.causes(),
@@ -451,7 +451,7 @@ fn seed_001_edge_a_bad_record_is_named_and_nothing_is_stored() {
     assert_eq!(error.causes(), ["it has no time"]);
     let store = workspace.store().unwrap();
     assert!(!store.table_exists("more").unwrap());
-    assert_eq!(count(store, "events"), 5_000);
+    assert_eq!(count(&store, "events"), 5_000);
 }
 
 #[test]
@@ -472,7 +472,7 @@ fn seed_001_edge_two_read_but_one_writes() {
     let path = folder.path().join("store.db");
     drop(writer);
     let readers = [1, 2].map(|_| Store::open_read_only(&path).unwrap());
-    assert!(readers.iter().all(|store| count(store, "events") == 5_000));
+    assert!(readers.iter().all(|store| count(&store, "events") == 5_000));
     let refused = readers[0].sink(None).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Destination);
     let write = readers[0].rows::<(i64,)>("DELETE FROM events RETURNING 1");

@@ -1,10 +1,14 @@
 //! 000, 002 and 004 by the library.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mixflow::core::cancel::cancellation;
+use mixflow::core::config::Seconds;
 use mixflow::core::observer::RunEvent;
-use mixflow::{ErrorKind, Events, Profiles, Workspace, WorkspaceBuilder};
+use mixflow::{
+    ErrorKind, Events, LimitOptions, Profiles, RetryOptions, Workspace, WorkspaceBuilder,
+};
 use mixflow_tests::sim::{Data, ExportQuery, Fault, Simulator};
 use tempfile::TempDir;
 
@@ -22,8 +26,14 @@ fn builder(sim: &Simulator, folder: &TempDir) -> WorkspaceBuilder {
         .project_id("12345")
         .service_account("sim", SECRET)
         .base_url(sim.base_url())
-        .set("limits.per_second", "1000")
-        .set("retry.base_delay", "1ms")
+        .limits(LimitOptions {
+            per_second: Some(1_000),
+            ..LimitOptions::default()
+        })
+        .retry(RetryOptions {
+            base_delay: Seconds(Duration::from_millis(1)),
+            ..RetryOptions::default()
+        })
         .home(folder.path())
         .state_folder(folder.path().join("state"))
 }
@@ -90,7 +100,7 @@ fn a_fetch_goes_through_the_open_store_in_every_mode() {
     let count = || -> u64 { store.scalar("SELECT count(*) FROM events").unwrap() };
     workspace.fetch_events(&three_days()).unwrap();
     let again = workspace.fetch_events(&three_days()).unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Destination);
+    assert_eq!(again.kind(), ErrorKind::TableExists);
     for (request, rows) in [
         (three_days().append(), 2 * expected),
         (three_days().replace(), expected),

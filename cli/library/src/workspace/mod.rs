@@ -1,36 +1,44 @@
 //! mixflow as a library: fetch into a store, stream, ask.
 
+mod builder;
+mod connection;
+mod fetched;
+mod pipe;
+mod place;
 mod records;
 mod request;
+mod settings;
+mod step;
 mod stream;
-
-use std::cell::{OnceCell, RefCell};
-use std::path::PathBuf;
-use std::time::Duration;
+mod target;
 
 use arrow::array::RecordBatch;
-use jiff::Timestamp;
+use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::config::{Document, Env, Override, OverrideValue, Problems, Secret, build};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::observer::{Observer, Silent};
-use mixflow_core::registry::{BuildContext, ComponentDoc, Registry};
-use mixflow_core::report::{RunReport, Status};
-use mixflow_core::sink::{CommitSummary, Sink};
-use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_sink_duckdb::{DuckdbOptions, Store, TableInput};
+use mixflow_core::report::RunReport;
+use mixflow_core::sink::CommitSummary;
+use mixflow_sink_duckdb::{Store, TableInput};
 use mixflow_source_mixpanel::schema;
 
+pub use builder::WorkspaceBuilder;
+pub use fetched::FetchResult;
 pub use records::{Event, Profile, RawRecord};
-pub use request::{Events, Profiles};
+pub use request::{Events, Profiles, Request};
+pub use step::Step;
 pub use stream::Stream;
+pub use target::Target;
 
-use crate::launch::Launch;
-
-/// The name under which the secret is in the environment of pipelines here.
-const SECRET: &str = "MIXFLOW_WORKSPACE_SECRET";
+use connection::Connection;
+use place::{Shelf, StorePlace};
+use stream::stream;
 
 /// A project of Mixpanel's and a store for what comes from it.
+///
+/// Threads may share it. Two fetches into the same database take turns: the
+/// second one fails with [`ErrorKind::Locked`](crate::ErrorKind::Locked), or
+/// waits if it is told to ([`Events::wait`]).
 ///
 /// ```
 /// use mixflow::{Events, Workspace};
@@ -48,215 +56,74 @@ const SECRET: &str = "MIXFLOW_WORKSPACE_SECRET";
 ///     .store()?
 ///     .scalar("SELECT count(DISTINCT distinct_id) FROM events")?;
 /// assert_eq!(users, 494);
+/// workspace.close()?;
 /// # Ok::<_, mixflow::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Workspace {
     connection: Connection,
-    place: StorePlace,
-    store: OnceCell<Store>,
+    shelf: Shelf,
 }
 
-/// What it takes to ask Mixpanel. Everything a pipeline's thread needs.
-#[derive(Clone, Debug, Default)]
-struct Connection {
-    keys: Vec<Override>,
-    secret: Option<Secret>,
-    project_id: Option<String>,
-    home: Option<PathBuf>,
-    state: Option<PathBuf>,
-}
-
-/// Where the store is.
-#[derive(Clone, Debug, Default)]
-enum StorePlace {
-    #[default]
-    Default,
-    File(PathBuf),
-    ReadOnly(PathBuf),
-    Ephemeral,
-}
-
-/// Collects what a [`Workspace`] needs.
-#[derive(Clone, Debug)]
-pub struct WorkspaceBuilder {
-    connection: Connection,
-    place: StorePlace,
-}
-
-impl WorkspaceBuilder {
-    /// Sets the project.
-    #[must_use]
-    pub fn project_id(mut self, project: impl Into<String>) -> WorkspaceBuilder {
-        let project = project.into();
-        self.connection.project_id = Some(project.clone());
-        self.key("source.project_id", OverrideValue::Text(project))
-    }
-
-    /// Sets where the project's data lives: `us` (the default), `eu` or `in`.
-    #[must_use]
-    pub fn region(self, region: impl Into<String>) -> WorkspaceBuilder {
-        self.key("source.region", OverrideValue::Text(region.into()))
-    }
-
-    /// Sets a service account. The secret is in no message and no file.
-    #[must_use]
-    pub fn service_account(
-        mut self,
-        username: impl Into<String>,
-        secret: impl Into<String>,
-    ) -> WorkspaceBuilder {
-        self.connection.secret = Some(Secret::new(secret));
-        let auth = vec![
-            ("username".to_owned(), OverrideValue::Text(username.into())),
-            ("secret".to_owned(), from_env(SECRET)),
-        ];
-        self.key("source.auth", OverrideValue::Table(auth))
-    }
-
-    /// Sets the secret of the project instead of a service account.
-    #[must_use]
-    pub fn project_secret(mut self, secret: impl Into<String>) -> WorkspaceBuilder {
-        self.connection.secret = Some(Secret::new(secret));
-        let auth = vec![("project_secret".to_owned(), from_env(SECRET))];
-        self.key("source.auth", OverrideValue::Table(auth))
-    }
-
-    /// Replaces scheme and host of every endpoint, for tests and proxies.
-    #[must_use]
-    pub fn base_url(self, url: impl Into<String>) -> WorkspaceBuilder {
-        self.key("source.base_url", OverrideValue::Text(url.into()))
-    }
-
-    /// Sets any other key of the source as in a pipeline file, such as
-    /// `set("retry.max_wait", "5m")`.
-    #[must_use]
-    pub fn set(self, key: &str, value: impl Into<String>) -> WorkspaceBuilder {
-        self.key(&format!("source.{key}"), OverrideValue::Guess(value.into()))
-    }
-
-    /// Keeps the store at `path`. The default is
-    /// `~/.mixpanel_data/{project_id}.db`.
-    #[must_use]
-    pub fn path(mut self, path: impl Into<PathBuf>) -> WorkspaceBuilder {
-        self.place = StorePlace::File(path.into());
-        self
-    }
-
-    /// Opens the store at `path` only for reading: others may, too.
-    #[must_use]
-    pub fn read_only(mut self, path: impl Into<PathBuf>) -> WorkspaceBuilder {
-        self.place = StorePlace::ReadOnly(path.into());
-        self
-    }
-
-    /// Keeps the store in a temporary file that goes with the workspace.
-    #[must_use]
-    pub fn ephemeral(mut self) -> WorkspaceBuilder {
-        self.place = StorePlace::Ephemeral;
-        self
-    }
-
-    /// Sets the user's home, for the default path. The default is the
-    /// process's.
-    #[must_use]
-    pub fn home(mut self, home: impl Into<PathBuf>) -> WorkspaceBuilder {
-        self.connection.home = Some(home.into());
-        self
-    }
-
-    /// Sets the folder for quota, locks, rejects and what can be resumed. The
-    /// default is that of the command line.
-    #[must_use]
-    pub fn state_folder(mut self, folder: impl Into<PathBuf>) -> WorkspaceBuilder {
-        self.connection.state = Some(folder.into());
-        self
-    }
-
-    /// Checks what can be checked offline. Opens no file and asks nothing.
-    ///
-    /// Fails with [`ErrorKind::Config`] when a setting is missing or wrong.
-    pub fn build(self) -> Result<Workspace> {
-        let workspace = Workspace {
-            connection: self.connection,
-            place: self.place,
-            store: OnceCell::new(),
-        };
-        // Whoever has no credentials may still use the store.
-        if workspace.connection.secret.is_some() {
-            let probe = Events::between("today", "today").overrides();
-            let probe = with_sink(&probe, "stream");
-            workspace.connection.pipeline(&stream::probe(), &probe)?;
-        }
-        Ok(workspace)
-    }
-
-    fn key(mut self, key: &str, value: OverrideValue) -> WorkspaceBuilder {
-        let argument = format!("Workspace, {key}");
-        self.connection
-            .keys
-            .push(Override::set(key, value, argument));
-        self
-    }
-}
-
-fn from_env(name: &str) -> OverrideValue {
-    let name = OverrideValue::Text(name.to_owned());
-    OverrideValue::Table(vec![("env".to_owned(), name)])
-}
+/// Threads may share a workspace, and a stream may move to another one.
+const _: fn() = || {
+    fn is_shared<T: Send + Sync>() {}
+    fn is_sent<T: Send>() {}
+    is_shared::<Workspace>();
+    is_shared::<WorkspaceBuilder>();
+    is_shared::<Request>();
+    is_sent::<Stream<Event>>();
+    is_sent::<Store>();
+};
 
 impl Workspace {
-    /// Begins to collect settings.
-    pub fn builder() -> WorkspaceBuilder {
-        let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
-        WorkspaceBuilder {
-            connection: Connection {
-                state: crate::state_folder(home.as_deref()),
-                home,
-                ..Connection::default()
-            },
-            place: StorePlace::Default,
+    fn new(connection: Connection, place: StorePlace) -> Workspace {
+        Workspace {
+            connection,
+            shelf: Shelf::new(place),
         }
     }
 
-    /// Returns the store; opens it with the first call, and makes it if it is
-    /// not there.
+    /// Begins to collect settings.
+    pub fn builder() -> WorkspaceBuilder {
+        WorkspaceBuilder::new()
+    }
+
+    /// Returns a connection to the store; opens it with the first call, and
+    /// makes it if it is not there.
+    ///
+    /// The file stays open until the workspace and every connection are gone.
+    /// Fails as [`Store::open`] and its like do, and with
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if it is not known where
+    /// the store is.
     ///
     /// ```
     /// let workspace = mixflow::Workspace::builder().ephemeral().build()?;
     /// assert!(workspace.store()?.list_tables()?.is_empty());
     /// # Ok::<_, mixflow::Error>(())
     /// ```
-    pub fn store(&self) -> Result<&Store> {
-        if let Some(store) = self.store.get() {
-            return Ok(store);
-        }
-        let store = match &self.place {
-            StorePlace::File(path) => Store::open(path)?,
-            StorePlace::ReadOnly(path) => Store::open_read_only(path)?,
-            StorePlace::Ephemeral => Store::ephemeral()?,
-            StorePlace::Default => match (&self.connection.home, &self.connection.project_id) {
-                (Some(home), Some(project)) => Store::open_default(home, project)?,
-                _ => {
-                    return Err(Error::new(
-                        ErrorKind::Config,
-                        "it is not known where the store is",
-                    )
-                    .hint("set `project_id`, or a `path`"));
-                }
-            },
-        };
-        Ok(self.store.get_or_init(|| store))
+    pub fn store(&self) -> Result<Store> {
+        let home = self.connection.home.as_deref();
+        self.shelf.store(home, self.connection.project())
+    }
+
+    /// Closes the store, and removes it if it is ephemeral.
+    ///
+    /// Dropping a workspace does the same, but cannot say that it went wrong.
+    /// Fails as [`Store::close`] does.
+    pub fn close(self) -> Result<()> {
+        self.shelf.close()
     }
 
     /// Fetches events into a table of the store.
     ///
     /// Nothing of it is visible unless the call succeeds. Fails with
-    /// [`ErrorKind::Destination`] if the table is there (see
-    /// [`Events::append`] and its like), with [`ErrorKind::Auth`] for wrong
-    /// credentials, and otherwise as the command line does. With several
-    /// workers, windows that could not be had are named by
-    /// [`FetchResult::missing`], and the others are in the table.
+    /// [`ErrorKind::TableExists`](crate::ErrorKind::TableExists) if the table is
+    /// there (see [`Events::append`] and its like), with
+    /// [`ErrorKind::Auth`](crate::ErrorKind::Auth) for wrong credentials, and
+    /// otherwise as the command line does. With several workers, windows that
+    /// could not be had are named by [`FetchResult::missing`], and the others
+    /// are in the table.
     pub fn fetch_events(&self, events: &Events) -> Result<FetchResult> {
         self.fetch_events_with(events, &mut Silent, &CancelToken::never())
     }
@@ -290,7 +157,7 @@ impl Workspace {
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> Result<FetchResult> {
-        self.fetch(&events.overrides(), &events.sink, observer, cancel)
+        self.fetch(events.into(), observer, cancel)
     }
 
     /// Fetches profiles into a table of the store, as
@@ -300,7 +167,7 @@ impl Workspace {
     /// use mixflow::{Profiles, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).set("limits.per_second", "1000").ephemeral().build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).limits(mixflow::LimitOptions { per_second: Some(1_000), ..Default::default() }).ephemeral().build()?;
     ///
     /// let fetched = workspace.fetch_profiles(&Profiles::all().workers(5))?;
     /// assert_eq!(fetched.row_count, 2_000);
@@ -320,7 +187,7 @@ impl Workspace {
     /// use mixflow::{Profiles, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).set("limits.per_second", "1000").ephemeral().build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).limits(mixflow::LimitOptions { per_second: Some(1_000), ..Default::default() }).ephemeral().build()?;
     ///
     /// let (_stop, token) = cancellation();
     /// let mut pages = 0;
@@ -337,36 +204,77 @@ impl Workspace {
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> Result<FetchResult> {
-        self.fetch(&profiles.overrides(), &profiles.sink, observer, cancel)
+        self.fetch(profiles.into(), observer, cancel)
     }
 
     fn fetch(
         &self,
-        source: &[Override],
-        sink: &DuckdbOptions,
+        request: Request,
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> Result<FetchResult> {
         // Written through the store's own file: a process that opened it twice
         // would have two databases on one file.
-        let sink = RefCell::new(Some(self.store()?.sink_with(sink.clone())?));
-        let mut registry = sources();
-        let doc = ComponentDoc {
-            name: "store",
-            about: "the workspace's store",
-            options: &[],
-        };
-        registry.add_sink(doc, move |_: NoOptions, _| {
-            let sink = sink
-                .take()
-                .expect("a pipeline is built once, with one sink");
-            Ok(Box::new(sink) as Box<dyn Sink>)
-        });
+        let sink = self.store()?.sink_with(request.settings.sink.clone())?;
         let pipeline = self
             .connection
-            .pipeline(&registry, &with_sink(source, "store"))?;
-        let report = self.connection.run(&pipeline, observer, cancel);
-        FetchResult::of(report)
+            .pipeline(&request, Target::new("store", sink))?;
+        let report = self.connection.run(&request, &pipeline, observer, cancel);
+        report.try_into()
+    }
+
+    /// Runs a request into any sink, and returns the report, however it ends.
+    ///
+    /// Fails with [`ErrorKind::Config`](crate::ErrorKind::Config) if the
+    /// settings are wrong or do not fit the sink; then nothing was attempted.
+    /// `FetchResult::try_from(report)` turns a run that was aborted into its
+    /// error.
+    ///
+    /// ```
+    /// use mixflow::core::cancel::CancelToken;
+    /// use mixflow::core::observer::Silent;
+    /// use mixflow::sinks::JsonlOptions;
+    /// use mixflow::{Events, Workspace};
+    /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
+    /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).build()?;
+    /// # let folder = std::env::temp_dir().join(format!("mixflow-run-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).unwrap();
+    /// # let path = folder.join("day.jsonl");
+    ///
+    /// let file = JsonlOptions {
+    ///     path: Some(path),
+    ///     ..JsonlOptions::default()
+    /// };
+    /// let day = Events::between("2024-01-14", "2024-01-14");
+    /// let report = workspace.run(&day, file, &mut Silent, &CancelToken::never())?;
+    /// assert_eq!((report.sink.as_str(), report.rejected), ("jsonl", 0));
+    /// # std::fs::remove_dir_all(folder).unwrap();
+    /// # Ok::<_, mixflow::Error>(())
+    /// ```
+    pub fn run(
+        &self,
+        request: impl Into<Request>,
+        target: impl Into<Target>,
+        observer: &mut dyn Observer,
+        cancel: &CancelToken,
+    ) -> Result<RunReport> {
+        let request = request.into();
+        let pipeline = self.connection.pipeline(&request, target.into())?;
+        Ok(self.connection.run(&request, &pipeline, observer, cancel))
+    }
+
+    /// Puts the pipeline of a request together, such as to look at its
+    /// [`outline`](mixflow_core::source::Source::outline) or to
+    /// [`preview`](mixflow_core::engine::preview) it. Makes no I/O.
+    ///
+    /// Fails as [`run`](Workspace::run) does.
+    pub fn pipeline(
+        &self,
+        request: impl Into<Request>,
+        target: impl Into<Target>,
+    ) -> Result<Pipeline> {
+        self.connection.pipeline(&request.into(), target.into())
     }
 
     /// Streams events, normalised, without a file.
@@ -389,7 +297,26 @@ impl Workspace {
     /// # Ok::<_, mixflow::Error>(())
     /// ```
     pub fn stream_events(&self, events: &Events) -> Result<Stream<Event>> {
-        stream::stream(&self.connection, events.overrides(), false)
+        self.stream(events, records::EVENT)
+    }
+
+    /// Streams events, tells `observer` how it goes on, and ends with an error
+    /// when `cancel` is cancelled.
+    ///
+    /// Fails as [`stream_events`](Workspace::stream_events) does.
+    pub fn stream_events_with(
+        &self,
+        events: &Events,
+        observer: impl Observer + Send + 'static,
+        cancel: &CancelToken,
+    ) -> Result<Stream<Event>> {
+        stream(
+            &self.connection,
+            events.into(),
+            records::EVENT,
+            observer,
+            cancel,
+        )
     }
 
     /// Streams events as Mixpanel sends them, byte for byte.
@@ -406,7 +333,7 @@ impl Workspace {
     /// # Ok::<_, mixflow::Error>(())
     /// ```
     pub fn stream_raw_events(&self, events: &Events) -> Result<Stream<RawRecord>> {
-        stream::stream(&self.connection, events.overrides(), true)
+        self.stream(events, records::RAW)
     }
 
     /// Streams profiles, normalised, without a file; as
@@ -416,14 +343,32 @@ impl Workspace {
     /// use mixflow::{Profiles, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).set("limits.per_second", "1000").build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).limits(mixflow::LimitOptions { per_second: Some(1_000), ..Default::default() }).build()?;
     ///
     /// let profiles = workspace.stream_profiles(&Profiles::all())?;
     /// assert_eq!(profiles.filter_map(Result::ok).count(), 2_000);
     /// # Ok::<_, mixflow::Error>(())
     /// ```
     pub fn stream_profiles(&self, profiles: &Profiles) -> Result<Stream<Profile>> {
-        stream::stream(&self.connection, profiles.overrides(), false)
+        self.stream(profiles, records::PROFILE)
+    }
+
+    /// Streams profiles as
+    /// [`stream_events_with`](Workspace::stream_events_with) does events, and
+    /// fails as it does.
+    pub fn stream_profiles_with(
+        &self,
+        profiles: &Profiles,
+        observer: impl Observer + Send + 'static,
+        cancel: &CancelToken,
+    ) -> Result<Stream<Profile>> {
+        stream(
+            &self.connection,
+            profiles.into(),
+            records::PROFILE,
+            observer,
+            cancel,
+        )
     }
 
     /// Streams profiles as Mixpanel sends them, with `$distinct_id` and
@@ -433,7 +378,7 @@ impl Workspace {
     /// use mixflow::{Profiles, Workspace};
     /// # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
     /// # let workspace = Workspace::builder().project_id("1").service_account("ann", "s3cret")
-    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).set("limits.per_second", "1000").ephemeral().build()?;
+    /// #     .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests")).limits(mixflow::LimitOptions { per_second: Some(1_000), ..Default::default() }).ephemeral().build()?;
     ///
     /// let first = workspace.stream_raw_profiles(&Profiles::all())?.next().expect("a profile")?;
     /// let profile: serde_json::Value = first.json()?;
@@ -441,13 +386,27 @@ impl Workspace {
     /// # Ok::<_, mixflow::Error>(())
     /// ```
     pub fn stream_raw_profiles(&self, profiles: &Profiles) -> Result<Stream<RawRecord>> {
-        stream::stream(&self.connection, profiles.overrides(), true)
+        self.stream(profiles, records::RAW)
+    }
+
+    /// Streams rows of either sort in Arrow batches, with whatever columns the
+    /// transforms of the request leave.
+    ///
+    /// Fails as [`stream_events`](Workspace::stream_events) does.
+    pub fn stream_batches(&self, request: impl Into<Request>) -> Result<Stream<RecordBatch>> {
+        self.stream(request, records::BATCH)
+    }
+
+    fn stream<T>(&self, request: impl Into<Request>, item: records::Item<T>) -> Result<Stream<T>> {
+        let never = CancelToken::never();
+        stream(&self.connection, request.into(), item, Silent, &never)
     }
 
     /// Makes a table of events from any iterator, in one transaction.
     ///
     /// Memory holds a batch of 2,000. `progress` hears the rows so far after
-    /// each. Fails with [`ErrorKind::Destination`] if the table is there, and
+    /// each. Fails with
+    /// [`ErrorKind::TableExists`](crate::ErrorKind::TableExists) if the table is there, and
     /// with the first error of the iterator, which says at which event; then
     /// the store is as it was.
     ///
@@ -524,108 +483,5 @@ impl Workspace {
         }
         let store = self.store()?;
         store.create_table(table, &input, schema, batches, progress)
-    }
-}
-
-/// A sink that takes no options.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoOptions {}
-
-/// Returns the sources, for pipelines whose sink is made here.
-fn sources() -> Registry {
-    let mut registry = Registry::empty();
-    mixflow_transforms::register(&mut registry);
-    mixflow_source_mixpanel::register(&mut registry);
-    registry
-}
-
-fn with_sink(source: &[Override], sink: &str) -> Vec<Override> {
-    let sink = OverrideValue::Text(sink.to_owned());
-    let sink = Override::set("sink.type", sink, "Workspace".to_owned());
-    source.iter().cloned().chain([sink]).collect()
-}
-
-impl Connection {
-    /// Builds a pipeline. Makes no I/O.
-    fn pipeline(&self, registry: &Registry, changes: &[Override]) -> Result<Pipeline> {
-        let secret = self.secret.clone();
-        let env = Env::new(move |name| match name {
-            SECRET => secret.as_ref().map(|secret| secret.expose().to_owned()),
-            _ => None,
-        });
-        let cx = BuildContext {
-            env: env.clone(),
-            home: self.home.clone(),
-            state: self.state.clone(),
-            ..BuildContext::new(Timestamp::now())
-        };
-        let changes: Vec<Override> = self.keys.iter().chain(changes).cloned().collect();
-        let document = Document::parse("the workspace", "", &env, &changes);
-        build(document, "workspace", registry, &cx).map_err(|problems: Problems| {
-            let texts = problems.list.iter();
-            let texts = texts.map(|problem| format!("`{}`: {}", problem.path, problem.message));
-            Error::new(ErrorKind::Config, "the settings are wrong")
-                .because(texts.collect::<Vec<_>>().join("; "))
-        })
-    }
-
-    fn run(
-        &self,
-        pipeline: &Pipeline,
-        observer: &mut dyn Observer,
-        cancel: &CancelToken,
-    ) -> RunReport {
-        let launch = Launch {
-            state: self.state.clone(),
-            ..Launch::default()
-        };
-        launch.run(pipeline, observer, cancel)
-    }
-}
-
-/// What a fetch did.
-#[derive(Debug)]
-pub struct FetchResult {
-    /// The table that the rows are in.
-    pub table: String,
-    /// Rows that this fetch added.
-    pub row_count: u64,
-    /// `events` or `profiles`.
-    pub data_type: String,
-    /// The time it took.
-    pub duration: Duration,
-    /// The first day that was asked for, inclusive; none for profiles.
-    pub from_date: Option<String>,
-    /// The last day that was asked for, inclusive; none for profiles.
-    pub to_date: Option<String>,
-    /// When it ended, RFC 3339.
-    pub completed_at: String,
-    /// Everything that is known of the run.
-    pub report: RunReport,
-}
-
-impl FetchResult {
-    fn of(mut report: RunReport) -> Result<FetchResult> {
-        if report.status == Status::Aborted
-            && let Some(error) = report.error.take()
-        {
-            return Err(error);
-        }
-        Ok(FetchResult {
-            table: report.table.clone().unwrap_or_default(),
-            row_count: report.row_count,
-            data_type: report.data_type.to_string(),
-            duration: Duration::from_secs_f64(report.duration_seconds),
-            from_date: report.from_date.map(|day| day.to_string()),
-            to_date: report.to_date.map(|day| day.to_string()),
-            completed_at: report.completed_at.to_string(),
-            report,
-        })
-    }
-
-    /// Returns the labels of the windows or pages that could not be had.
-    pub fn missing(&self) -> &[String] {
-        &self.report.failed_partitions
     }
 }

@@ -6,9 +6,10 @@ use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BinaryArray, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{DataType, Schema, TimestampMicrosecondType};
 use jiff::Timestamp;
 use mixflow_core::batch::MAX_BATCH_ROWS;
+use mixflow_core::sink::RecordFormat;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_source_mixpanel::schema;
 use serde::{Deserialize, Serialize};
@@ -60,13 +61,24 @@ impl RawRecord {
     }
 }
 
-/// Something that is a row of a batch.
-pub(super) trait FromRow: Sized {
-    fn from_row(batch: &RecordBatch, row: usize) -> Result<Self>;
+/// What a stream makes of batches, and which batches it takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item<T> {
+    /// The form of record that it wants.
+    pub(super) records: RecordFormat,
+    /// Checks that rows of a schema can be read.
+    pub(super) check: fn(&Schema) -> Result<()>,
+    /// Returns how many there are in a batch.
+    pub(super) rows: fn(&RecordBatch) -> usize,
+    /// Reads one of them.
+    pub(super) read: fn(&RecordBatch, usize) -> Result<T>,
 }
 
-impl FromRow for Event {
-    fn from_row(batch: &RecordBatch, row: usize) -> Result<Event> {
+pub(super) const EVENT: Item<Event> = Item {
+    records: RecordFormat::Normalized,
+    check: |given| check(given, &schema::events(), "an event"),
+    rows: RecordBatch::num_rows,
+    read: |batch, row| {
         Ok(Event {
             event_name: text(batch, 0, row),
             event_time: time(batch, 1, row)?.unwrap_or_default(),
@@ -74,24 +86,61 @@ impl FromRow for Event {
             insert_id: text(batch, 3, row),
             properties: json(batch, 4, row)?,
         })
-    }
-}
+    },
+};
 
-impl FromRow for Profile {
-    fn from_row(batch: &RecordBatch, row: usize) -> Result<Profile> {
+pub(super) const PROFILE: Item<Profile> = Item {
+    records: RecordFormat::Normalized,
+    check: |given| check(given, &schema::profiles(), "a profile"),
+    rows: RecordBatch::num_rows,
+    read: |batch, row| {
         Ok(Profile {
             distinct_id: text(batch, 0, row),
             last_seen: time(batch, 1, row)?,
             properties: json(batch, 2, row)?,
         })
-    }
-}
+    },
+};
 
-impl FromRow for RawRecord {
-    fn from_row(batch: &RecordBatch, row: usize) -> Result<RawRecord> {
+pub(super) const RAW: Item<RawRecord> = Item {
+    records: RecordFormat::Raw,
+    check: |_| Ok(()),
+    rows: RecordBatch::num_rows,
+    read: |batch, row| {
         let records: &BinaryArray = batch.column(0).as_binary::<i32>();
         Ok(RawRecord(records.value(row).to_vec()))
+    },
+};
+
+/// Whole batches, whatever their columns are.
+pub(super) const BATCH: Item<RecordBatch> = Item {
+    records: RecordFormat::Normalized,
+    check: |_| Ok(()),
+    rows: |_| 1,
+    read: |batch, _| Ok(batch.clone()),
+};
+
+/// Checks that transforms have left the columns that a record is made of.
+fn check(given: &Schema, wanted: &Schema, what: &str) -> Result<()> {
+    let columns = |schema: &Schema| -> Vec<(String, DataType)> {
+        let fields = schema.fields().iter();
+        fields
+            .map(|field| (field.name().clone(), field.data_type().clone()))
+            .collect()
+    };
+    if columns(given) == columns(wanted) {
+        return Ok(());
     }
+    let names: Vec<&str> = wanted
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    Err(
+        Error::new(ErrorKind::Config, format!("cannot make {what} of each row"))
+            .because(format!("that needs the columns {}", names.join(", ")))
+            .hint("stream batches, or leave these columns as they are"),
+    )
 }
 
 fn text(batch: &RecordBatch, column: usize, row: usize) -> String {

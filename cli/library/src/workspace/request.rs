@@ -1,160 +1,297 @@
 //! What to fetch or stream.
 
-use mixflow_core::config::{Override, OverrideValue};
+use std::time::Duration;
+
+use jiff::civil::Date;
+use mixflow_core::config::{DateSpec, Invalid, TextOrNumber};
+use mixflow_core::context::Delivery;
+use mixflow_core::engine::OnFailure;
+use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::WriteMode;
-use mixflow_sink_duckdb::DuckdbOptions;
+use mixflow_core::source::Source;
+use mixflow_core::unit::Unit;
+use mixflow_source_mixpanel::MixpanelSource;
+use mixflow_source_mixpanel::options::{EventsOptions, ProfilesOptions, WindowDays};
 
-/// Keys of a pipeline, each with where it came from.
-#[derive(Clone, Debug, Default)]
-struct Keys(Vec<Override>);
+use super::connection::{Connection, within};
+use super::settings::Settings;
+use super::step::Step;
 
-impl Keys {
-    fn set(&mut self, key: &str, value: OverrideValue) {
-        let argument = format!("the request, {key}");
-        self.0.retain(|old| old.key != key);
-        self.0.push(Override::set(key, value, argument));
+/// A request of either sort: [`Events`] or [`Profiles`].
+#[derive(Clone, Debug)]
+pub struct Request {
+    source: Asked,
+    /// What is wrong with it already.
+    invalid: Vec<Invalid>,
+    pub(super) settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+enum Asked {
+    Events(EventsOptions),
+    Profiles(ProfilesOptions),
+}
+
+/// Fills in what the connection says; the two types of options have these
+/// fields of the same names.
+macro_rules! complete {
+    ($options:ident, $connection:ident) => {
+        let region = $connection.region()?;
+        $options.project_id = $options
+            .project_id
+            .or_else(|| $connection.project_id.clone());
+        $options.region = $options.region.or(region);
+        $options.auth = $options.auth.or_else(|| $connection.auth.clone());
+        $options.base_url = $options.base_url.or_else(|| $connection.base_url.clone());
+        $options.retry = $connection.retry.clone();
+        $options.limits = $connection.limits;
+    };
+}
+impl Request {
+    pub(super) fn source_type(&self) -> &'static str {
+        match &self.source {
+            Asked::Events(_) => "mixpanel_events",
+            Asked::Profiles(_) => "mixpanel_profiles",
+        }
     }
 
-    fn text(&mut self, key: &str, value: impl Into<String>) {
-        self.set(key, OverrideValue::Text(value.into()));
-    }
-
-    fn number(&mut self, key: &str, value: impl ToString) {
-        self.set(key, OverrideValue::Guess(value.to_string()));
-    }
-
-    fn list<T: Into<String>>(&mut self, key: &str, values: impl IntoIterator<Item = T>) {
-        let values = values.into_iter().map(Into::into).collect();
-        self.set(key, OverrideValue::List(values));
+    /// Builds the source. What the request says of the project itself wins.
+    pub(super) fn build(
+        &self,
+        connection: &Connection,
+        cx: &BuildContext,
+    ) -> Result<Box<dyn Source>, Vec<Invalid>> {
+        if !self.invalid.is_empty() {
+            return Err(self.invalid.clone());
+        }
+        let built = match self.source.clone() {
+            Asked::Events(mut options) => {
+                complete!(options, connection);
+                MixpanelSource::events(options, cx)
+            }
+            Asked::Profiles(mut options) => {
+                complete!(options, connection);
+                MixpanelSource::profiles(options, cx)
+            }
+        };
+        let source = built.map_err(|all| within("source", all))?;
+        Ok(Box::new(source))
     }
 }
 
 /// Methods that both requests have.
 macro_rules! common {
-    ($request:ident) => {
+    ($request:ident, $options:ident, $asked:path) => {
+        impl From<$request> for Request {
+            fn from(request: $request) -> Request {
+                Request {
+                    source: $asked(request.options),
+                    invalid: request.invalid,
+                    settings: request.settings,
+                }
+            }
+        }
+
+        impl From<&$request> for Request {
+            fn from(request: &$request) -> Request {
+                request.clone().into()
+            }
+        }
+
+        impl From<$options> for $request {
+            /// Takes every option that a pipeline file has; `retry` and
+            /// `limits` are the workspace's.
+            fn from(options: $options) -> $request {
+                $request {
+                    options,
+                    invalid: Vec::new(),
+                    settings: Settings::default(),
+                }
+            }
+        }
+
         impl $request {
             /// Only records that this expression of Mixpanel's is true of,
             /// such as `properties["plan"] == "pro"`.
-            #[must_use]
             pub fn filter(mut self, expression: impl Into<String>) -> $request {
-                self.keys.text("source.where", expression);
+                self.options.where_ = Some(expression.into());
+                self
+            }
+
+            /// Lets so many records be put aside that cannot be read; one more
+            /// fails the run. The default is 1,000.
+            pub fn max_rejects(mut self, records: u64) -> $request {
+                self.options.max_rejects = Some(records);
                 self
             }
 
             /// Reads so many windows or pages at once. More than one means
-            /// that what could be had is kept when some cannot.
-            #[must_use]
+            /// that what could be had is kept when some cannot, unless
+            /// `on_failure` says otherwise.
             pub fn workers(mut self, workers: usize) -> $request {
-                self.keys.number("run.workers", workers);
+                self.settings.workers = Some(workers);
                 self
             }
 
-            /// Sets any other key of the source as in a pipeline file.
-            #[must_use]
-            pub fn set(mut self, key: &str, value: impl Into<String>) -> $request {
-                let value = OverrideValue::Guess(value.into());
-                self.keys.set(&format!("source.{key}"), value);
+            /// Says what becomes of the rest when a window or page fails.
+            pub fn on_failure(mut self, on_failure: OnFailure) -> $request {
+                self.settings.on_failure = Some(on_failure);
                 self
             }
 
-            /// Names the table. A stream has none.
-            #[must_use]
+            /// Fails the run if fewer rows than this come.
+            pub fn min_rows(mut self, rows: u64) -> $request {
+                self.settings.min_rows = rows;
+                self
+            }
+
+            /// Says when rows may leave a window: when it is whole, or as they
+            /// arrive, which is for sinks that are not transactional.
+            pub fn delivery(mut self, delivery: Delivery) -> $request {
+                self.settings.delivery = Some(delivery);
+                self
+            }
+
+            /// Changes the rows on their way; more than one are applied in
+            /// their order.
+            ///
+            /// Takes the options of one of mixflow's own
+            /// [transforms](crate::transforms), or a [`Step`].
+            pub fn transform(mut self, step: impl Into<Step>) -> $request {
+                self.settings.transforms.push(step.into());
+                self
+            }
+
+            /// Reads only these units, such as those that another run of this
+            /// request lacks: [`PartitionReport::unit`].
+            ///
+            /// [`PartitionReport::unit`]: crate::core::report::PartitionReport::unit
+            pub fn only(mut self, units: impl IntoIterator<Item = Unit>) -> $request {
+                self.settings.units = Some(units.into_iter().collect());
+                self
+            }
+
+            /// Waits so long for others that write to the destination. The
+            /// default is to fail if another run does, and to wait a minute for
+            /// a program.
+            pub fn wait(mut self, time: Duration) -> $request {
+                self.settings.wait = Some(time);
+                self
+            }
+
+            /// Names the table of the store. A stream has none.
             pub fn table(mut self, table: impl Into<String>) -> $request {
-                self.sink.table = Some(table.into());
+                self.settings.sink.table = Some(table.into());
                 self
             }
 
             /// Adds to the table if it is there.
-            #[must_use]
             pub fn append(mut self) -> $request {
-                self.sink.mode = Some(WriteMode::Append);
+                self.settings.sink.mode = Some(WriteMode::Append);
                 self
             }
 
             /// Swaps the table at the end.
-            #[must_use]
             pub fn replace(mut self) -> $request {
-                self.sink.mode = Some(WriteMode::Replace);
+                self.settings.sink.mode = Some(WriteMode::Replace);
                 self
             }
 
             /// Lets replacing leave less than half of the table, or of a day.
-            #[must_use]
             pub fn allow_shrink(mut self) -> $request {
-                self.sink.allow_shrink = Some(true);
+                self.settings.sink.allow_shrink = Some(true);
                 self
-            }
-
-            pub(super) fn overrides(&self) -> Vec<Override> {
-                self.keys.0.clone()
             }
         }
     };
 }
 
-/// Which events.
+/// Which events, and how they are fetched.
 ///
 /// ```
-/// use mixflow::Events;
+/// use mixflow::transforms::SelectOptions;
+/// use mixflow::{Events, OnFailure};
 ///
 /// let events = Events::between("-7d", "yesterday")
 ///     .named(["Sign Up", "Purchase"])
 ///     .filter(r#"properties["plan"] == "pro""#)
+///     .transform(SelectOptions {
+///         drop: Some(vec!["insert_id".to_owned()]),
+///         ..SelectOptions::default()
+///     })
+///     .workers(4)
+///     .on_failure(OnFailure::Abort)
 ///     .table("pro")
 ///     .replace_window();
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Events {
-    keys: Keys,
-    pub(super) sink: DuckdbOptions,
+    options: EventsOptions,
+    invalid: Vec<Invalid>,
+    settings: Settings,
 }
 
 impl Events {
     /// The events of some days, both inclusive: `2024-01-31`, `today`,
     /// `yesterday` or `-7d`.
-    pub fn between(from: impl Into<String>, to: impl Into<String>) -> Events {
-        let mut keys = Keys::default();
-        keys.text("source.type", "mixpanel_events");
-        keys.text("source.from", from);
-        keys.text("source.to", to);
-        Events {
-            keys,
-            sink: DuckdbOptions::default(),
-        }
+    pub fn between(from: impl AsRef<str>, to: impl AsRef<str>) -> Events {
+        let mut events = Events::from(EventsOptions::default());
+        events.options.from = day("source.from", from.as_ref(), &mut events.invalid);
+        events.options.to = day("source.to", to.as_ref(), &mut events.invalid);
+        events
+    }
+
+    /// The events of some days, both inclusive.
+    pub fn on(first: Date, last: Date) -> Events {
+        Events::from(EventsOptions {
+            from: Some(DateSpec::Day(first)),
+            to: Some(DateSpec::Day(last)),
+            ..EventsOptions::default()
+        })
     }
 
     /// Only events of these names.
-    #[must_use]
     pub fn named<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Events {
-        self.keys.list("source.events", names);
+        self.options.events = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
     /// At most so many events, 1 to 100,000, of one window.
-    #[must_use]
     pub fn limit(mut self, limit: u32) -> Events {
-        self.keys.number("source.limit", limit);
+        self.options.limit = Some(limit.into());
         self
     }
 
     /// Asks for so many days with one request.
-    #[must_use]
     pub fn window_days(mut self, days: u32) -> Events {
-        self.keys.number("source.window_days", days);
+        self.options.window_days = Some(WindowDays::Days(days));
+        self
+    }
+
+    /// Sets the zone of a legacy project, such as `US/Pacific`: dates and times
+    /// are then converted to true UTC.
+    pub fn timezone(mut self, zone: impl Into<String>) -> Events {
+        self.options.timezone = Some(zone.into());
         self
     }
 
     /// Replaces the fetched days of the table.
-    #[must_use]
     pub fn replace_window(mut self) -> Events {
-        self.sink.mode = Some(WriteMode::ReplaceWindow);
+        self.settings.sink.mode = Some(WriteMode::ReplaceWindow);
         self
     }
 }
 
-common!(Events);
+common!(Events, EventsOptions, Asked::Events);
 
-/// Which profiles.
+fn day(key: &str, text: &str, invalid: &mut Vec<Invalid>) -> Option<DateSpec> {
+    let read = text.parse();
+    read.map_err(|message: String| invalid.push(Invalid::new(key, message)))
+        .ok()
+}
+
+/// Which profiles, and how they are fetched.
 ///
 /// ```
 /// use mixflow::Profiles;
@@ -162,52 +299,46 @@ common!(Events);
 /// let profiles = Profiles::all().cohort("1478097").output_properties(["$email", "plan"]);
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Profiles {
-    keys: Keys,
-    pub(super) sink: DuckdbOptions,
+    options: ProfilesOptions,
+    invalid: Vec<Invalid>,
+    settings: Settings,
 }
 
 impl Profiles {
     /// All profiles of the project.
     pub fn all() -> Profiles {
-        let mut keys = Keys::default();
-        keys.text("source.type", "mixpanel_profiles");
-        Profiles {
-            keys,
-            sink: DuckdbOptions::default(),
-        }
+        Profiles::from(ProfilesOptions::default())
     }
 
     /// Only members of a cohort.
-    #[must_use]
     pub fn cohort(mut self, id: impl Into<String>) -> Profiles {
-        self.keys.text("source.cohort_id", id);
+        self.options.cohort_id = Some(TextOrNumber(id.into()));
         self
     }
 
     /// Only these properties of each profile.
-    #[must_use]
     pub fn output_properties<T: Into<String>>(
         mut self,
         names: impl IntoIterator<Item = T>,
     ) -> Profiles {
-        self.keys.list("source.output_properties", names);
+        self.options.output_properties = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
     /// Only these profiles.
-    #[must_use]
     pub fn distinct_ids<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Profiles {
-        self.keys.list("source.distinct_ids", ids);
+        let ids = ids.into_iter().map(|id| TextOrNumber(id.into()));
+        self.options.distinct_ids = Some(ids.collect());
         self
     }
 
     /// The profiles of groups, by the id of the group key.
-    #[must_use]
     pub fn group_id(mut self, id: impl Into<String>) -> Profiles {
-        self.keys.text("source.group_id", id);
+        self.options.group_id = Some(TextOrNumber(id.into()));
         self
     }
 }
 
-common!(Profiles);
+common!(Profiles, ProfilesOptions, Asked::Profiles);

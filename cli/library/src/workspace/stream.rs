@@ -3,22 +3,18 @@
 use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
-use crossbeam::channel::{Receiver, Sender, bounded};
-use mixflow_core::batch::Batch;
-use mixflow_core::cancel::{CancelGuard, cancellation};
-use mixflow_core::config::{Override, OverrideValue};
-use mixflow_core::observer::Silent;
-use mixflow_core::registry::{ComponentDoc, Registry};
+use crossbeam::channel::{Receiver, bounded};
+use mixflow_core::cancel::{CancelGuard, CancelToken};
+use mixflow_core::engine::OnFailure;
+use mixflow_core::observer::Observer;
 use mixflow_core::report::{RunReport, Status};
-use mixflow_core::sink::{
-    Capabilities, CommitSummary, DataKind, Destination, Outcome, PartitionInfo, Preview,
-    RecordFormat, Residue, Sink, SinkTxn, TxnContext,
-};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use super::records::FromRow;
-use super::{Connection, NoOptions, sources, with_sink};
+use super::connection::Connection;
+use super::pipe::Pipe;
+use super::records::Item;
+use super::request::Request;
+use super::target::Target;
 
 /// Batches that may wait for the reader.
 const QUEUE: usize = 2;
@@ -31,31 +27,34 @@ pub struct Stream<T> {
     row: usize,
     run: Option<JoinHandle<Result<RunReport>>>,
     guard: Option<CancelGuard>,
-    read: fn(&RecordBatch, usize) -> Result<T>,
+    report: Option<RunReport>,
+    item: Item<T>,
 }
 
 /// Begins a run and waits for its first batch, or its end.
-pub(super) fn stream<T: FromRow>(
+pub(super) fn stream<T>(
     connection: &Connection,
-    source: Vec<Override>,
-    raw: bool,
+    mut request: Request,
+    item: Item<T>,
+    mut observer: impl Observer + Send + 'static,
+    cancel: &CancelToken,
 ) -> Result<Stream<T>> {
+    // A reader who does not look at the report must not lack a window.
+    request.settings.on_failure.get_or_insert(OnFailure::Abort);
     let (sender, batches) = bounded(QUEUE);
-    let (guard, cancel) = cancellation();
+    let pipe = Pipe {
+        batches: sender,
+        records: item.records,
+        check: item.check,
+    };
+    let target = Target::new("stream", pipe);
+    let (guard, cancel) = cancel.child();
     let connection = connection.clone();
     let run = std::thread::Builder::new()
         .name("mixflow-stream".to_owned())
         .spawn(move || {
-            let records = match raw {
-                true => RecordFormat::Raw,
-                false => RecordFormat::Normalized,
-            };
-            // A reader who is told nothing of it must not lack a window.
-            let abort = OverrideValue::Text("abort".to_owned());
-            let mut changes = with_sink(&source, "stream");
-            changes.push(Override::set("run.on_failure", abort, "Stream".to_owned()));
-            let pipeline = connection.pipeline(&registry(sender, records), &changes)?;
-            Ok(connection.run(&pipeline, &mut Silent, &cancel))
+            let pipeline = connection.pipeline(&request, target)?;
+            Ok(connection.run(&request, &pipeline, &mut observer, &cancel))
         })
         .map_err(|error| {
             Error::new(ErrorKind::Other, "cannot start a thread").with_source(error)
@@ -66,7 +65,8 @@ pub(super) fn stream<T: FromRow>(
         row: 0,
         run: Some(run),
         guard: Some(guard),
-        read: T::from_row,
+        report: None,
+        item,
     };
     match stream.batch {
         Some(_) => Ok(stream),
@@ -75,43 +75,46 @@ pub(super) fn stream<T: FromRow>(
     }
 }
 
-/// A registry whose stream goes nowhere, to check settings with.
-pub(super) fn probe() -> Registry {
-    registry(bounded(0).0, RecordFormat::Normalized)
-}
-
-const DOC: ComponentDoc = ComponentDoc {
-    name: "stream",
-    about: "an iterator",
-    options: &[],
-};
-
-fn registry(batches: Sender<RecordBatch>, records: RecordFormat) -> Registry {
-    let mut registry = sources();
-    registry.add_sink(DOC, move |_: NoOptions, _| {
-        Ok(Box::new(Pipe {
-            batches: batches.clone(),
-            records,
-        }) as Box<dyn Sink>)
-    });
-    registry
-}
-
 impl<T> Stream<T> {
+    /// Returns what is known of the run, once the stream has ended: its rows,
+    /// its rejects, its waits, and what is missing if it was to go on without.
+    /// An error that the stream has returned is not in it any more.
+    pub fn report(&self) -> Option<&RunReport> {
+        self.report.as_ref()
+    }
+
+    /// Ends the run, if it has not ended, and returns its report.
+    ///
+    /// A run that had more to say has stopped. Fails with the error of the run,
+    /// if the stream has not returned it.
+    pub fn finish(mut self) -> Result<RunReport> {
+        let ended = self.end();
+        match (ended, self.report.take()) {
+            (Ok(()), Some(report)) => Ok(report),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(Error::new(
+                ErrorKind::Other,
+                "there is no report of a run that did not begin",
+            )),
+        }
+    }
+
     /// Waits for the run and returns its error.
     fn end(&mut self) -> Result<()> {
         self.batches = None;
         let Some(run) = self.run.take() else {
             return Ok(());
         };
-        let report = match run.join() {
+        let mut report = match run.join() {
             Ok(report) => report?,
             Err(payload) => return Err(Error::panicked("the stream", &*payload)),
         };
-        match (report.status, report.error) {
-            (Status::Aborted, Some(error)) => Err(error),
-            _ => Ok(()),
-        }
+        let error = match report.status {
+            Status::Aborted => report.error.take(),
+            _ => None,
+        };
+        self.report = Some(report);
+        error.map_or(Ok(()), Err)
     }
 }
 
@@ -121,9 +124,9 @@ impl<T> Iterator for Stream<T> {
     fn next(&mut self) -> Option<Result<T>> {
         loop {
             if let Some(batch) = &self.batch {
-                if self.row < batch.num_rows() {
+                if self.row < (self.item.rows)(batch) {
                     self.row += 1;
-                    return Some((self.read)(batch, self.row - 1));
+                    return Some((self.item.read)(batch, self.row - 1));
                 }
                 self.batch = None;
             }
@@ -144,69 +147,5 @@ impl<T> Drop for Stream<T> {
         self.batches = None;
         self.guard = None;
         let _ = self.end();
-    }
-}
-
-/// A sink that hands its batches to a stream.
-struct Pipe {
-    batches: Sender<RecordBatch>,
-    records: RecordFormat,
-}
-
-impl Sink for Pipe {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            transactional: false,
-            replaces_days: false,
-            records: self.records,
-        }
-    }
-
-    fn destination(&self, _kind: &DataKind) -> Destination {
-        Destination::named("the stream")
-    }
-
-    fn check_schema(&self, _schema: &Schema) -> Result<()> {
-        Ok(())
-    }
-
-    fn preview(&self, _cx: &TxnContext) -> Result<Preview> {
-        Ok(Preview::default())
-    }
-
-    fn begin(&self, _cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
-        Ok(Box::new(PipeTxn {
-            batches: &self.batches,
-            rows: 0,
-        }))
-    }
-}
-
-struct PipeTxn<'s> {
-    batches: &'s Sender<RecordBatch>,
-    rows: u64,
-}
-
-impl SinkTxn for PipeTxn<'_> {
-    fn partition(&mut self, _info: &PartitionInfo) -> Result<()> {
-        Ok(())
-    }
-
-    fn write(&mut self, batch: &Batch) -> Result<()> {
-        self.rows += batch.records.num_rows() as u64;
-        self.batches
-            .send(batch.records.clone())
-            .map_err(|_| Error::new(ErrorKind::Closed, "the stream was dropped"))
-    }
-
-    fn commit(self: Box<Self>, _outcome: &Outcome<'_>) -> Result<CommitSummary> {
-        Ok(CommitSummary {
-            rows: self.rows,
-            ..CommitSummary::default()
-        })
-    }
-
-    fn abort(self: Box<Self>) -> Result<Residue> {
-        Ok(Residue::Rows(self.rows))
     }
 }
