@@ -56,7 +56,7 @@ fn without(column: &str) -> SelectOptions {
 fn transforms_change_rows_in_their_order() {
     let (_sim, _place, workspace) = project();
     let condition = FilterOptions {
-        condition: "event_name = 'purchase'".to_owned(),
+        condition: "event_name = 'view item'".to_owned(),
     };
     let request = week().transform(condition).transform(without("event_name"));
     let fetched = workspace.fetch_events(&request).unwrap();
@@ -66,7 +66,7 @@ fn transforms_change_rows_in_their_order() {
     assert!(0 < fetched.row_count && fetched.row_count < fetched.report.read);
     // The other way round, the filter has nothing to look at.
     let condition = FilterOptions {
-        condition: "event_name = 'purchase'".to_owned(),
+        condition: "event_name = 'view item'".to_owned(),
     };
     let wrong = week().transform(without("event_name")).transform(condition);
     let error = workspace.fetch_events(&wrong.replace()).unwrap_err();
@@ -114,6 +114,11 @@ fn a_request_goes_into_any_sink() {
         .run(&Profiles::all(), parquet.clone(), &mut Silent, &never)
         .unwrap();
     assert_eq!((&*report.sink, report.row_count), ("parquet", 2_000));
+    let more = Profiles::all().append();
+    let report = workspace
+        .run(&more, parquet.clone(), &mut Silent, &never)
+        .unwrap();
+    assert_eq!(report.row_count, 2_000);
     // The report of a run that did not do tells why.
     let again = workspace.run(&Profiles::all(), parquet, &mut Silent, &never);
     let report = again.unwrap();

@@ -77,7 +77,11 @@ impl Connection {
         let settings = &request.settings;
         let options = settings.run_options()?;
         let mut cx = self.context();
-        let (sink_type, sink) = target.build(&cx).map_err(|all| within("sink", all))?;
+        let (sink_type, mut sink) = target.build(&cx).map_err(|all| within("sink", all))?;
+        if let Some(mode) = settings.sink.mode {
+            let chosen = sink.set_mode(mode);
+            chosen.map_err(|error| vec![Invalid::new("sink.mode", error.in_a_line())])?;
+        }
         cx.records = sink.capabilities().records;
         let source = request.build(self, &cx)?;
         if cx.records == RecordFormat::Raw && !settings.transforms.is_empty() {

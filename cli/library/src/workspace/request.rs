@@ -185,13 +185,13 @@ macro_rules! common {
                 self
             }
 
-            /// Adds to the table if it is there.
+            /// Adds to what is there, in the store or another sink.
             pub fn append(mut self) -> $request {
                 self.settings.sink.mode = Some(WriteMode::Append);
                 self
             }
 
-            /// Swaps the table at the end.
+            /// Swaps what is there at the end, in the store or another sink.
             pub fn replace(mut self) -> $request {
                 self.settings.sink.mode = Some(WriteMode::Replace);
                 self
@@ -276,7 +276,7 @@ impl Events {
         self
     }
 
-    /// Replaces the fetched days of the table.
+    /// Replaces the fetched days of what is there.
     pub fn replace_window(mut self) -> Events {
         self.settings.sink.mode = Some(WriteMode::ReplaceWindow);
         self
