@@ -4,6 +4,7 @@
 //! can read it, in this process, in another one, or on another machine, and its
 //! [`UnitKey`] is the same on all of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::civil::Date;
@@ -69,9 +70,9 @@ pub struct Dataset {
     pub kind: DataKind,
     /// Whose midnight a day begins at: `UTC`, `US/Pacific`.
     pub zone: String,
-    /// What of the project is wanted, by the names of the options. The order of
-    /// the keys does not count; that of a list does, so a source sorts the
-    /// lists that are sets.
+    /// What of the project is wanted, by the names of the options and as they
+    /// were written. For the key the order of the options does not count, nor
+    /// that of a list of texts, which is a set of names.
     pub filters: Map<String, Value>,
 }
 
@@ -86,7 +87,10 @@ impl Dataset {
         } = self;
         let mut hash = Hash::new("mixflow dataset 1");
         hash.text(project).text(kind.as_str()).text(zone);
-        hash.object(filters);
+        let filters = filters
+            .iter()
+            .map(|(name, value)| (name.clone(), as_a_set(value)));
+        hash.object(&filters.collect());
         DatasetKey(hash.finish())
     }
 }
@@ -201,6 +205,14 @@ pub struct DayRange {
     pub start_us: i64,
     /// The first instant after the last day, in microseconds since 1970 (UTC).
     pub end_us: i64,
+}
+
+/// Returns the value with its texts in order and once each, if it is a list of
+/// texts.
+fn as_a_set(value: &Value) -> Value {
+    let texts = || value.as_array()?.iter().map(Value::as_str).collect();
+    let texts: Option<BTreeSet<&str>> = texts();
+    texts.map_or_else(|| value.clone(), |texts| texts.into_iter().collect())
 }
 
 /// A hash of values that takes no account of the order of keys.
@@ -323,7 +335,20 @@ mod tests {
         #[test]
         fn keys_differ_when_a_filter_does(one in json_value(), other in json_value()) {
             let key = |where_: &Value| dataset(json!({ "where": where_ })).key();
-            prop_assert_eq!(key(&one) == key(&other), one == other);
+            let same = as_a_set(&one) == as_a_set(&other);
+            prop_assert_eq!(key(&one) == key(&other), same);
+        }
+
+        #[test]
+        fn a_list_of_names_is_a_set(
+            names in prop::collection::vec("[a-d]{1,2}", 0..6),
+            other in prop::collection::vec("[a-d]{1,2}", 0..6),
+        ) {
+            let key = |names: &[String]| dataset(json!({ "events": names })).key();
+            let reversed: Vec<String> = names.iter().rev().chain(names.first()).cloned().collect();
+            prop_assert_eq!(key(&names), key(&reversed));
+            let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+            prop_assert_eq!(key(&names) == key(&other), set(&names) == set(&other));
         }
 
         #[test]

@@ -1,7 +1,5 @@
 //! The filters of events.
 
-use std::collections::BTreeSet;
-
 use mixflow_core::config::Invalid;
 use serde_json::{Map, Value, json};
 
@@ -47,8 +45,7 @@ impl Filters {
             ));
         }
         self.query.push(("event", json!(events).to_string()));
-        let sorted: BTreeSet<&String> = events.iter().collect();
-        self.chosen.insert("events".to_owned(), json!(sorted));
+        self.chosen.insert("events".to_owned(), json!(events));
     }
 
     fn add_where(&mut self, options: &EventsOptions, invalid: &mut Vec<Invalid>) {

@@ -1,6 +1,6 @@
 //! The filters of profiles, as form fields.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use mixflow_core::config::{Invalid, TextOrNumber};
@@ -78,8 +78,7 @@ impl Filters {
             .filter(|id| known.insert(*id))
             .collect();
         let sent = json!(ids).to_string();
-        let sorted: BTreeSet<&str> = known.into_iter().collect();
-        self.add("distinct_ids", "distinct_ids", sent, json!(sorted));
+        self.add("distinct_ids", "distinct_ids", sent, json!(ids));
     }
 
     fn add_group(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
@@ -104,13 +103,7 @@ impl Filters {
             ));
         }
         let sent = json!(names).to_string();
-        let sorted: BTreeSet<&String> = names.iter().collect();
-        self.add(
-            "output_properties",
-            "output_properties",
-            sent,
-            json!(sorted),
-        );
+        self.add("output_properties", "output_properties", sent, json!(names));
     }
 
     fn add_cohort(&mut self, options: &ProfilesOptions, invalid: &mut Vec<Invalid>) {
