@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::failure::Failure;
-use crate::file::{FILE, Identity, beside, identity};
+use crate::place::{DATABASE, Identity, beside, identity};
 use crate::turn::Turn;
 
 /// Gives a damaged database another name, and returns it.
@@ -25,7 +25,7 @@ pub(crate) fn set_aside(
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let names = std::iter::once(String::new()).chain((2..).map(|n| format!("-{n}")));
     let name = names
-        .map(|more| format!("{FILE}.damaged-{time}{more}"))
+        .map(|more| format!("{DATABASE}.damaged-{time}{more}"))
         .find(|name| !path.with_file_name(name).exists())
         .unwrap_or_default();
     let to = path.with_file_name(&name);

@@ -1,6 +1,6 @@
 //! The database as a file: how it is made and opened.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,12 +10,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::damage::set_aside;
 use crate::failure::Failure;
-use crate::history::note_what_is_missing;
+use crate::gaps::note_what_is_missing;
 use crate::import::take_in;
 use crate::migrate::{Version, migrate, version};
+use crate::place::{DATABASE, Identity, beside, identity};
 use crate::turn::Turn;
-
-pub(crate) const FILE: &str = "state.db";
 
 /// How long another process's transaction is waited for; ours take less than
 /// a millisecond.
@@ -30,9 +29,6 @@ pub(crate) struct Db {
     may_write: bool,
 }
 
-/// A file, whatever its name is.
-pub(crate) type Identity = (u64, u64);
-
 /// Opens the database of a folder, and makes it if it is not there.
 ///
 /// What a person should know goes to `warnings`. A folder that cannot be
@@ -46,7 +42,7 @@ pub(crate) fn open(
     if !folder.exists() {
         private::create_folder(folder)?;
     }
-    let path = folder.join(FILE);
+    let path = folder.join(DATABASE);
     let turn = match Turn::take(folder) {
         Ok(turn) => turn,
         Err(Failure::Io(_)) if path.exists() => return open_to_read(&path),
@@ -210,26 +206,6 @@ fn immutable(path: &Path) -> String {
         .replace('?', "%3f")
         .replace('#', "%23");
     format!("file:{text}?immutable=1")
-}
-
-/// Returns the name of a file that SQLite puts beside the database.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-#[cfg(unix)]
-pub(crate) fn identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt as _;
-    let found = fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
-}
-
-#[cfg(not(unix))]
-pub(crate) fn identity(path: &Path) -> Option<Identity> {
-    // An open file cannot be moved away there.
-    fs::metadata(path).ok().map(|_| (0, 0))
 }
 
 impl Db {

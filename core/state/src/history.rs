@@ -6,25 +6,18 @@
 //! the file `history.whole`, which a full disk allows; whoever opens the
 //! database next notes that something is missing there.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::Path;
 
 use jiff::Timestamp;
 use mixflow_core::destination::Destination;
-use mixflow_core::private;
 use mixflow_core::report::RunReport;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
-use crate::failure::{Failure, Unavailable};
+use crate::failure::Unavailable;
+use crate::gaps::{NEXT, WHOLE, missing_after};
 use crate::identity::key;
 use crate::store::State;
-
-const WHOLE: &str = "history.whole";
-
-/// The next place in the history.
-pub(crate) const NEXT: &str = "(SELECT 1 + max(
-    coalesce((SELECT max(position) FROM runs), 0),
-    coalesce((SELECT max(position) FROM gaps), 0)))";
 
 /// What is known of a run when it begins.
 #[derive(Clone, Copy, Debug)]
@@ -183,49 +176,4 @@ impl State {
 
 fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
-}
-
-/// Says what may be missing after a place in the history.
-fn missing_after(conn: &Connection, position: i64) -> Result<Option<String>, Failure> {
-    let mut statement = conn.prepare(
-        "SELECT noticed_at, reason FROM gaps WHERE position > ?1 ORDER BY position DESC LIMIT 1",
-    )?;
-    let mut rows = statement.query([position])?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    let (noticed, reason): (String, String) = (row.get(0)?, row.get(1)?);
-    Ok(Some(format!("{reason} (noticed at {noticed})")))
-}
-
-/// Notes in a database that was just opened that runs before could not be
-/// written to it.
-pub(crate) fn note_what_is_missing(
-    conn: &mut Connection,
-    path: &Path,
-    is_new: bool,
-) -> Result<(), Failure> {
-    let whole = path.with_file_name(WHOLE);
-    if whole.exists() {
-        return Ok(());
-    }
-    if !is_new {
-        add_gap(conn, "a run could not be written to the history")?;
-    }
-    // Without it the history is taken to lack something once more, which harms
-    // nobody.
-    let mut options = OpenOptions::new();
-    let made = private::file(options.write(true).create(true)).open(&whole);
-    if let Err(error) = made {
-        log::info!("cannot make `{}`: {error}", whole.display());
-    }
-    Ok(())
-}
-
-pub(crate) fn add_gap(conn: &Connection, reason: &str) -> Result<(), Failure> {
-    conn.execute(
-        &format!("INSERT INTO gaps (position, noticed_at, reason) VALUES ({NEXT}, ?1, ?2)"),
-        params![Timestamp::now().to_string(), reason],
-    )?;
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mixflow_core::destination::Destination;
 use mixflow_core::staged::folder_of;
 
-use crate::file::identity;
+use crate::place::identity;
 
 /// Links that are followed; no system follows more.
 const LINKS: usize = 40;

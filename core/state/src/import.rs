@@ -9,7 +9,7 @@ use mixflow_core::report::RunReport;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::failure::Failure;
-use crate::history::{NEXT, add_gap};
+use crate::gaps::{NEXT, add_gap};
 
 pub(crate) const FILE: &str = "runs.jsonl";
 

@@ -16,11 +16,13 @@ mod checkpoints;
 mod damage;
 mod failure;
 mod file;
+mod gaps;
 mod history;
 mod identity;
 mod import;
 mod locks;
 mod migrate;
+mod place;
 mod quota;
 mod store;
 #[cfg(test)]

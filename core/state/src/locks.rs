@@ -15,8 +15,8 @@ use std::time::Duration;
 use mixflow_core::destination::Destination;
 use mixflow_core::private;
 
-use crate::file::identity;
 use crate::identity::marks;
+use crate::place::identity;
 
 /// How often what a destination is may change while it is being locked.
 const CHANGES: usize = 10;

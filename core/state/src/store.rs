@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::damage::set_aside;
 use crate::failure::{Failure, Unavailable};
-use crate::file::{self, Db, FILE};
+use crate::file::{self, Db};
 use crate::import;
+use crate::place::DATABASE;
 use crate::turn::Turn;
 
 /// How long what is asked for three times a second does without a database
@@ -23,7 +24,7 @@ const REST: Duration = Duration::from_secs(10);
 pub struct State {
     folder: PathBuf,
     slot: Mutex<Slot>,
-    told: Mutex<Told>,
+    notices: Mutex<Notices>,
     /// How SQLite comes to its files; tests have others.
     vfs: Option<&'static str>,
 }
@@ -42,7 +43,7 @@ enum Slot {
 
 /// What a person is told.
 #[derive(Debug, Default)]
-struct Told {
+struct Notices {
     warnings: Vec<String>,
     /// That the state cannot be used is told once.
     is_unavailable: bool,
@@ -80,7 +81,7 @@ impl State {
         State {
             folder: folder.to_owned(),
             slot: Mutex::default(),
-            told: Mutex::default(),
+            notices: Mutex::default(),
             vfs,
         }
     }
@@ -93,16 +94,16 @@ impl State {
     /// Returns what a person should know and has not been told: that a damaged
     /// file was set aside, or that the state cannot be used.
     pub fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut self.told().warnings)
+        std::mem::take(&mut self.notices().warnings)
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn notices(&self) -> MutexGuard<'_, Notices> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is anything to read.
     pub(crate) fn exists(&self) -> bool {
-        self.folder.join(FILE).exists() || self.folder.join(import::FILE).exists()
+        self.folder.join(DATABASE).exists() || self.folder.join(import::FILE).exists()
     }
 
     /// Does something with the database.
@@ -165,7 +166,7 @@ impl State {
             *slot = Slot::Closed;
             let mut warnings = Vec::new();
             let opened = file::open(&self.folder, self.vfs, &mut warnings);
-            self.told().warnings.extend(warnings);
+            self.notices().warnings.extend(warnings);
             *slot = Slot::Open(opened?);
         }
         match slot {
@@ -185,7 +186,7 @@ impl State {
         let turn = Turn::take(&self.folder)?;
         if let Some(name) = set_aside(&turn, &path, seen)? {
             let text = file::told(&self.folder, &name, failure);
-            self.told().warnings.push(text);
+            self.notices().warnings.push(text);
         }
         Ok(())
     }
@@ -197,10 +198,10 @@ impl State {
             reason: reason.clone(),
             for_good: failure.is_for_good() || matches!(failure, Failure::Earlier(_)),
         };
-        let mut told = self.told();
-        if !told.is_unavailable {
-            told.is_unavailable = true;
-            told.warnings.push(format!(
+        let mut notices = self.notices();
+        if !notices.is_unavailable {
+            notices.is_unavailable = true;
+            notices.warnings.push(format!(
                 "the state in `{}` cannot be used, so the history lacks this run, and the quota is not shared: {reason}",
                 self.folder.display()
             ));

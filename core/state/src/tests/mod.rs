@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::State;
-use crate::file::FILE;
+use crate::place::DATABASE as FILE;
 
 /// A state folder that is not there yet.
 struct Folder(TempDir);
