@@ -8,9 +8,9 @@ use std::time::Duration;
 use crossbeam::channel::Sender;
 
 use crate::cancel::CancelToken;
+use crate::dropped::Dropped;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reject::{Reject, Rejects};
-use crate::report::Dropped;
 use crate::stand_in::StandIns;
 
 /// When rows may leave a partition.

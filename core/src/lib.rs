@@ -16,6 +16,7 @@ pub mod cancel;
 pub mod config;
 pub mod context;
 pub mod destination;
+mod dropped;
 pub mod engine;
 pub mod error;
 pub mod fit;

@@ -18,7 +18,6 @@ use sha2::{Digest as _, Sha256};
 use crate::batch::is_json;
 use crate::error::Result;
 use crate::text;
-use crate::transform::OpenTransform;
 
 /// What ids stand in for: no hash of a text that `hash` makes is one of these.
 const PURPOSE: &[u8] = b"mixflow: an id for a record without one\0";
@@ -55,18 +54,14 @@ impl StandIns {
         StandIns(Kind::OfTheRow)
     }
 
-    /// Chooses for a run with these transforms.
-    pub(crate) fn chosen(transforms: &[OpenTransform]) -> StandIns {
-        let asked = transforms.iter();
-        let mut asked = asked.filter_map(|open| open.session.stand_ins());
-        let Some(first) = asked.next() else {
-            return StandIns::default();
-        };
-        let mut keyed = asked.filter(|one| matches!(one.0, Kind::Keyed(_)));
-        match &first.0 {
-            Kind::Keyed(_) => first,
-            _ => keyed.next().unwrap_or_else(StandIns::of_the_row),
-        }
+    /// Returns whether whoever lacks a key finds nothing out by them.
+    pub(crate) fn are_keyed(&self) -> bool {
+        matches!(self.0, Kind::Keyed(_))
+    }
+
+    /// Returns whether they are made of rows that transforms have been through.
+    pub(crate) fn are_of_rows(&self) -> bool {
+        matches!(self.0, Kind::OfTheRow)
     }
 
     /// Returns the id of a record: 32 hexadecimal digits, the same on every
@@ -82,17 +77,6 @@ impl StandIns {
                 hex("", &mac.finalize().into_bytes())
             }
             Kind::OfTheRow => hex(MARK.encode_utf8(&mut [0; 4]), &Sha256::digest(record)),
-        }
-    }
-
-    /// Returns the transform behind which ids are to be made of rows.
-    pub(crate) fn settled_after(&self, transforms: &[OpenTransform]) -> Option<usize> {
-        // Rows that differ in what was taken out alone have the same id then, so
-        // not before whatever would take them for duplicates.
-        let last = |open: &OpenTransform| open.compares_ids || open.session.stand_ins().is_some();
-        match self.0 {
-            Kind::OfTheRow => transforms.iter().rposition(last),
-            _ => None,
         }
     }
 }

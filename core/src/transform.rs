@@ -183,6 +183,32 @@ impl OpenTransform {
     }
 }
 
+/// Chooses how ids are made in a run with these transforms.
+pub(crate) fn stand_ins_for(transforms: &[OpenTransform]) -> StandIns {
+    let asked = transforms.iter();
+    let mut asked = asked.filter_map(|open| open.session.stand_ins());
+    let Some(first) = asked.next() else {
+        return StandIns::default();
+    };
+    if first.are_keyed() {
+        return first;
+    }
+    let keyed = asked.find(StandIns::are_keyed);
+    keyed.unwrap_or_else(StandIns::of_the_row)
+}
+
+/// Returns the transform behind which ids are to be made of rows.
+pub(crate) fn settled_after(stand_ins: &StandIns, transforms: &[OpenTransform]) -> Option<usize> {
+    // Rows that differ in what was taken out alone have the same id then, so
+    // not before whatever would take them for duplicates.
+    let last = |open: &OpenTransform| open.compares_ids || open.session.stand_ins().is_some();
+    if stand_ins.are_of_rows() {
+        transforms.iter().rposition(last)
+    } else {
+        None
+    }
+}
+
 fn same(declared: &SchemaRef, returned: &SchemaRef) -> bool {
     std::sync::Arc::ptr_eq(declared, returned) || declared == returned
 }

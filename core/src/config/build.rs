@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, join};
 use super::problem::{Invalid, Problems};
+use super::reader::Reader;
 use crate::context::Delivery;
 use crate::engine::{OnFailure, Pipeline, RunOptions, check_delivery};
 use crate::registry::{BuildContext, Registry};
@@ -113,9 +114,7 @@ pub fn build(
     };
     let transforms = build_transforms(&mut document, &root, registry, schema, &cx, records);
     if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
-        for problem in misfits(&**source, transforms, &**sink) {
-            document.invalid(&problem.key, problem.message);
-        }
+        report(&mut document, "", misfits(&**source, transforms, &**sink));
     }
     if let (Some(run), Some((_, sink))) = (&run, &sink)
         && let Err(error) = check_delivery(run.delivery, &**sink)
@@ -438,18 +437,4 @@ pub fn misfits(
         ));
     }
     invalid
-}
-
-/// Reads a component's options out of the document.
-pub struct Reader<'d, 't> {
-    document: &'d mut Document<'t>,
-    path: &'d str,
-    value: Spanned<DeValue<'t>>,
-}
-
-impl Reader<'_, '_> {
-    /// Reads the options; on errors these are kept and `None` is returned.
-    pub fn read<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
-        self.document.read(self.path, self.value.clone())
-    }
 }

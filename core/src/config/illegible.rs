@@ -5,7 +5,8 @@
 
 use toml::de::DeTable;
 
-use super::mask::{Mask, blank, blank_comment};
+use super::blank::{blank, blank_comment};
+use super::literals::Literals;
 use super::sensitive::is_harmless;
 
 /// Shorter words than this are not looked for in messages.
@@ -24,9 +25,9 @@ fn veil_line(line: &mut [u8]) {
         return blank(&mut line[leading_name(&text)..]);
     };
     blank_comment(line);
-    let mut mask = Mask::default();
-    mask.collect(table.get_ref());
-    mask.blank_spans(line);
+    let mut literals = Literals::default();
+    literals.collect(table.get_ref());
+    literals.blank(line);
     // What a name stands for is not known where the tables are not.
     if let Some((name, _)) = text.split_once('=')
         && !is_harmless(name.trim())

@@ -3,16 +3,15 @@
 //! A secret is known by the name that it stands under. Where a line cannot be
 //! read, nothing of it is shown but a name that everybody may read.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ops::Range;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use super::blank::{blank, blank_comment};
 use super::illegible;
+use super::literals::Literals;
 use super::sensitive::{
-    has_secret_in_it, is_harmless, is_secret, is_telling_address, is_telling_url, mentions_secret,
+    is_harmless, is_secret, is_telling_address, is_telling_url, mentions_secret,
 };
 
 /// What stands in the place of a secret.
@@ -25,9 +24,7 @@ const SHORTEST: usize = 6;
 /// What must not be shown of a document.
 #[derive(Debug, Default)]
 pub(super) struct Mask {
-    texts: Vec<String>,
-    /// Where they stand in the text, in bytes.
-    spans: Vec<Range<usize>>,
+    literals: Literals,
     /// Where a key ends whose value nobody knows the meaning of, in bytes.
     strange: Vec<usize>,
     /// The text could not be parsed, so that spans are not to be relied on.
@@ -53,21 +50,7 @@ impl Mask {
 
     /// Collects what stands under keys such as `secret`, at any depth.
     pub(super) fn collect(&mut self, table: &DeTable<'_>) {
-        for (key, value) in table.iter() {
-            let name = key.get_ref();
-            if has_secret_in_it(name) {
-                self.take_key(key);
-            }
-            let is_telling = match value.get_ref() {
-                DeValue::String(text) => is_telling_address(name, text) || is_swollen(name, text),
-                _ => false,
-            };
-            if is_telling || is_secret(name) {
-                self.take(value);
-            } else {
-                self.look_into(value);
-            }
-        }
+        self.literals.collect(table);
     }
 
     /// Hides what stands behind a key that nobody knows, which ends at `end`.
@@ -84,52 +67,10 @@ impl Mask {
         self.broken && DeTable::parse(line).is_err()
     }
 
-    fn look_into(&mut self, value: &Spanned<DeValue<'_>>) {
-        match value.get_ref() {
-            DeValue::Table(inner) => self.collect(inner),
-            // Such as the tables of `[[transform]]`.
-            DeValue::Array(items) => items.iter().for_each(|item| self.look_into(item)),
-            DeValue::String(text) if is_telling_url(text) => self.take(value),
-            _ => {}
-        }
-    }
-
-    fn take_key(&mut self, key: &Spanned<Cow<'_, str>>) {
-        self.texts.push(key.get_ref().to_string());
-        self.spans.push(key.span());
-    }
-
-    fn take(&mut self, value: &Spanned<DeValue<'_>>) {
-        let text = match value.get_ref() {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) => number.as_str().to_owned(),
-            DeValue::Float(number) => number.as_str().to_owned(),
-            DeValue::Datetime(time) => time.to_string(),
-            DeValue::Boolean(_) => return,
-            DeValue::Array(items) => return items.iter().for_each(|item| self.take(item)),
-            DeValue::Table(table) => {
-                for (key, value) in table.iter() {
-                    if is_no_option(key.get_ref()) {
-                        self.take_key(key);
-                    }
-                    // These say where a secret is, or whose it is.
-                    let name = key.get_ref().as_ref();
-                    let text = value.get_ref().as_str().unwrap_or_default();
-                    if !matches!(name, "username" | "env" | "file") || is_swollen(name, text) {
-                        self.take(value);
-                    }
-                }
-                return;
-            }
-        };
-        self.texts.push(text);
-        self.spans.push(value.span());
-    }
-
     /// Returns the text of the file without secrets, as long as it was.
     pub(super) fn file(&self, text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
-        self.blank_spans(&mut bytes);
+        self.literals.blank(&mut bytes);
         if self.broken {
             illegible::veil(&mut bytes);
         } else {
@@ -147,24 +88,14 @@ impl Mask {
         String::from_utf8(bytes).unwrap_or_default()
     }
 
-    /// Overwrites the literals that were collected.
-    pub(super) fn blank_spans(&self, bytes: &mut [u8]) {
-        for span in &self.spans {
-            // An override's place is behind the end.
-            if let Some(literal) = bytes.get_mut(span.clone()) {
-                blank_literal(literal);
-            }
-        }
-    }
-
     /// Returns a message without secrets.
     pub(super) fn message(&self, message: &str) -> String {
         let mut message = message.to_owned();
-        for text in self.texts.iter().filter(|text| !text.is_empty()) {
+        for text in self.literals.texts().filter(|text| !text.is_empty()) {
             message = message.replace(&format!("{text:?}"), &format!("\"{MASK}\""));
             message = message.replace(&format!("`{text}`"), &format!("`{MASK}`"));
             if text.len() >= SHORTEST {
-                message = message.replace(text.as_str(), MASK);
+                message = message.replace(text, MASK);
             }
         }
         if self.words.is_empty() {
@@ -183,23 +114,6 @@ impl Mask {
             })
             .collect()
     }
-}
-
-/// Whether what is a name has more in it, as where a quote is missing at its
-/// end and the next one comes only later.
-fn is_swollen(key: &str, text: &str) -> bool {
-    matches!(key, "type" | "username" | "env") && text.contains(['=', '"', '\'', ' '])
-}
-
-/// Whether a name is too odd for that of an option, even a misspelt one.
-fn is_no_option(name: &str) -> bool {
-    const LONGEST: usize = 9;
-    !is_harmless(name) && (name.len() > LONGEST || !is_plain(name))
-}
-
-/// Whether a name has nothing that would need quotes.
-pub(super) fn is_plain(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Whether a dotted key leads to what may be a secret.
@@ -255,40 +169,6 @@ pub(super) fn argument(key: &str, argument: &str) -> String {
         format!("{before}={MASK}")
     } else {
         argument.to_owned()
-    }
-}
-
-/// Overwrites what stands between the quotes of a literal.
-fn blank_literal(literal: &mut [u8]) {
-    match literal {
-        [b'"' | b'\'', inside @ .., b'"' | b'\''] => blank(inside),
-        whole => blank(whole),
-    }
-}
-
-/// Overwrites everything but what keeps lines and words apart.
-pub(super) fn blank(bytes: &mut [u8]) {
-    for byte in bytes {
-        if !byte.is_ascii_whitespace() {
-            *byte = b'*';
-        }
-    }
-}
-
-/// Overwrites the comment at the end of a line: it may have been a value.
-pub(super) fn blank_comment(line: &mut [u8]) {
-    let mut quote = None;
-    let start = line.iter().position(|byte| {
-        match (quote, byte) {
-            (None, b'#') => return true,
-            (None, b'"' | b'\'') => quote = Some(*byte),
-            (Some(open), close) if open == *close => quote = None,
-            _ => {}
-        }
-        false
-    });
-    if let Some(start) = start {
-        blank(&mut line[start + 1..]);
     }
 }
 

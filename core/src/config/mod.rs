@@ -3,22 +3,31 @@
 //! Building makes no I/O, so that `check` and `run` build the same way. All
 //! errors of a file are reported at once, each with its place.
 
+mod blank;
 mod build;
 mod document;
 mod env;
+mod explain;
 mod illegible;
+mod literals;
 mod mask;
+mod overrides;
 mod path;
 mod problem;
+mod reader;
 mod secret;
 mod sensitive;
 mod values;
+mod variables;
 
-pub use build::{Reader, RunTable, build, misfits};
-pub use document::{Document, Override, OverrideValue, explain};
+pub use build::{RunTable, build, misfits};
+pub use document::Document;
 pub use env::Env;
+pub use explain::explain;
+pub use overrides::{Override, OverrideValue};
 pub use path::local_path;
 pub use problem::{Invalid, Place, Problem, Problems};
+pub use reader::Reader;
 pub use secret::{Secret, SecretSource};
 pub use values::{DateSpec, Days, Seconds, TextOrNumber};
 

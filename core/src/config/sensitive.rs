@@ -107,6 +107,11 @@ fn slips(word: &str, known: &str) -> bool {
     word.len().abs_diff(known.len()) <= most && strsim::osa_distance(word, known) <= most
 }
 
+/// Whether a name has nothing that would need quotes.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

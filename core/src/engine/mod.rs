@@ -37,7 +37,7 @@ use crate::report::RunReport;
 use crate::sink::{Preview, Residue, Sink, TxnContext};
 use crate::source::{Extent, Fate, Source, Unit};
 use crate::stand_in::StandIns;
-use crate::transform::{NamedTransform, OpenTransform};
+use crate::transform::{NamedTransform, OpenTransform, stand_ins_for};
 use attempt::Attempt;
 use books::Books;
 use writer::Writer;
@@ -263,7 +263,7 @@ impl<'r, 'o> Run<'r, 'o> {
     fn prepare(&mut self) -> Result<Arc<[OpenTransform]>> {
         check_delivery(self.pipeline.options.delivery, &*self.pipeline.sink)?;
         let transforms = open(self.pipeline, &self.cx)?;
-        self.cx.stand_ins = StandIns::chosen(&transforms);
+        self.cx.stand_ins = stand_ins_for(&transforms);
         let mut provenance = Provenance::default();
         for transform in transforms.iter() {
             transform.session.provenance(&mut provenance);

@@ -18,7 +18,7 @@ use crate::context::{RunContext, Tally, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{BatchIter, Plan, Session, Unit};
 use crate::stand_in;
-use crate::transform::OpenTransform;
+use crate::transform::{OpenTransform, settled_after};
 
 /// How long a run that ends early waits for its threads.
 ///
@@ -302,7 +302,7 @@ fn transformed<'a>(
     passed: &'a [Cell<u64>],
     cx: &'a UnitContext,
 ) -> BatchIter<'a> {
-    let settled_after = cx.stand_ins().settled_after(transforms);
+    let settled_after = settled_after(&cx.stand_ins(), transforms);
     for (n, (transform, passed)) in transforms.iter().zip(passed).enumerate() {
         batches = transform.stream(batches, cx);
         batches = Box::new(batches.map(move |records| {
