@@ -22,10 +22,10 @@ mod exit;
 mod interrupt;
 mod only_failed;
 mod output;
-mod page;
 mod plot;
 mod progress;
 mod report_file;
+mod report_page;
 mod screen;
 mod ui;
 

@@ -267,84 +267,112 @@ impl Reporter {
     }
 }
 
+impl Reporter {
+    fn queued(&self, behind: &str, destination: &str) {
+        let json = json!({
+            "event": "queued", "behind": behind, "destination": destination,
+        });
+        self.say(json, |ui| {
+            ui.status(&format!(
+                "waiting for {behind} to be done with {destination}"
+            ));
+        });
+    }
+
+    fn planned(&mut self, partitions: usize, expected_rows: Option<u64>, workers: usize) {
+        match &mut self.style {
+            Style::Json => json_line(&json!({
+                "event": "planned", "partitions": partitions,
+                "expected_rows": expected_rows, "workers": workers,
+            })),
+            Style::Bar(bars) => bars.planned(workers),
+            Style::Off | Style::Plain => {}
+        }
+    }
+
+    fn partition_started(&self, label: &str, worker: usize) {
+        match &self.style {
+            Style::Json => json_line(&json!({
+                "event": "partition_started", "label": label, "worker": worker,
+            })),
+            Style::Bar(bars) => bars.started(worker, label),
+            Style::Off | Style::Plain => {}
+        }
+    }
+
+    fn partition_read(&mut self, label: &str, worker: usize, progress: &Progress) {
+        match &self.style {
+            Style::Json => {
+                let more = json!({ "label": label, "worker": worker });
+                self.json("partition_read", progress, more);
+            }
+            Style::Bar(bars) => {
+                bars.ended(worker);
+                self.progress(progress);
+            }
+            Style::Off | Style::Plain => {}
+        }
+    }
+
+    fn partition_done(
+        &mut self,
+        label: &str,
+        rows: u64,
+        error: Option<&Error>,
+        progress: &Progress,
+    ) {
+        if matches!(self.style, Style::Json) {
+            let status = if error.is_some() { "failed" } else { "done" };
+            let error = error.map(in_a_line);
+            let more = json!({
+                "label": label, "partition_rows": rows, "status": status, "error": error,
+            });
+            self.json("partition_done", progress, more);
+            return;
+        }
+        if let Some(error) = error {
+            let text = format!("{label} failed: {}", in_a_line(error));
+            self.say(Value::Null, |ui| ui.warning(&text));
+        }
+        self.progress(progress);
+    }
+
+    fn committing(&self, progress: &Progress) {
+        match &self.style {
+            Style::Bar(bars) => bars.total.set_message("committing"),
+            Style::Json => self.json("committing", progress, json!({})),
+            Style::Off | Style::Plain => {}
+        }
+    }
+}
+
 impl Observer for Reporter {
     fn on_event(&mut self, event: &RunEvent<'_>) {
         match event {
             RunEvent::Queued {
                 behind,
                 destination,
-            } => {
-                let json = json!({
-                    "event": "queued", "behind": behind, "destination": destination,
-                });
-                self.say(json, |ui| {
-                    ui.status(&format!(
-                        "waiting for {behind} to be done with {destination}"
-                    ));
-                });
-            }
+            } => self.queued(behind, destination),
             RunEvent::Planned {
                 partitions,
                 expected_rows,
                 workers,
-            } => match &mut self.style {
-                Style::Json => json_line(&json!({
-                    "event": "planned", "partitions": partitions,
-                    "expected_rows": expected_rows, "workers": workers,
-                })),
-                Style::Bar(bars) => bars.planned(*workers),
-                Style::Off | Style::Plain => {}
-            },
-            RunEvent::PartitionStarted { label, worker } => match &self.style {
-                Style::Json => json_line(&json!({
-                    "event": "partition_started", "label": label, "worker": worker,
-                })),
-                Style::Bar(bars) => bars.started(*worker, label),
-                Style::Off | Style::Plain => {}
-            },
+            } => self.planned(*partitions, *expected_rows, *workers),
+            RunEvent::PartitionStarted { label, worker } => self.partition_started(label, *worker),
             RunEvent::PartitionRead {
                 label,
                 worker,
                 progress,
-            } => match &self.style {
-                Style::Json => {
-                    let more = json!({ "label": label, "worker": worker });
-                    self.json("partition_read", progress, more);
-                }
-                Style::Bar(bars) => {
-                    bars.ended(*worker);
-                    self.progress(progress);
-                }
-                Style::Off | Style::Plain => {}
-            },
+            } => self.partition_read(label, *worker, progress),
             RunEvent::Progress(progress) => self.progress(progress),
             RunEvent::PartitionDone {
                 label,
                 rows,
                 error,
                 progress,
-            } => {
-                if matches!(self.style, Style::Json) {
-                    let status = if error.is_some() { "failed" } else { "done" };
-                    let error = error.map(in_a_line);
-                    let more = json!({
-                        "label": label, "partition_rows": rows, "status": status, "error": error,
-                    });
-                    self.json("partition_done", progress, more);
-                    return;
-                }
-                if let Some(error) = error {
-                    let text = format!("{label} failed: {}", in_a_line(error));
-                    self.say(Value::Null, |ui| ui.warning(&text));
-                }
-                self.progress(progress);
-            }
+            } => self.partition_done(label, *rows, *error, progress),
             RunEvent::Notice(notice) => self.notice(notice),
-            RunEvent::Committing(progress) => match &self.style {
-                Style::Bar(bars) => bars.total.set_message("committing"),
-                Style::Json => self.json("committing", progress, json!({})),
-                Style::Off | Style::Plain => {}
-            },
+            RunEvent::Committing(progress) => self.committing(progress),
         }
     }
 }

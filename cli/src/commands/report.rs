@@ -8,7 +8,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
 use crate::args::ReportArgs;
-use crate::page::page;
+use crate::report_page::page;
 use crate::ui::counted;
 
 pub(crate) fn report(app: &App, args: &ReportArgs) -> Result<()> {

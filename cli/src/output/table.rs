@@ -44,18 +44,25 @@ impl<W: Write> Table<W> {
 
     /// Prints the rows that are there, and the lower edge if they are the last.
     fn print(&mut self, last: bool) -> Result<()> {
-        let mut table = comfy_table::Table::new();
-        table.load_style(ASCII_FULL_CONDENSED);
-        table.style_mut().header_separator.fill = Some('-');
-        table.style_mut().header_separator.junction = Some('+');
-        table.set_truncation_indicator("…");
-        table.force_no_tty();
-        match self.terminal {
-            Some(width) => table
-                .set_content_arrangement(ContentArrangement::Dynamic)
-                .set_width(width),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
+        let mut table = drawn_as(self.terminal);
+        self.fill(&mut table);
+        self.constrain(&mut table);
+        let lines: Vec<String> = table.lines().collect();
+        let is_first = self.widths.is_none();
+        if is_first {
+            self.widths = Some(widths_of(&lines));
+        }
+        // The upper edge, the header and what separates it, only once.
+        let from = if is_first { 0 } else { body_of(&lines) };
+        let to = lines.len() - usize::from(!last);
+        for line in &lines[from..to] {
+            writeln!(self.out, "{line}").map_err(unwritten)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the rows of the chunk into `table`, below their names.
+    fn fill(&mut self, table: &mut comfy_table::Table) {
         let names = self.schema.fields().iter().map(|field| field.name());
         table.set_header(names.map(|name| plain_line(name).into_owned()));
         for cells in self.chunk.drain(..) {
@@ -70,38 +77,51 @@ impl<W: Write> Table<W> {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
+    }
+
+    /// Makes the columns at least as wide as those of the first chunk: a number
+    /// of a later one is never cut.
+    fn constrain(&self, table: &mut comfy_table::Table) {
         let widths = match (&self.widths, self.terminal) {
             (Some(widths), _) => widths.clone(),
             (None, Some(width)) => whole_columns(&table.column_max_content_widths(), width),
             (None, None) => Vec::new(),
         };
-        // At least: a number of a later chunk is never cut.
         let widths = widths.iter().map(|width| Width::Fixed(*width));
         table.set_constraints(widths.map(ColumnConstraint::LowerBoundary));
-        let lines: Vec<String> = table.lines().collect();
-        let first = self.widths.is_none();
-        if first {
-            let edge = lines.first().map_or("", String::as_str);
-            let columns = edge.trim_matches('+').split('+');
-            let width = |column: &str| u16::try_from(column.len()).unwrap_or(u16::MAX);
-            self.widths = Some(columns.map(width).collect());
-        }
-        // The upper edge, the header and what separates it, only once. The
-        // header may take several lines.
-        let is_edge = |line: &String| line.starts_with('+');
-        let body = lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| is_edge(line))
-            .nth(1)
-            .map_or(0, |(n, _)| n + 1);
-        let from = if first { 0 } else { body };
-        let to = lines.len() - usize::from(!last);
-        for line in &lines[from..to] {
-            writeln!(self.out, "{line}").map_err(unwritten)?;
-        }
-        Ok(())
     }
+}
+
+/// Returns a table without rows, for a terminal of this width if there is one.
+fn drawn_as(terminal: Option<u16>) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(ASCII_FULL_CONDENSED);
+    table.style_mut().header_separator.fill = Some('-');
+    table.style_mut().header_separator.junction = Some('+');
+    table.set_truncation_indicator("…");
+    table.force_no_tty();
+    match terminal {
+        Some(width) => table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table
+}
+
+/// Returns how wide the columns of a table are, by its upper edge.
+fn widths_of(lines: &[String]) -> Vec<u16> {
+    let edge = lines.first().map_or("", String::as_str);
+    let columns = edge.trim_matches('+').split('+');
+    let width = |column: &str| u16::try_from(column.len()).unwrap_or(u16::MAX);
+    columns.map(width).collect()
+}
+
+/// Returns the line after the header, which may take several.
+fn body_of(lines: &[String]) -> usize {
+    let edges = lines.iter().enumerate();
+    let mut edges = edges.filter(|(_, line)| line.starts_with('+'));
+    edges.nth(1).map_or(0, |(n, _)| n + 1)
 }
 
 impl<W: Write> RowWriter for Table<W> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
-use mixflow_core::report::{PartitionStatus, RunReport};
+use mixflow_core::report::{PartitionReport, PartitionStatus, RunReport, Timing};
 
 use super::{day, rows_of, scroll, top_events};
 use crate::ui::{count, seconds};
@@ -46,9 +46,8 @@ pub(super) fn waterfall(run: &RunReport) -> Markup {
         .collect();
     #[expect(clippy::cast_precision_loss, reason = "at most 400")]
     let height = TOP + begun.len() as f64 * ROW + 4.0;
-    let names = ["wait", "fetch", "decode", "queue", "write"];
     html! {
-        (legend(&names.map(|name| (name, match name {
+        (legend(&PARTS.map(|name| (name, match name {
             "wait" => "waiting for a retry or quota",
             "fetch" => "fetching",
             "decode" => "decoding",
@@ -65,32 +64,47 @@ pub(super) fn waterfall(run: &RunReport) -> Markup {
                 }
             }
             @for (row, (p, timing)) in begun.iter().enumerate() {
-                @let y = TOP + number(row) * ROW;
-                @let wait = waited.get(p.label.as_str()).copied().unwrap_or(0.0).min(timing.fetch_seconds);
-                @let parts = [wait, timing.fetch_seconds - wait, timing.decode_seconds, timing.queue_seconds];
-                g {
-                    title { (format!("{}: {} rows, {:.2} s to {:.2} s; waited {wait:.2} s, fetched {:.2} s, decoded {:.2} s, queued {:.2} s, written {:.2} s{}",
-                        p.label, count(p.rows), timing.started_seconds, timing.ended_seconds, parts[1], parts[2], parts[3], timing.write_seconds,
-                        if p.status == PartitionStatus::Failed { "; failed" } else { "" })) }
-                    text x=(n(LEFT - 6.0)) y=(n(y + 12.0)) text-anchor="end" {
-                        @if p.status == PartitionStatus::Failed { "✗ " } (short(&p.label, 26))
-                    }
-                    @for (part, name) in parts.iter().zip(names) {
-                        @let from = timing.started_seconds + parts[..names.iter().position(|n| *n == name).unwrap_or(0)].iter().sum::<f64>();
-                        @if *part > 0.0 {
-                            rect class=(name) x=(n(x(from))) y=(n(y + 2.0)) width=(n((x(from + part) - x(from)).max(0.5))) height="9" {}
-                        }
-                    }
-                    @let from = timing.started_seconds + timing.fetch_seconds;
-                    @if timing.write_seconds > 0.0 {
-                        rect.write x=(n(x(from))) y=(n(y + 12.0)) width=(n((x(from + timing.write_seconds) - x(from)).max(0.5))) height="3" {}
-                    }
-                }
+                (bar(p, timing, &waited, TOP + number(row) * ROW, x))
             }
         }
         }))
         @if run.partitions.len() > begun.len() {
             p { small { "Not drawn: " (run.partitions.len() - begun.len()) " partitions that did not begin, or are beyond " (PARTITIONS) "." } }
+        }
+    }
+}
+
+/// The parts of a bar, one after the other.
+const PARTS: [&str; 5] = ["wait", "fetch", "decode", "queue", "write"];
+
+/// Draws one partition, whose upper edge is at `y`.
+fn bar(
+    p: &PartitionReport,
+    timing: &Timing,
+    waited: &BTreeMap<&str, f64>,
+    y: f64,
+    x: impl Fn(f64) -> f64,
+) -> Markup {
+    html! {
+        @let wait = waited.get(p.label.as_str()).copied().unwrap_or(0.0).min(timing.fetch_seconds);
+        @let parts = [wait, timing.fetch_seconds - wait, timing.decode_seconds, timing.queue_seconds];
+        g {
+            title { (format!("{}: {} rows, {:.2} s to {:.2} s; waited {wait:.2} s, fetched {:.2} s, decoded {:.2} s, queued {:.2} s, written {:.2} s{}",
+                p.label, count(p.rows), timing.started_seconds, timing.ended_seconds, parts[1], parts[2], parts[3], timing.write_seconds,
+                if p.status == PartitionStatus::Failed { "; failed" } else { "" })) }
+            text x=(n(LEFT - 6.0)) y=(n(y + 12.0)) text-anchor="end" {
+                @if p.status == PartitionStatus::Failed { "✗ " } (short(&p.label, 26))
+            }
+            @for (part, name) in parts.iter().zip(PARTS) {
+                @let from = timing.started_seconds + parts[..PARTS.iter().position(|n| *n == name).unwrap_or(0)].iter().sum::<f64>();
+                @if *part > 0.0 {
+                    rect class=(name) x=(n(x(from))) y=(n(y + 2.0)) width=(n((x(from + part) - x(from)).max(0.5))) height="9" {}
+                }
+            }
+            @let from = timing.started_seconds + timing.fetch_seconds;
+            @if timing.write_seconds > 0.0 {
+                rect.write x=(n(x(from))) y=(n(y + 12.0)) width=(n((x(from + timing.write_seconds) - x(from)).max(0.5))) height="3" {}
+            }
         }
     }
 }

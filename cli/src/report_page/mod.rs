@@ -67,38 +67,12 @@ pub(crate) fn page(shown: &[&RunReport], all: &[RunReport]) -> String {
 }
 
 fn section(run: &RunReport) -> Markup {
-    let days = match (&run.from_date, &run.to_date) {
-        (Some(from), Some(to)) => format!("{from} to {to}"),
-        _ => "–".to_owned(),
-    };
     html! {
         section id=(run.run_id) aria-labelledby={ "h-" (run.run_id) } {
             h2 id={ "h-" (run.run_id) } { (run.pipeline) " " (status(run)) }
-            dl.facts {
-                (fact("Run", &run.run_id))
-                (fact("Source", &run.source))
-                (fact("Destination", &run.destination.to_string()))
-                (fact("Days", &days))
-                (fact("Rows", &count(run.row_count)))
-                (fact("Time", &seconds(run.duration_seconds)))
-                (fact("Received", &indicatif::DecimalBytes(run.bytes_received).to_string()))
-                (fact("Requests", &count(run.requests)))
-                (fact("Tried again", &count(run.retries)))
-                (fact("Rejected", &rejected(run)))
-                (fact("Duplicates left out", &count(run.duplicates)))
-            }
+            (facts(run))
             @if let Some(error) = &run.error { (problem(error)) }
-            @if !run.failed_partitions.is_empty() {
-                div.problem {
-                    h3 { "Missing" }
-                    ul {
-                        @for partition in run.partitions.iter().filter(|p| p.status == PartitionStatus::Failed) {
-                            li { (partition.label) ": " (partition.error.as_deref().unwrap_or("unknown")) }
-                        }
-                    }
-                    p { "Fetch what is missing with " code { "mixflow run FILE --only-failed" } "." }
-                }
-            }
+            @if !run.failed_partitions.is_empty() { (missing(run)) }
             @if !run.warnings.is_empty() {
                 h3 { "Warnings" }
                 ul { @for warning in &run.warnings { li { (warning) } } }
@@ -124,6 +98,44 @@ fn section(run: &RunReport) -> Markup {
                 h3 { "Retries and waits" }
                 (waits(run))
             }
+        }
+    }
+}
+
+fn facts(run: &RunReport) -> Markup {
+    let days = match (&run.from_date, &run.to_date) {
+        (Some(from), Some(to)) => format!("{from} to {to}"),
+        _ => "–".to_owned(),
+    };
+    html! {
+        dl.facts {
+            (fact("Run", &run.run_id))
+            (fact("Source", &run.source))
+            (fact("Destination", &run.destination.to_string()))
+            (fact("Days", &days))
+            (fact("Rows", &count(run.row_count)))
+            (fact("Time", &seconds(run.duration_seconds)))
+            (fact("Received", &indicatif::DecimalBytes(run.bytes_received).to_string()))
+            (fact("Requests", &count(run.requests)))
+            (fact("Tried again", &count(run.retries)))
+            (fact("Rejected", &rejected(run)))
+            (fact("Duplicates left out", &count(run.duplicates)))
+        }
+    }
+}
+
+fn missing(run: &RunReport) -> Markup {
+    let partitions = run.partitions.iter();
+    let failed = partitions.filter(|p| p.status == PartitionStatus::Failed);
+    html! {
+        div.problem {
+            h3 { "Missing" }
+            ul {
+                @for partition in failed {
+                    li { (partition.label) ": " (partition.error.as_deref().unwrap_or("unknown")) }
+                }
+            }
+            p { "Fetch what is missing with " code { "mixflow run FILE --only-failed" } "." }
         }
     }
 }
