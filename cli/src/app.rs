@@ -53,7 +53,7 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(registry: Registry, global: &Global) -> App {
         let ui = Ui::new(global);
-        interrupt::catch(ui);
+        interrupt::catch(move || ui.complaint("interrupted"));
         start_logging(global.verbose, ui);
         let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
         App {

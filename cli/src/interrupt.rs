@@ -13,7 +13,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::exit::Exit;
-use crate::ui::Ui;
 
 /// The process has one set of signals, so there is one token of them.
 static TOKEN: OnceLock<CancelToken> = OnceLock::new();
@@ -86,8 +85,9 @@ pub(crate) fn token() -> CancelToken {
     TOKEN.get().cloned().unwrap_or_else(CancelToken::never)
 }
 
-/// Takes the signals over. For a process, once.
-pub(crate) fn catch(ui: Ui) {
+/// Takes the signals over. For a process, once; `tell` is called when the first
+/// one ends it.
+pub(crate) fn catch(tell: impl Fn() + Send + 'static) {
     let (guard, token) = cancellation();
     if TOKEN.set(token).is_err() {
         return;
@@ -100,7 +100,7 @@ pub(crate) fn catch(ui: Ui) {
     let listening = Signals::new(signals).and_then(|signals| {
         std::thread::Builder::new()
             .name("mixflow-signals".to_owned())
-            .spawn(move || listen(signals, guard, ui))
+            .spawn(move || listen(signals, guard, tell))
     });
     if let Err(error) = listening {
         // The system then ends the process, which aborts too.
@@ -108,7 +108,7 @@ pub(crate) fn catch(ui: Ui) {
     }
 }
 
-fn listen(mut signals: Signals, guard: CancelGuard, ui: Ui) {
+fn listen(mut signals: Signals, guard: CancelGuard, tell: impl Fn()) {
     let mut guard = Some(guard);
     for _ in signals.forever() {
         let is_first = guard.take().is_some();
@@ -116,7 +116,7 @@ fn listen(mut signals: Signals, guard: CancelGuard, ui: Ui) {
             continue;
         }
         if is_first {
-            ui.complaint("interrupted");
+            tell();
         }
         end();
     }

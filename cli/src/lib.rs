@@ -38,7 +38,7 @@ use mixflow_core::registry::Registry;
 ///
 /// Prints, reads the environment and takes over Ctrl-C: it is for `main`.
 pub fn main(registry: Registry) -> ExitCode {
-    let args = args::Args::parse();
+    let args = commands::Args::parse();
     let app = app::App::new(registry, &args.global);
     let code = commands::dispatch(&app, &args.command);
     app.warn_of_state();

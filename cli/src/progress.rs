@@ -14,8 +14,8 @@ use mixflow_core::source::Source;
 use serde_json::{Value, json};
 
 use crate::args::{Global, ProgressStyle};
-use crate::screen::{plain_json, plain_line};
-use crate::ui::{Ui, count, counted, seconds, tell};
+use crate::screen::plain_line;
+use crate::ui::{Ui, count, counted, seconds};
 
 /// How often a plain line is printed.
 const PLAIN: Duration = Duration::from_secs(5);
@@ -111,7 +111,7 @@ impl Reporter {
                 .filter(|(key, _)| !told.contains(&key.as_str()));
             ended.extend(rest);
         }
-        json_line(&ended);
+        self.ui.json(&ended);
         true
     }
 
@@ -178,7 +178,7 @@ impl Reporter {
         if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
             line.extend(more);
         }
-        json_line(&line);
+        self.ui.json(&line);
     }
 
     fn quota_left(&self, progress: &Progress) -> Option<u64> {
@@ -189,7 +189,7 @@ impl Reporter {
     /// Says something of its own, in words or as JSON.
     fn say(&self, json: Value, say: impl FnOnce(Ui)) {
         match &self.style {
-            Style::Json => json_line(&json),
+            Style::Json => self.ui.json(&json),
             Style::Bar(bars) => bars.all.suspend(|| say(self.ui)),
             Style::Off | Style::Plain => say(self.ui),
         }
@@ -281,7 +281,7 @@ impl Reporter {
 
     fn planned(&mut self, partitions: usize, expected_rows: Option<u64>, workers: usize) {
         match &mut self.style {
-            Style::Json => json_line(&json!({
+            Style::Json => self.ui.json(&json!({
                 "event": "planned", "partitions": partitions,
                 "expected_rows": expected_rows, "workers": workers,
             })),
@@ -292,7 +292,7 @@ impl Reporter {
 
     fn partition_started(&self, label: &str, worker: usize) {
         match &self.style {
-            Style::Json => json_line(&json!({
+            Style::Json => self.ui.json(&json!({
                 "event": "partition_started", "label": label, "worker": worker,
             })),
             Style::Bar(bars) => bars.started(worker, label),
@@ -433,12 +433,6 @@ fn quota_left(source: &dyn Source) -> Option<u64> {
     let outline = source.outline();
     let used = outline.used_in_last_hour.unwrap_or(0);
     Some(u64::from(outline.requests_per_hour?).saturating_sub(used))
-}
-
-fn json_line(line: &Value) {
-    // What a terminal would act on stands in texts alone, where JSON may have
-    // it written out.
-    tell(&format!("{}\n", plain_json(&line.to_string())));
 }
 
 /// Returns an error and its innermost cause.

@@ -3,13 +3,13 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
-use mixflow_core::Error;
 #[cfg(unix)]
 use mixflow_core::patient::Patient;
+use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::args::{Color, Global};
 use crate::interrupt;
-use crate::screen::plain;
+use crate::screen::{plain, plain_json};
 
 /// Prints to stdout and stderr.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,36 @@ impl Ui {
             false => text.into(),
         };
         let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// Prints bytes that are to be taken as they are.
+    pub(crate) fn out_bytes(self, bytes: &[u8]) {
+        let _ = io::stdout().lock().write_all(bytes);
+    }
+
+    /// Asks a question that is answered with yes or no; without a terminal to
+    /// ask on, there is no answer.
+    ///
+    /// Fails with [`ErrorKind::Io`] if the terminal cannot be used.
+    pub(crate) fn confirmed(self, question: &str) -> Result<Option<bool>> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return Ok(None);
+        }
+        let unread = |error| Error::new(ErrorKind::Io, "cannot ask").with_source(error);
+        let question = format!("{} [y/N] ", plain(question));
+        io::stderr()
+            .write_all(question.as_bytes())
+            .map_err(unread)?;
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map_err(unread)?;
+        Ok(Some(matches!(line.trim(), "y" | "Y" | "yes")))
+    }
+
+    /// Tells programs something, a JSON object a line.
+    pub(crate) fn json(self, line: &serde_json::Value) {
+        // What a terminal would act on stands in texts alone, where JSON may
+        // have it written out.
+        tell(&format!("{}\n", plain_json(&line.to_string())));
     }
 
     /// Tells how it went; not with `--quiet`.
@@ -110,7 +140,7 @@ impl Ui {
 ///
 /// Nobody is left to tell when stderr is gone, or when nobody reads it and the
 /// process is to end.
-pub(crate) fn tell(text: &str) {
+fn tell(text: &str) {
     let _ = stderr().write_all(text.as_bytes());
 }
 

@@ -1,8 +1,22 @@
 //! `mixflow check`.
 
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
 use crate::app::App;
-use crate::args::CheckArgs;
+use crate::args::Changes;
 use crate::exit::Exit;
+
+/// `mixflow check`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckArgs {
+    /// Pipeline files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+}
 
 pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
     let overrides = match super::overrides(app, &args.changes) {

@@ -1,19 +1,34 @@
 //! `mixflow completions` and `mixflow man`: what clap knows, in other forms.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
+use clap::{Args as ClapArgs, CommandFactory as _};
 use mixflow_core::{Error, ErrorKind, Result};
 
+use super::Args;
 use crate::app::App;
-use crate::args::{Args, CompletionsArgs, ManArgs};
 use crate::exit::Exit;
 
-pub(crate) fn completions(args: &CompletionsArgs) -> Exit {
+/// `mixflow completions`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `mixflow man`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ManArgs {
+    /// The folder to write a page for each command into
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+}
+
+pub(crate) fn completions(app: &App, args: &CompletionsArgs) -> Exit {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "mixflow", &mut text);
-    // A reader that went away is no error.
-    let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), &text);
+    app.ui.out_bytes(&text);
     Exit::Done
 }
 

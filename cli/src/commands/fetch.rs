@@ -1,13 +1,116 @@
 //! `mixflow fetch`: the same engine without a pipeline file.
 
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
 use mixflow::launch::{HistoryEntry, Patience};
 use mixflow_core::config::{Override, OverrideValue};
 use mixflow_core::{Error, ErrorKind};
 
 use crate::app::{App, Manner};
-use crate::args::{FetchCommand, FetchCommon, FetchEvents, FetchProfiles};
+use crate::args::local;
 use crate::defaults::credentials;
 use crate::exit::Exit;
+
+/// `mixflow fetch`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FetchCommand {
+    /// Fetch events by date
+    Events(FetchEvents),
+    /// Fetch profiles
+    Profiles(FetchProfiles),
+}
+
+/// `mixflow fetch events`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FetchEvents {
+    /// The table; ignored with --stdout
+    #[arg(default_value = "events")]
+    pub(crate) table: String,
+    /// First day, inclusive: YYYY-MM-DD, today, yesterday or -7d
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    pub(crate) from: Option<String>,
+    /// Last day, inclusive
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    pub(crate) to: Option<String>,
+    /// Names of the events wanted, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) events: Vec<String>,
+    /// Name of an event wanted; may have commas in it; may be repeated
+    #[arg(long = "event", value_name = "NAME")]
+    pub(crate) event: Vec<String>,
+    /// Expression that events must satisfy
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) where_: Option<String>,
+    /// The most events, 1 to 100000
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) limit: Option<String>,
+    /// Days of one request
+    #[arg(long, value_name = "N")]
+    pub(crate) window_days: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: FetchCommon,
+}
+
+/// `mixflow fetch profiles`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FetchProfiles {
+    /// The table; ignored with --stdout
+    #[arg(default_value = "profiles")]
+    pub(crate) table: String,
+    /// Expression that profiles must satisfy
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) where_: Option<String>,
+    /// Members of a cohort
+    #[arg(long, value_name = "ID")]
+    pub(crate) cohort: Option<String>,
+    /// Property wanted; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output_property: Vec<String>,
+    /// Profile wanted; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub(crate) distinct_id: Vec<String>,
+    /// Group profiles: the id of the group key
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) group_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) common: FetchCommon,
+}
+
+/// What both fetches take.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FetchCommon {
+    /// Read in parallel: 10 workers for events, 5 for profiles
+    #[arg(long)]
+    pub(crate) parallel: bool,
+    /// Number of workers
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<std::num::NonZeroUsize>,
+    /// DuckDB file [default: ~/.mixpanel_data/{project_id}.db]
+    #[arg(long, value_name = "PATH", conflicts_with = "stdout", value_parser = local)]
+    pub(crate) db: Option<PathBuf>,
+    /// Add to the table
+    #[arg(long, group = "mode", conflicts_with = "stdout")]
+    pub(crate) append: bool,
+    /// Swap the table at the end
+    #[arg(long, group = "mode", conflicts_with = "stdout")]
+    pub(crate) replace: bool,
+    /// Replace the fetched days of the table
+    #[arg(long, group = "mode", conflicts_with = "stdout")]
+    pub(crate) replace_window: bool,
+    /// Let replacing leave less than half of the table, or of a day
+    #[arg(long, conflicts_with = "stdout")]
+    pub(crate) allow_shrink: bool,
+    /// Write JSON lines to stdout instead of a table
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Write the records as Mixpanel sends them
+    #[arg(long, requires = "stdout")]
+    pub(crate) raw: bool,
+    /// File with a [source] table, for credentials and anything else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
 
 /// Workers of `--parallel` without a number.
 const EVENT_WORKERS: usize = 10;

@@ -1,10 +1,20 @@
 //! `mixflow init`: a pipeline file to begin with.
 
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
 use mixflow_core::sink::already_exists;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
-use crate::args::InitArgs;
+
+/// `mixflow init`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InitArgs {
+    /// The file to write, which must not be there
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
 
 /// Also what tests check, so that it stays right.
 const STARTER: &str = include_str!("starter.toml");

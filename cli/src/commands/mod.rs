@@ -13,13 +13,77 @@ mod run;
 mod runs;
 mod tables;
 
+use clap::{Parser, Subcommand};
 use mixflow_core::Result;
 use mixflow_core::config::{Override, OverrideValue};
 
 use crate::app::App;
-use crate::args::{Changes, Command};
+use crate::args::{Changes, Global};
 use crate::exit::Exit;
 
+/// Gets Mixpanel data out, whole and on time.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mixflow",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run pipelines, one after the other
+    ///
+    /// Goes on to the next file after a failure, and exits with the worst code.
+    Run(run::RunArgs),
+    /// Check pipeline files, offline: no network, no secret needed
+    Check(check::CheckArgs),
+    /// Show what a run would do, without asking Mixpanel
+    Plan(plan::PlanArgs),
+    /// Fetch without a pipeline file
+    ///
+    /// Credentials come from MIXPANEL_USERNAME, MIXPANEL_SECRET, MIXPANEL_PROJECT_ID,
+    /// MIXPANEL_REGION and MIXPANEL_BASE_URL, or from the `[source]` table of --config FILE.
+    #[command(subcommand)]
+    Fetch(fetch::FetchCommand),
+    /// Ask a DuckDB file in SQL, read-only
+    Query(query::QueryArgs),
+    /// List the tables of a DuckDB file
+    Tables(tables::TablesArgs),
+    /// Show the columns of a table
+    Schema(tables::TableArgs),
+    /// Show how a table was fetched, and what is missing from it
+    Metadata(tables::TableArgs),
+    /// Show some rows of a table, picked at random
+    Sample(tables::SampleArgs),
+    /// Show what is in each column of a table
+    Summarize(tables::SummarizeArgs),
+    /// Remove a table and what is known of it
+    Drop(tables::DropArgs),
+    /// Show the runs of the past, the latest first
+    Runs(runs::RunsArgs),
+    /// Draw runs of the past as a page: where their time went, what they fetched, what is missing
+    Report(report::ReportArgs),
+    /// Write a pipeline file to begin with, with comments
+    Init(init::InitArgs),
+    /// Write a crate to begin a sink with, its tests included
+    NewSink(new_sink::NewSinkArgs),
+    /// Print the completions of a shell, to be put where it reads them
+    Completions(docs::CompletionsArgs),
+    /// Write manual pages
+    Man(docs::ManArgs),
+    /// List the sources, transforms and sinks of this binary, with their options
+    Components,
+}
+
+/// Does what the command line says.
 pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
     match command {
         Command::Run(args) => run::run(app, args),
@@ -37,7 +101,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Report(args) => shown(app, report::report(app, args)),
         Command::Init(args) => shown(app, init::init(app, args)),
         Command::NewSink(args) => shown(app, new_sink::new_sink(app, args)),
-        Command::Completions(args) => docs::completions(args),
+        Command::Completions(args) => docs::completions(app, args),
         Command::Man(args) => shown(app, docs::man(app, args)),
         Command::Components => components::components(app),
     }

@@ -5,11 +5,22 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args as ClapArgs;
 use mixflow_core::sink::already_exists;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
-use crate::args::NewSinkArgs;
+
+/// `mixflow new-sink`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct NewSinkArgs {
+    /// What the sink is called; also the folder that is made
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// A clone of mixflow to build against [default: the one that this binary was built in, else git]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mixflow: Option<PathBuf>,
+}
 
 const LIB: &str = include_str!("../../../sinks/example/src/lib.rs");
 const ROWS: &str = include_str!("../../../sinks/example/src/rows.rs");

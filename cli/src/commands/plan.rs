@@ -1,15 +1,27 @@
 //! `mixflow plan`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
+use clap::Args as ClapArgs;
 use mixflow::launch::run_id;
 use mixflow_core::context::Delivery;
 use mixflow_core::engine::{OnFailure, Pipeline, delivery, preview};
 
 use crate::app::App;
-use crate::args::PlanArgs;
+use crate::args::Changes;
 use crate::exit::Exit;
 use crate::ui::counted;
+
+/// `mixflow plan`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PlanArgs {
+    /// Pipeline file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+}
 
 /// Labels shown before the rest is only counted.
 const SHOWN: usize = 12;

@@ -2,13 +2,31 @@
 
 use std::io::Read as _;
 
+use clap::Args as ClapArgs;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_duckdb::Store;
 
 use crate::app::App;
-use crate::args::{DbArg, Format, OutputArgs, QueryArgs, ShowArgs};
+use crate::args::{DbArg, Format, OutputArgs, ShowArgs};
 use crate::interrupt::EndsAtSignals;
 use crate::output;
+
+/// `mixflow query`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct QueryArgs {
+    /// The query; `-` reads it from stdin
+    pub(crate) sql: String,
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+    /// Print the one value of the answer and nothing else
+    #[arg(long, conflicts_with_all = ["format", "output"])]
+    pub(crate) scalar: bool,
+    /// What DuckDB may use before it works on disk
+    #[arg(long, value_name = "SIZE", default_value = "1GB")]
+    pub(crate) memory: String,
+}
 
 pub(crate) fn query(app: &App, args: &QueryArgs) -> Result<()> {
     let signals = EndsAtSignals::from_now();

@@ -1,15 +1,31 @@
 //! `mixflow report`.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
+use clap::Args as ClapArgs;
 use mixflow_core::report::RunReport;
 use mixflow_core::staged::{FileMode, StagedFile, cannot};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
-use crate::args::ReportArgs;
+use crate::args::local;
 use crate::report_page::page;
 use crate::ui::counted;
+
+/// `mixflow report`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReportArgs {
+    /// The run, by its id or the beginning of it [default: the last one]
+    #[arg(conflicts_with = "last")]
+    pub(crate) run: Option<String>,
+    /// The last N runs
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) last: usize,
+    /// The page to write
+    #[arg(long, value_name = "FILE", default_value = "report.html", value_parser = local)]
+    pub(crate) output: PathBuf,
+}
 
 pub(crate) fn report(app: &App, args: &ReportArgs) -> Result<()> {
     let mut runs = app.history(usize::MAX)?;

@@ -1,17 +1,42 @@
 //! `mixflow run`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::Duration;
 
+use clap::Args as ClapArgs;
 use mixflow::launch::{HistoryEntry, Patience};
 use mixflow_core::config::Seconds;
 use mixflow_core::engine::Pipeline;
 use mixflow_core::unit::Unit;
 
 use crate::app::{App, Manner};
-use crate::args::RunArgs;
+use crate::args::Changes;
 use crate::exit::Exit;
 use crate::only_failed::{Remainder, canonical, remainder};
+
+/// `mixflow run`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    /// Pipeline files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    /// Fetch only what the last run lacks, and add it
+    #[arg(long)]
+    pub(crate) only_failed: bool,
+    /// Wait while another run or program has the destination, for ever or for
+    /// a TIME such as `5m`; otherwise only for a program, and only `60s`
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = Seconds::from_str
+    )]
+    pub(crate) wait: Option<Option<Seconds>>,
+}
 
 pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
     let overrides = match super::overrides(app, &args.changes) {

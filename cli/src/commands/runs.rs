@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray};
+use clap::Args as ClapArgs;
 use jiff::civil::Date;
 use mixflow_core::Result;
 use mixflow_core::report::RunReport;
@@ -10,7 +11,17 @@ use mixflow_core::report::RunReport;
 use super::query::how;
 use super::tables::{counts, show, texts};
 use crate::app::App;
-use crate::args::{Format, RunsArgs};
+use crate::args::{Format, ShowArgs};
+
+/// `mixflow runs`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunsArgs {
+    /// How many runs
+    #[arg(short = 'n', long = "last", value_name = "N", default_value_t = 20)]
+    pub(crate) last: usize,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
 
 pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
     let runs = app.history(args.last)?;

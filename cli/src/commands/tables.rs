@@ -1,6 +1,5 @@
 //! `mixflow tables`, `schema`, `metadata`, `sample`, `summarize` and `drop`.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -8,17 +7,71 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Field, Schema};
+use clap::Args as ClapArgs;
 use mixflow_core::batch::json_field;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_duckdb::{Store, TableMetadata, quoted};
 
 use super::query::{answer, how, path, store};
 use crate::app::App;
-use crate::args::{DropArgs, Format, SampleArgs, ShowArgs, SummarizeArgs, TableArgs, TablesArgs};
+use crate::args::{DbArg, Format, ShowArgs};
 use crate::interrupt::EndsAtSignals;
 use crate::output;
 use crate::plot::bars;
 use crate::ui::counted;
+
+/// `mixflow tables`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TablesArgs {
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+/// `mixflow schema` and `mixflow metadata`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TableArgs {
+    /// The table
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+/// `mixflow sample`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SampleArgs {
+    /// How many rows
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows: u32,
+    #[command(flatten)]
+    pub(crate) of: TableArgs,
+}
+
+/// `mixflow summarize`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SummarizeArgs {
+    #[command(flatten)]
+    pub(crate) of: TableArgs,
+    /// Draw the events of each day instead
+    #[arg(long, conflicts_with_all = ["format", "output"])]
+    pub(crate) plot: bool,
+}
+
+/// `mixflow drop`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DropArgs {
+    /// The table
+    pub(crate) table: String,
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
 
 pub(crate) fn tables(app: &App, args: &TablesArgs) -> Result<()> {
     let store = store(app, &args.db)?;
@@ -177,31 +230,25 @@ pub(crate) fn drop(app: &App, args: &DropArgs) -> Result<()> {
     let path = path(app, &args.db)?;
     // Looked at first, and only for reading: a typo must not make a file.
     let table = Store::open_read_only(&path)?.table(&args.table)?;
+    let what = format!("table {table} of {}", path.display());
     if !args.yes {
-        let what = format!("table {table} of {}", path.display());
-        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            return Err(Error::new(ErrorKind::Config, format!("cannot drop {what}"))
-                .because("there is no terminal to ask whether that is meant")
-                .hint("add `--yes`"));
-        }
-        if !confirmed(&what)? {
-            app.ui.status("nothing was dropped");
-            return Ok(());
+        match app.ui.confirmed(&format!("drop {what}?"))? {
+            Some(true) => {}
+            Some(false) => {
+                app.ui.status("nothing was dropped");
+                return Ok(());
+            }
+            None => {
+                let error = Error::new(ErrorKind::Config, format!("cannot drop {what}"));
+                return Err(error
+                    .because("there is no terminal to ask whether that is meant")
+                    .hint("add `--yes`"));
+            }
         }
     }
     Store::open(&path)?.drop_table(&table)?;
-    app.ui
-        .status(&format!("dropped table {table} of {}", path.display()));
+    app.ui.status(&format!("dropped {what}"));
     Ok(())
-}
-
-/// Asks on stderr.
-fn confirmed(what: &str) -> Result<bool> {
-    let unread = |error| Error::new(ErrorKind::Io, "cannot ask").with_source(error);
-    write!(io::stderr(), "drop {what}? [y/N] ").map_err(unread)?;
-    let mut line = String::new();
-    io::stdin().read_line(&mut line).map_err(unread)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 /// Writes columns as one batch.

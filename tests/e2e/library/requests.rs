@@ -100,9 +100,15 @@ fn a_request_goes_into_any_sink() {
         path: Some(place.path("week.jsonl")),
         ..JsonlOptions::default()
     };
-    let report = workspace.run(&week(), lines, &mut Silent, &never).unwrap();
+    let report = workspace
+        .run(&week(), lines.clone(), &mut Silent, &never)
+        .unwrap();
     let written = std::fs::read_to_string(place.path("week.jsonl")).unwrap();
     assert_eq!(written.lines().count() as u64, report.row_count);
+    let more = week().append();
+    workspace.run(&more, lines, &mut Silent, &never).unwrap();
+    let both = std::fs::read_to_string(place.path("week.jsonl")).unwrap();
+    assert_eq!(both, written.clone() + &written);
     let parquet = ParquetOptions {
         path: place.path("people.parquet"),
         mode: None,
@@ -114,11 +120,6 @@ fn a_request_goes_into_any_sink() {
         .run(&Profiles::all(), parquet.clone(), &mut Silent, &never)
         .unwrap();
     assert_eq!((&*report.sink, report.row_count), ("parquet", 2_000));
-    let more = Profiles::all().append();
-    let report = workspace
-        .run(&more, parquet.clone(), &mut Silent, &never)
-        .unwrap();
-    assert_eq!(report.row_count, 2_000);
     // The report of a run that did not do tells why.
     let again = workspace.run(&Profiles::all(), parquet, &mut Silent, &never);
     let report = again.unwrap();
@@ -259,4 +260,33 @@ fn closing_says_whether_everything_is_there() {
     gone.store().unwrap();
     std::fs::remove_file(place.path("b.db")).unwrap();
     assert_eq!(gone.close().unwrap_err().kind(), ErrorKind::Io);
+}
+
+/// `cli/library/examples/async_stream.rs`.
+#[test]
+fn an_async_program_fetches_and_streams() {
+    let sim = started(sim(Data::sample()));
+    let place = Place::new();
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_mixflow"))
+        .parent()
+        .unwrap();
+    let output = std::process::Command::new(folder.join("examples/async_stream"))
+        .args(["2024-01-01", "2024-01-02"])
+        .env("MIXPANEL_PROJECT_ID", "12345")
+        .env("MIXPANEL_USERNAME", "sim")
+        .env("MIXPANEL_SECRET", SECRET)
+        .env("MIXPANEL_BASE_URL", sim.base_url())
+        .env("MIXFLOW_STATE_DIR", place.path("state"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    let rows = lines[0].strip_prefix("fetched ").unwrap();
+    let rows = rows.strip_suffix(" rows").unwrap();
+    assert!(rows.parse::<u64>().unwrap() > 0, "{said}");
+    assert!(
+        lines[1].starts_with(&format!("streamed {rows} events, ")),
+        "{said}"
+    );
 }
