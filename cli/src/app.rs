@@ -10,20 +10,20 @@ use mixflow::state_folder;
 use mixflow_core::config::{Document, Env, Override, Problems, build};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
-use mixflow_core::report::{RunReport, Status};
-use mixflow_core::sink::Residue;
+use mixflow_core::report::RunReport;
 use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind};
 use mixflow_state::State;
 
 use crate::args::Global;
 use crate::defaults;
+use crate::ending;
 use crate::exit::Exit;
 use crate::interrupt::{self, Tidying};
 use crate::progress::Reporter;
 use crate::report_file;
 use crate::screen::plain;
-use crate::ui::{self, Ui, count, counted, seconds};
+use crate::ui::{self, Ui};
 
 /// How a pipeline is run.
 pub(crate) struct Manner {
@@ -176,7 +176,7 @@ impl App {
         let report = launch.run(pipeline, &mut reporter, &interrupt::token());
         reporter.finish();
         if !reporter.finished(&report) {
-            self.conclude(&report, manner.remedy);
+            ending::tell(self.ui, &report, manner.remedy);
         }
         report
     }
@@ -200,84 +200,6 @@ impl App {
             self.ui.warning(&error.in_a_line());
         }
     }
-
-    /// Says what is now where.
-    fn conclude(&self, report: &RunReport, remedy: &str) {
-        let ui = self.ui;
-        let took = seconds(report.duration_seconds);
-        let rows = counted(report.row_count, "row");
-        let place = &report.destination;
-        let partitions = report.partitions.len() - report.failed_partitions.len();
-        let partitions = counted(partitions as u64, "partition");
-        if report.rejected > 0 {
-            let file = report.reject_file.as_deref().unwrap_or("nowhere");
-            let records = counted(report.rejected, "record");
-            ui.warning(&format!("{records} could not be read and are in {file}"));
-        }
-        if let Some(line) = left_out(report) {
-            ui.status(&line);
-        }
-        if report.duplicates > 0 {
-            let rows = counted(report.duplicates, "row");
-            ui.status(&format!("left out {rows} as duplicates"));
-        }
-        if !report.reused_partitions.is_empty() {
-            let partitions = counted(report.reused_partitions.len() as u64, "partition");
-            ui.status(&format!(
-                "{partitions} had been fetched by another run that has not committed"
-            ));
-        }
-        match report.status {
-            Status::Committed => {
-                ui.status(&format!(
-                    "committed {rows} from {partitions} to {place} in {took}"
-                ));
-            }
-            Status::Stopped => {
-                ui.status(&format!(
-                    "stopped: the reader of {place} went away after {rows}"
-                ));
-            }
-            Status::Partial => {
-                let missing = report.failed_partitions.join(", ");
-                ui.warning(&format!(
-                    "committed {rows} from {partitions} to {place} in {took}; missing: {missing}"
-                ));
-                ui.hint(remedy);
-            }
-            Status::Aborted => {
-                if let Some(error) = &report.error {
-                    ui.error(error);
-                }
-                ui.note(&match report.residue {
-                    Residue::None => format!("nothing was written; {place} is as it was before"),
-                    Residue::Rows(n) => format!(
-                        "{} went to {place} before that and cannot be taken back",
-                        counted(n, "row")
-                    ),
-                    Residue::Unknown => format!("it is not known how much went to {place}"),
-                });
-            }
-        }
-    }
-}
-
-/// Says what transforms have left out, but for duplicates, which have a line
-/// of their own.
-fn left_out(report: &RunReport) -> Option<String> {
-    let transforms: Vec<String> = report
-        .dropped
-        .by_transform()
-        .filter(|(kind, _)| *kind != "dedupe")
-        .map(|(kind, reasons)| {
-            let reasons = reasons.iter();
-            let rows = reasons.map(|(reason, rows)| format!("{} ({reason})", count(*rows)));
-            format!("`{kind}` left out {}", rows.collect::<Vec<_>>().join(", "))
-        })
-        .collect();
-    let read = counted(report.read, "row");
-    let kept = count(report.read.saturating_sub(report.dropped.rows(None)));
-    (!transforms.is_empty()).then(|| format!("read {read}, kept {kept}: {}", transforms.join("; ")))
 }
 
 fn start_logging(verbose: u8, ui: Ui) {

@@ -18,6 +18,7 @@ mod app;
 mod args;
 mod commands;
 mod defaults;
+mod ending;
 mod exit;
 mod interrupt;
 mod only_failed;

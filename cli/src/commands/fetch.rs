@@ -1,6 +1,6 @@
 //! `mixflow fetch`: the same engine without a pipeline file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 use mixflow::launch::{HistoryEntry, Patience};
@@ -121,51 +121,64 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
         FetchCommand::Events(args) => ("fetch events", &args.common, events(args)),
         FetchCommand::Profiles(args) => ("fetch profiles", &args.common, profiles(args)),
     };
-    let remedy = remedy(command);
     changes.extend(credentials(&app.env));
-    let (origin, text) = match &common.config {
-        None => ("the command line".to_owned(), String::new()),
-        Some(path) => match std::fs::read_to_string(path) {
-            Ok(text) => (path.display().to_string(), text),
-            Err(error) => {
-                let message = format!("cannot read `--config {}`", path.display());
-                app.ui
-                    .error(&Error::new(ErrorKind::Config, message).with_source(error));
-                return Exit::Usage;
-            }
-        },
-    };
-    if common.config.is_none()
-        && let Some(variable) = unset(app)
-    {
-        app.ui.error(
-            &Error::new(ErrorKind::Config, "there are no credentials")
-                .because(format!("{variable} is not set"))
-                .hint("set MIXPANEL_USERNAME, MIXPANEL_SECRET and MIXPANEL_PROJECT_ID, or give `--config FILE`"),
-        );
-        return Exit::Usage;
-    }
-    match app.build(&origin, name, &text, &changes) {
-        Ok(pipeline) => {
-            if let Err(exit) = app.check_report(&pipeline) {
-                return exit;
-            }
-            let manner = Manner {
-                patience: Patience::default(),
-                units: None,
-                entry: HistoryEntry::default(),
-                remedy,
-            };
-            let report = app.run(&pipeline, manner);
-            let exit = Exit::after(&report);
-            app.write_report(&[report]);
-            exit
+    let config = match config(app, common.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            app.ui.error(&error);
+            return Exit::Usage;
         }
+    };
+    let pipeline = match app.build(&config.origin, name, &config.text, &changes) {
+        Ok(pipeline) => pipeline,
         Err(problems) => {
             app.complain(&problems);
-            Exit::Usage
+            return Exit::Usage;
         }
+    };
+    if let Err(exit) = app.check_report(&pipeline) {
+        return exit;
     }
+    let manner = Manner {
+        patience: Patience::default(),
+        units: None,
+        entry: HistoryEntry::default(),
+        remedy: remedy(command),
+    };
+    let report = app.run(&pipeline, manner);
+    let exit = Exit::after(&report);
+    app.write_report(&[report]);
+    exit
+}
+
+/// The text that flags change, and what it is called.
+struct Config {
+    origin: String,
+    text: String,
+}
+
+/// Reads `--config`. Without one, everything comes from flags and variables,
+/// so that these must be set.
+fn config(app: &App, path: Option<&Path>) -> Result<Config, Error> {
+    let Some(path) = path else {
+        return match unset(app) {
+            None => Ok(Config {
+                origin: "the command line".to_owned(),
+                text: String::new(),
+            }),
+            Some(variable) => Err(Error::new(ErrorKind::Config, "there are no credentials")
+                .because(format!("{variable} is not set"))
+                .hint("set MIXPANEL_USERNAME, MIXPANEL_SECRET and MIXPANEL_PROJECT_ID, or give `--config FILE`")),
+        };
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("cannot read `--config {}`", path.display());
+        Error::new(ErrorKind::Config, message).with_source(error)
+    })?;
+    Ok(Config {
+        origin: path.display().to_string(),
+        text,
+    })
 }
 
 /// Returns the first variable without which nothing can be fetched.

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use mixflow::launch::run_id;
 use mixflow_core::context::Delivery;
 use mixflow_core::engine::{OnFailure, Pipeline, delivery, preview};
+use mixflow_core::source::Outline;
 
 use crate::app::App;
 use crate::args::Changes;
@@ -52,6 +53,7 @@ pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
     }
 }
 
+/// Says what a run would do, a fact a line.
 fn describe(pipeline: &Pipeline) -> String {
     let info = pipeline.source.info();
     let outline = pipeline.source.outline();
@@ -73,56 +75,60 @@ fn describe(pipeline: &Pipeline) -> String {
             &serde_json::Value::Object(info.dataset.filters).to_string(),
         );
     }
-    match outline.units.as_slice() {
-        [] => row("partitions", "known after the first request"),
-        units => {
-            let labels: Vec<&str> = units.iter().map(|unit| unit.label.as_str()).collect();
-            let mut shown = labels[..labels.len().min(SHOWN)].join(", ");
-            if labels.len() > SHOWN {
-                let _ = write!(shown, " and {} more", labels.len() - SHOWN);
-            }
-            row("partitions", &format!("{} ({shown})", labels.len()));
-        }
-    }
-    let used = match outline.used_in_last_hour {
-        None | Some(0) => String::new(),
-        Some(used) => format!("; {used} were made in the last hour"),
-    };
-    match (outline.requests, outline.requests_per_hour) {
-        (Some(requests), Some(hourly)) => row(
-            "requests",
-            &format!(
-                "{requests}, {} % of the {hourly} that are allowed in an hour{used}",
-                requests * 100 / u64::from(hourly.max(1))
-            ),
-        ),
-        (None, Some(hourly)) => row(
-            "requests",
-            &format!("1 and more, of {hourly} in an hour{used}"),
-        ),
-        _ => {}
+    row("partitions", &partitions(&outline));
+    if let Some(requests) = requests(&outline) {
+        row("requests", &requests);
     }
     for note in &outline.notes {
         row("note", note);
     }
+    row("workers", &workers(pipeline, &outline));
+    text
+}
+
+fn partitions(outline: &Outline) -> String {
+    let labels: Vec<&str> = outline.units.iter().map(|u| u.label.as_str()).collect();
+    if labels.is_empty() {
+        return "known after the first request".to_owned();
+    }
+    let mut shown = labels[..labels.len().min(SHOWN)].join(", ");
+    if labels.len() > SHOWN {
+        let _ = write!(shown, " and {} more", labels.len() - SHOWN);
+    }
+    format!("{} ({shown})", labels.len())
+}
+
+/// Says how many requests there will be, of those that are allowed.
+fn requests(outline: &Outline) -> Option<String> {
+    let hourly = outline.requests_per_hour?;
+    let used = match outline.used_in_last_hour {
+        None | Some(0) => String::new(),
+        Some(used) => format!("; {used} were made in the last hour"),
+    };
+    Some(match outline.requests {
+        Some(requests) => format!(
+            "{requests}, {} % of the {hourly} that are allowed in an hour{used}",
+            requests * 100 / u64::from(hourly.max(1))
+        ),
+        None => format!("1 and more, of {hourly} in an hour{used}"),
+    })
+}
+
+fn workers(pipeline: &Pipeline, outline: &Outline) -> String {
     let wanted = pipeline.options.workers.get();
     let workers = outline
         .max_workers
         .map_or(wanted, |most| wanted.min(most.get()));
-    row(
-        "workers",
-        &format!(
-            "{}; {}; rows leave {}",
-            counted(workers as u64, "worker"),
-            match pipeline.options.on_failure {
-                OnFailure::Abort => "a failed partition aborts the run",
-                OnFailure::Keep => "a failed partition is left out and named",
-            },
-            match delivery(pipeline) {
-                Delivery::Verified => "a partition when it is complete",
-                Delivery::Direct => "as they arrive",
-            }
-        ),
-    );
-    text
+    format!(
+        "{}; {}; rows leave {}",
+        counted(workers as u64, "worker"),
+        match pipeline.options.on_failure {
+            OnFailure::Abort => "a failed partition aborts the run",
+            OnFailure::Keep => "a failed partition is left out and named",
+        },
+        match delivery(pipeline) {
+            Delivery::Verified => "a partition when it is complete",
+            Delivery::Direct => "as they arrive",
+        }
+    )
 }

@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use mixflow::launch::{HistoryEntry, Patience};
 use mixflow_core::config::Seconds;
 use mixflow_core::engine::Pipeline;
+use mixflow_core::report::RunReport;
 use mixflow_core::unit::Unit;
 
 use crate::app::{App, Manner};
@@ -58,24 +59,8 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         if let Err(exit) = app.check_report(&pipeline) {
             return worst.max(exit);
         }
-        let exit = match to_run(app, args, file, pipeline) {
-            Ok(Some(Work {
-                pipeline,
-                units,
-                of,
-            })) => {
-                let report = app.run(
-                    &pipeline,
-                    Manner {
-                        patience: patience(args.wait),
-                        units,
-                        entry: HistoryEntry {
-                            pipeline_path: canonical(file),
-                            only_failed_of: of,
-                        },
-                        remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
-                    },
-                );
+        let exit = match one(app, args, file, pipeline) {
+            Ok(Some(report)) => {
                 let exit = Exit::after(&report);
                 reports.push(report);
                 exit
@@ -94,6 +79,29 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         app.write_report(&reports);
     }
     worst
+}
+
+/// Runs the pipeline of a file; `None` if nothing of it is missing.
+fn one(
+    app: &App,
+    args: &RunArgs,
+    file: &Path,
+    pipeline: Pipeline,
+) -> Result<Option<RunReport>, Exit> {
+    let Some(work) = to_run(app, args, file, pipeline)? else {
+        return Ok(None);
+    };
+    let entry = HistoryEntry {
+        pipeline_path: canonical(file),
+        only_failed_of: work.of,
+    };
+    let manner = Manner {
+        patience: patience(args.wait),
+        units: work.units,
+        entry,
+        remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
+    };
+    Ok(Some(app.run(&work.pipeline, manner)))
 }
 
 /// Takes `--wait`, which means for ever, and `--wait=TIME`.

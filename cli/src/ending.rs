@@ -1,0 +1,81 @@
+//! What is said of a run when it has ended: what is now where.
+
+use mixflow_core::report::{RunReport, Status};
+use mixflow_core::sink::Residue;
+
+use crate::ui::{Ui, count, counted, seconds};
+
+/// Says what is now where, and what to do (`remedy`) if something is missing.
+pub(crate) fn tell(ui: Ui, report: &RunReport, remedy: &str) {
+    tell_of_rows(ui, report);
+    let took = seconds(report.duration_seconds);
+    let rows = counted(report.row_count, "row");
+    let place = &report.destination;
+    let partitions = report.partitions.len() - report.failed_partitions.len();
+    let partitions = counted(partitions as u64, "partition");
+    let committed = format!("committed {rows} from {partitions} to {place} in {took}");
+    match report.status {
+        Status::Committed => ui.status(&committed),
+        Status::Stopped => ui.status(&format!(
+            "stopped: the reader of {place} went away after {rows}"
+        )),
+        Status::Partial => {
+            let missing = report.failed_partitions.join(", ");
+            ui.warning(&format!("{committed}; missing: {missing}"));
+            ui.hint(remedy);
+        }
+        Status::Aborted => {
+            if let Some(error) = &report.error {
+                ui.error(error);
+            }
+            ui.note(&match report.residue {
+                Residue::None => format!("nothing was written; {place} is as it was before"),
+                Residue::Rows(n) => format!(
+                    "{} went to {place} before that and cannot be taken back",
+                    counted(n, "row")
+                ),
+                Residue::Unknown => format!("it is not known how much went to {place}"),
+            });
+        }
+    }
+}
+
+/// Says which rows are not there, or came from elsewhere.
+fn tell_of_rows(ui: Ui, report: &RunReport) {
+    if report.rejected > 0 {
+        let file = report.reject_file.as_deref().unwrap_or("nowhere");
+        let records = counted(report.rejected, "record");
+        ui.warning(&format!("{records} could not be read and are in {file}"));
+    }
+    if let Some(line) = left_out(report) {
+        ui.status(&line);
+    }
+    if report.duplicates > 0 {
+        let rows = counted(report.duplicates, "row");
+        ui.status(&format!("left out {rows} as duplicates"));
+    }
+    if !report.reused_partitions.is_empty() {
+        let partitions = counted(report.reused_partitions.len() as u64, "partition");
+        ui.status(&format!(
+            "{partitions} had been fetched by another run that has not committed"
+        ));
+    }
+}
+
+/// Says what transforms have left out, but for duplicates, which have a line
+/// of their own.
+fn left_out(report: &RunReport) -> Option<String> {
+    let transforms: Vec<String> = report
+        .dropped
+        .by_transform()
+        .filter(|(kind, _)| *kind != "dedupe")
+        .map(|(kind, reasons)| {
+            let reasons = reasons.iter();
+            let rows = reasons.map(|(reason, rows)| format!("{} ({reason})", count(*rows)));
+            format!("`{kind}` left out {}", rows.collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    let read = counted(report.read, "row");
+    let kept = count(report.read.saturating_sub(report.dropped.rows(None)));
+    (!transforms.is_empty()).then(|| format!("read {read}, kept {kept}: {}", transforms.join("; ")))
+}
