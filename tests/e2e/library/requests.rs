@@ -262,23 +262,29 @@ fn closing_says_whether_everything_is_there() {
     assert_eq!(gone.close().unwrap_err().kind(), ErrorKind::Io);
 }
 
-/// `cli/library/examples/async_stream.rs`.
-#[test]
-fn an_async_program_fetches_and_streams() {
-    let sim = started(sim(Data::sample()));
-    let place = Place::new();
-    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_mixflow"))
-        .parent()
-        .unwrap();
-    let output = std::process::Command::new(folder.join("examples/async_stream"))
+/// `cli/library/examples/async_stream.rs`, with a folder for temporary files.
+fn asynchronous(sim: &Simulator, place: &Place) -> std::process::Command {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_mixflow"));
+    let example = binary.parent().unwrap().join("examples/async_stream");
+    let mut command = std::process::Command::new(example);
+    command
         .args(["2024-01-01", "2024-01-02"])
         .env("MIXPANEL_PROJECT_ID", "12345")
         .env("MIXPANEL_USERNAME", "sim")
         .env("MIXPANEL_SECRET", SECRET)
         .env("MIXPANEL_BASE_URL", sim.base_url())
         .env("MIXFLOW_STATE_DIR", place.path("state"))
-        .output()
-        .unwrap();
+        .env("TMPDIR", place.path("tmp"))
+        .stderr(std::process::Stdio::null());
+    command
+}
+
+#[test]
+fn an_async_program_fetches_and_streams() {
+    let sim = started(sim(Data::sample()));
+    let place = Place::new();
+    std::fs::create_dir(place.path("tmp")).unwrap();
+    let output = asynchronous(&sim, &place).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}");
     let lines: Vec<&str> = said.lines().collect();
@@ -289,4 +295,47 @@ fn an_async_program_fetches_and_streams() {
         lines[1].starts_with(&format!("streamed {rows} events, ")),
         "{said}"
     );
+}
+
+/// Folders of ephemeral stores in a folder for temporary files.
+fn stores_in(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .filter(|path| path.to_string_lossy().contains(".mixflow.db."))
+        .collect()
+}
+
+/// A process that is killed removes nothing; the next one does it.
+#[test]
+fn an_ephemeral_store_of_a_dead_process_goes_and_that_of_a_living_one_stays() {
+    let sim = started(sim(Data::sample()).fault(fault("export times=1 slow_first_byte=60s")));
+    let place = Place::new();
+    let temporary = place.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut hangs = asynchronous(&sim, &place).spawn().unwrap();
+    while sim.requests().is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let its_own = stores_in(&temporary);
+    assert_eq!(its_own.len(), 1);
+    assert!(
+        asynchronous(&sim, &place)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    assert_eq!(stores_in(&temporary), its_own);
+    hangs.kill().unwrap();
+    hangs.wait().unwrap();
+    assert_eq!(stores_in(&temporary), its_own);
+    assert!(
+        asynchronous(&sim, &place)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    assert_eq!(stores_in(&temporary), Vec::<std::path::PathBuf>::new());
 }
