@@ -104,6 +104,7 @@ impl Tally {
 
 /// Something worth telling a person while the run goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum Notice {
     /// A request is tried again after a wait.
     Retry {

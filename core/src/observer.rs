@@ -28,8 +28,9 @@ impl<F: FnMut(&RunEvent<'_>)> Observer for F {
     }
 }
 
-/// One thing that happened in a run.
+/// One thing that happened in a run. More come with time.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum RunEvent<'a> {
     /// Somebody else writes to the destination, and is waited for.
     Queued {
@@ -85,6 +86,7 @@ pub enum RunEvent<'a> {
 
 /// Totals of a run so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Rows given to the sink.
     pub rows: u64,

@@ -22,6 +22,7 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS _metadata (\
 
 /// A partition that is not in a table, as `_metadata.missing` lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Missing {
     /// What people call it.
     pub partition: String,
@@ -116,6 +117,7 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
 
 /// What is known of how a table was fetched.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TableMetadata {
     /// The table.
     pub table_name: String,

@@ -48,6 +48,7 @@ pub struct Store {
 
 /// A table or view, in a few words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TableInfo {
     /// Its name.
     pub table_name: String,
@@ -62,6 +63,7 @@ pub struct TableInfo {
 
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ColumnInfo {
     /// Its name.
     pub column_name: String,
