@@ -1,9 +1,51 @@
 //! mixflow: gets Mixpanel data out, whole and on time.
 //!
-//! [`Workspace`] fetches into a [`Store`], streams, and asks. [`registry`] has
-//! the components that pipeline files name, and [`launch`](mod@launch) runs a
-//! pipeline as the command line does: one at a time for each destination, with
-//! its rejects in a file. The command line itself is the crate `mixflow-cli`.
+//! A [`Workspace`] is a project of Mixpanel's and a DuckDB file for what comes
+//! from it. This is all that a first program needs:
+//!
+//! ```
+//! use mixflow::{Events, Workspace};
+//! # let sim = mixflow_tests::sim::Simulator::builder().data(mixflow_tests::sim::Data::sample()).credentials("ann", "s3cret").start().unwrap();
+//!
+//! let workspace = Workspace::builder()
+//!     .project_id("12345")
+//!     .service_account("ann", "s3cret")
+//!     # .base_url(sim.base_url()).state_folder(std::env::temp_dir().join("mixflow-doctests"))
+//!     .ephemeral() // or `.path("mixpanel.db")`
+//!     .build()?;
+//! let fetched = workspace.fetch_events(&Events::between("2024-01-01", "2024-01-02"))?;
+//! let rows: u64 = workspace.store()?.scalar("SELECT count(*) FROM events")?;
+//! assert_eq!(rows, fetched.row_count);
+//! workspace.close()?;
+//! # Ok::<_, mixflow::Error>(())
+//! ```
+//!
+//! # Where to go from here
+//!
+//! - **What is fetched, and how**: [`Events`] and [`Profiles`] have filters,
+//!   [transforms], workers, the [failure policy](OnFailure) and the rest of what
+//!   a pipeline file has. `Events::from(EventsOptions { … })` takes the options
+//!   of a file as they are.
+//! - **Into the store**: [`Workspace::fetch_events`], all or nothing. The
+//!   [`Store`] lists, describes and drops tables, and asks them: Arrow batches,
+//!   tuples, one value, DuckDB's own statement.
+//! - **Into anything else**: [`Workspace::run`] takes the options of a
+//!   [sink](sinks), or any [`Sink`](core::sink::Sink) as a [`Target`], and
+//!   returns the [report](core::report::RunReport), however the run ended.
+//! - **One by one**: [`Workspace::stream_events`] and its like. A stream that
+//!   has ended knows of its rejects and waits: [`Stream::report`].
+//! - **While it runs**: an [observer](core::observer) hears how it goes on, and
+//!   a [cancel token](core::cancel) ends it within half a second.
+//! - **When it fails**: [`Error::kind`] is one enum to match; [`ErrorKind`] says
+//!   what each kind means. What went wrong in a run that went on is in its report.
+//! - **Async programs**: calls block, so they belong on a thread of their own;
+//!   `examples/async_stream.rs` is a program with tokio.
+//! - **Pipeline files**: [`registry`] has the components that they name, and
+//!   [`launch`](mod@launch) runs a pipeline as the command line does: one at a
+//!   time for each destination, with its rejects in a file.
+//!
+//! A workspace may be shared by threads. Nothing here prints, parses a command
+//! line or takes over a signal; the command line is the crate `mixflow-cli`.
 
 #![forbid(unsafe_code)]
 

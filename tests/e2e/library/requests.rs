@@ -101,7 +101,7 @@ fn a_request_goes_into_any_sink() {
         ..JsonlOptions::default()
     };
     let report = workspace
-        .run(&week(), lines.clone(), &mut Silent, &never)
+        .run(week(), lines.clone(), &mut Silent, &never)
         .unwrap();
     let written = std::fs::read_to_string(place.path("week.jsonl")).unwrap();
     assert_eq!(written.lines().count() as u64, report.row_count);
@@ -117,11 +117,11 @@ fn a_request_goes_into_any_sink() {
         allow_shrink: None,
     };
     let report = workspace
-        .run(&Profiles::all(), parquet.clone(), &mut Silent, &never)
+        .run(Profiles::all(), parquet.clone(), &mut Silent, &never)
         .unwrap();
     assert_eq!((&*report.sink, report.row_count), ("parquet", 2_000));
     // The report of a run that did not do tells why.
-    let again = workspace.run(&Profiles::all(), parquet, &mut Silent, &never);
+    let again = workspace.run(Profiles::all(), parquet, &mut Silent, &never);
     let report = again.unwrap();
     assert_eq!(report.status, Status::Aborted);
     assert_eq!(report.error_kind(), Some(ErrorKind::TableExists));

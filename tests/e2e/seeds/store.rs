@@ -472,7 +472,7 @@ fn seed_001_edge_two_read_but_one_writes() {
     let path = folder.path().join("store.db");
     drop(writer);
     let readers = [1, 2].map(|_| Store::open_read_only(&path).unwrap());
-    assert!(readers.iter().all(|store| count(&store, "events") == 5_000));
+    assert!(readers.iter().all(|store| count(store, "events") == 5_000));
     let refused = readers[0].sink(None).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Destination);
     let write = readers[0].rows::<(i64,)>("DELETE FROM events RETURNING 1");

@@ -8,8 +8,9 @@ use mixflow_source_mixpanel::options::AuthOptions;
 use mixflow_source_mixpanel::quota::LimitOptions;
 use mixflow_source_mixpanel::retry::RetryOptions;
 
-use super::connection::{Connection, wrong};
+use super::connection::Connection;
 use super::place::StorePlace;
+use super::project::wrong;
 use super::request::Request;
 use super::{Events, Workspace};
 
@@ -36,13 +37,13 @@ impl WorkspaceBuilder {
 
     /// Sets the project.
     pub fn project_id(mut self, project: impl Into<String>) -> WorkspaceBuilder {
-        self.connection.project_id = Some(TextOrNumber(project.into()));
+        self.connection.project.id = Some(TextOrNumber(project.into()));
         self
     }
 
     /// Sets where the project's data lives: `us` (the default), `eu` or `in`.
     pub fn region(mut self, region: impl Into<String>) -> WorkspaceBuilder {
-        self.connection.region = Some(region.into());
+        self.connection.project.region = Some(region.into());
         self
     }
 
@@ -78,25 +79,25 @@ impl WorkspaceBuilder {
     /// Sets credentials that come from a file, a command or a variable. They are
     /// got anew for each run.
     pub fn auth(mut self, auth: AuthOptions) -> WorkspaceBuilder {
-        self.connection.auth = Some(auth);
+        self.connection.project.auth = Some(auth);
         self
     }
 
     /// Replaces scheme and host of every endpoint, for tests and proxies.
     pub fn base_url(mut self, url: impl Into<String>) -> WorkspaceBuilder {
-        self.connection.base_url = Some(url.into());
+        self.connection.project.base_url = Some(url.into());
         self
     }
 
     /// Sets how requests that fail are tried again.
     pub fn retry(mut self, retry: RetryOptions) -> WorkspaceBuilder {
-        self.connection.retry = retry;
+        self.connection.project.retry = retry;
         self
     }
 
     /// Sets limits of requests other than Mixpanel's documented ones.
     pub fn limits(mut self, limits: LimitOptions) -> WorkspaceBuilder {
-        self.connection.limits = limits;
+        self.connection.project.limits = limits;
         self
     }
 
@@ -141,10 +142,10 @@ impl WorkspaceBuilder {
     /// is missing or wrong.
     pub fn build(self) -> Result<Workspace> {
         // Whoever has no credentials may still use the store.
-        if self.connection.auth.is_some() {
+        if self.connection.project.auth.is_some() {
             let cx = self.connection.context();
             let probe = Request::from(Events::between("today", "today"));
-            probe.build(&self.connection, &cx).map_err(wrong)?;
+            probe.build(&self.connection.project, &cx).map_err(wrong)?;
         }
         Ok(Workspace::new(self.connection, self.place))
     }

@@ -3,21 +3,18 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::config::{Env, Invalid, TextOrNumber, misfits};
+use mixflow_core::config::{Env, Invalid, misfits};
+use mixflow_core::context::Notice;
 use mixflow_core::engine::Pipeline;
-use mixflow_core::observer::Observer;
+use mixflow_core::observer::{Observer, RunEvent};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::report::RunReport;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::transform::NamedTransform;
-use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_source_mixpanel::options::{AuthOptions, Region};
-use mixflow_source_mixpanel::quota::LimitOptions;
-use mixflow_source_mixpanel::retry::RetryOptions;
-use serde::Deserialize as _;
-use serde::de::IntoDeserializer as _;
 
+use super::project::{Project, within, wrong};
 use super::request::Request;
 use super::target::Target;
 use crate::launch::Launch;
@@ -28,32 +25,12 @@ const NAME: &str = "workspace";
 /// What it takes to ask Mixpanel. Everything a pipeline's thread needs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connection {
-    pub(super) project_id: Option<TextOrNumber>,
-    pub(super) region: Option<String>,
-    pub(super) auth: Option<AuthOptions>,
-    pub(super) base_url: Option<String>,
-    pub(super) retry: RetryOptions,
-    pub(super) limits: LimitOptions,
+    pub(super) project: Project,
     pub(super) home: Option<PathBuf>,
     pub(super) state: Option<PathBuf>,
 }
 
 impl Connection {
-    pub(super) fn project(&self) -> Option<&str> {
-        self.project_id.as_ref().map(|project| project.0.as_str())
-    }
-
-    /// Reads the region.
-    pub(super) fn region(&self) -> Result<Option<Region>, Vec<Invalid>> {
-        let Some(text) = self.region.as_deref() else {
-            return Ok(None);
-        };
-        let read = Region::deserialize(text.into_deserializer());
-        read.map(Some).map_err(|error: serde::de::value::Error| {
-            vec![Invalid::new("source.region", error.to_string())]
-        })
-    }
-
     /// Returns what constructors of components may know.
     pub(super) fn context(&self) -> BuildContext {
         // A program's secrets stand in no file that could be warned of.
@@ -62,7 +39,7 @@ impl Connection {
             env: Env::new(|name| std::env::var(name).ok()),
             home: self.home.clone(),
             state: self.state.clone(),
-            store: self.project().map(str::to_owned),
+            store: self.project.id().map(str::to_owned),
             expanded: secrets.into_iter().map(str::to_owned).collect(),
             ..BuildContext::new(Timestamp::now())
         }
@@ -83,7 +60,7 @@ impl Connection {
             chosen.map_err(|error| vec![Invalid::new("sink.mode", error.in_a_line())])?;
         }
         cx.records = sink.capabilities().records;
-        let source = request.build(self, &cx)?;
+        let source = request.build(&self.project, &cx)?;
         if cx.records == RecordFormat::Raw && !settings.transforms.is_empty() {
             let message = "raw records pass untouched: leave the transforms out";
             return Err(vec![Invalid::new("transform", message)]);
@@ -126,25 +103,13 @@ impl Connection {
             units: settings.units.clone(),
             history: None,
         };
-        launch.run(pipeline, observer, cancel)
+        // Also for whoever does not listen.
+        let mut heard = |event: &RunEvent<'_>| {
+            if let RunEvent::Notice(Notice::Warning(text)) = event {
+                log::warn!("{text}");
+            }
+            observer.on_event(event);
+        };
+        launch.run(pipeline, &mut heard, cancel)
     }
-}
-
-/// Says where in the settings something is wrong.
-pub(super) fn within(table: &str, all: Vec<Invalid>) -> Vec<Invalid> {
-    let place = |key: String| match key.as_str() {
-        "" => table.to_owned(),
-        key => format!("{table}.{key}"),
-    };
-    all.into_iter()
-        .map(|each| Invalid::new(place(each.key), each.message))
-        .collect()
-}
-
-/// Makes one error of all that is wrong.
-pub(super) fn wrong(invalid: Vec<Invalid>) -> Error {
-    let texts = invalid.iter();
-    let texts = texts.map(|each| format!("`{}`: {}", each.key, each.message));
-    Error::new(ErrorKind::Config, "the settings are wrong")
-        .because(texts.collect::<Vec<_>>().join("; "))
 }

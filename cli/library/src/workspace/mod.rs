@@ -5,6 +5,7 @@ mod connection;
 mod fetched;
 mod pipe;
 mod place;
+mod project;
 mod records;
 mod request;
 mod settings;
@@ -104,7 +105,7 @@ impl Workspace {
     /// ```
     pub fn store(&self) -> Result<Store> {
         let home = self.connection.home.as_deref();
-        self.shelf.store(home, self.connection.project())
+        self.shelf.store(home, self.connection.project.id())
     }
 
     /// Closes the store, and removes it if it is ephemeral.

@@ -13,7 +13,7 @@ use mixflow_core::unit::Unit;
 use mixflow_source_mixpanel::MixpanelSource;
 use mixflow_source_mixpanel::options::{EventsOptions, ProfilesOptions, WindowDays};
 
-use super::connection::{Connection, within};
+use super::project::{Project, within};
 use super::settings::Settings;
 use super::step::Step;
 
@@ -32,21 +32,20 @@ enum Asked {
     Profiles(ProfilesOptions),
 }
 
-/// Fills in what the connection says; the two types of options have these
+/// Fills in what the project's settings say; the two types of options have these
 /// fields of the same names.
 macro_rules! complete {
-    ($options:ident, $connection:ident) => {
-        let region = $connection.region()?;
-        $options.project_id = $options
-            .project_id
-            .or_else(|| $connection.project_id.clone());
+    ($options:ident, $project:ident) => {
+        let region = $project.region()?;
+        $options.project_id = $options.project_id.or_else(|| $project.id.clone());
         $options.region = $options.region.or(region);
-        $options.auth = $options.auth.or_else(|| $connection.auth.clone());
-        $options.base_url = $options.base_url.or_else(|| $connection.base_url.clone());
-        $options.retry = $connection.retry.clone();
-        $options.limits = $connection.limits;
+        $options.auth = $options.auth.or_else(|| $project.auth.clone());
+        $options.base_url = $options.base_url.or_else(|| $project.base_url.clone());
+        $options.retry = $project.retry.clone();
+        $options.limits = $project.limits;
     };
 }
+
 impl Request {
     pub(super) fn source_type(&self) -> &'static str {
         match &self.source {
@@ -58,7 +57,7 @@ impl Request {
     /// Builds the source. What the request says of the project itself wins.
     pub(super) fn build(
         &self,
-        connection: &Connection,
+        project: &Project,
         cx: &BuildContext,
     ) -> Result<Box<dyn Source>, Vec<Invalid>> {
         if !self.invalid.is_empty() {
@@ -66,11 +65,11 @@ impl Request {
         }
         let built = match self.source.clone() {
             Asked::Events(mut options) => {
-                complete!(options, connection);
+                complete!(options, project);
                 MixpanelSource::events(options, cx)
             }
             Asked::Profiles(mut options) => {
-                complete!(options, connection);
+                complete!(options, project);
                 MixpanelSource::profiles(options, cx)
             }
         };
