@@ -44,8 +44,7 @@ pub(super) fn waterfall(run: &RunReport) -> Markup {
         .map(|n| f64::from(n) * step)
         .take_while(|at| *at <= end)
         .collect();
-    #[expect(clippy::cast_precision_loss, reason = "at most 400")]
-    let height = TOP + begun.len() as f64 * ROW + 4.0;
+    let height = TOP + number(begun.len()) * ROW + 4.0;
     html! {
         (legend(&PARTS.map(|name| (name, match name {
             "wait" => "waiting for a retry or quota",
@@ -125,14 +124,8 @@ pub(super) fn by_event(run: &RunReport) -> Option<Markup> {
     let width = (slot * 0.8).clamp(1.0, 60.0);
     // A label each, as long as they do not overlap.
     let every = (90.0 / slot).ceil().max(1.0);
-    let mut series: Vec<(String, String)> = names
-        .iter()
-        .enumerate()
-        .map(|(n, name)| (format!("e{n}"), name.clone()))
-        .collect();
-    if windows.iter().any(|p| rows_of(p, &names).last() > Some(&0)) {
-        series.push(("e7".to_owned(), "others".to_owned()));
-    }
+    let has_others = windows.iter().any(|p| rows_of(p, &names).last() > Some(&0));
+    let series = series(&names, has_others);
     let series: Vec<(&str, &str)> = series.iter().map(|(a, b)| (&**a, &**b)).collect();
     Some(html! {
         (legend(&series))
@@ -163,6 +156,14 @@ pub(super) fn by_event(run: &RunReport) -> Option<Markup> {
         }
         }))
     })
+}
+
+/// Returns what the colours of events mean, each with its class.
+fn series(names: &[String], has_others: bool) -> Vec<(String, String)> {
+    let named = names.iter().enumerate();
+    let named = named.map(|(n, name)| (format!("e{n}"), name.clone()));
+    let others = has_others.then(|| ("e7".to_owned(), "others".to_owned()));
+    named.chain(others).collect()
 }
 
 /// Draws the time of each run of the past, coloured by how it ended.
