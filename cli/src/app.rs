@@ -19,6 +19,7 @@ use crate::args::Global;
 use crate::defaults;
 use crate::ending;
 use crate::exit::Exit;
+use crate::hints::hinted;
 use crate::interrupt::{self, Tidying};
 use crate::progress::Reporter;
 use crate::report_file;
@@ -173,7 +174,8 @@ impl App {
             units: manner.units,
             history: Some(manner.entry),
         };
-        let report = launch.run(pipeline, &mut reporter, &interrupt::token());
+        let mut report = launch.run(pipeline, &mut reporter, &interrupt::token());
+        report.error = report.error.take().map(hinted);
         reporter.finish();
         if !reporter.finished(&report) {
             ending::tell(self.ui, &report, manner.remedy);

@@ -20,6 +20,7 @@ mod commands;
 mod defaults;
 mod ending;
 mod exit;
+mod hints;
 mod interrupt;
 mod only_failed;
 mod output;

@@ -77,8 +77,7 @@ pub(crate) fn lock(
         if asked.elapsed() >= patience {
             return Err(
                 Error::new(ErrorKind::Locked, format!("cannot write to `{shown}`"))
-                    .because(format!("{who} is writing to it"))
-                    .hint("run it later, or with `--wait`"),
+                    .because(format!("{who} is writing to it")),
             );
         }
         if !told {

@@ -185,8 +185,12 @@ impl Store {
     /// Makes a database in the system's folder for temporary files, readable
     /// by this user only and gone when the store is dropped.
     ///
-    /// What processes leave behind that were killed is removed by the next
-    /// call of any process of this user.
+    /// A process that ends otherwise than by returning from `main`, such as by
+    /// [`std::process::exit`], a signal or `kill -9`, drops nothing. What it
+    /// leaves behind is removed by the next call of any process of this user,
+    /// which knows by a lock on the folder that nobody uses it any more. A
+    /// program that is to leave nothing catches Ctrl-C and SIGTERM, cancels what
+    /// goes on, and returns.
     ///
     /// ```
     /// use mixflow_sink_duckdb::Store;
@@ -661,8 +665,7 @@ impl Store {
             _ => format!("it has {}", known.join(", ")),
         };
         Err(Error::new(ErrorKind::TableNotFound, message)
-            .because(format!("{has}{}", did_you_mean(table, &known)))
-            .hint("`mixflow tables` lists them"))
+            .because(format!("{has}{}", did_you_mean(table, &known))))
     }
 
     fn name_of(&self, table: &str) -> Result<Option<String>> {
