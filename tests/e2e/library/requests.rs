@@ -253,6 +253,13 @@ fn closing_says_whether_everything_is_there() {
     let path = ephemeral.store().unwrap().path().to_owned();
     ephemeral.close().unwrap();
     assert!(!path.exists());
+    let used = Workspace::builder().ephemeral().build().unwrap();
+    let store = used.store().unwrap();
+    assert_eq!(used.close().unwrap_err().kind(), ErrorKind::Locked);
+    let path = store.path().to_owned();
+    assert!(path.exists());
+    drop(store);
+    assert!(!path.exists());
     let gone = Workspace::builder()
         .path(place.path("b.db"))
         .build()

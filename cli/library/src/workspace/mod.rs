@@ -111,7 +111,10 @@ impl Workspace {
     /// Closes the store, and removes it if it is ephemeral.
     ///
     /// Dropping a workspace does the same, but cannot say that it went wrong.
-    /// Fails as [`Store::close`] does.
+    /// Fails as [`Store::close`] does, and with
+    /// [`ErrorKind::Locked`](crate::ErrorKind::Locked) if a connection that
+    /// [`store`](Workspace::store) has returned keeps an ephemeral one from
+    /// being removed.
     pub fn close(self) -> Result<()> {
         self.shelf.close()
     }

@@ -47,8 +47,18 @@ impl Shelf {
 
     pub(super) fn close(self) -> Result<()> {
         let store = self.store.into_inner();
-        let store = store.unwrap_or_else(PoisonError::into_inner);
-        store.map_or(Ok(()), Store::close)
+        let Some(store) = store.unwrap_or_else(PoisonError::into_inner) else {
+            return Ok(());
+        };
+        let (path, is_ephemeral) = (store.path().to_owned(), store.is_ephemeral());
+        store.close()?;
+        if is_ephemeral && path.exists() {
+            let message = format!("cannot remove `{}`", path.display());
+            return Err(Error::new(ErrorKind::Locked, message)
+                .because("this program still uses it")
+                .hint("drop what `store()` has returned first"));
+        }
+        Ok(())
     }
 }
 
