@@ -27,6 +27,9 @@ impl Query<'_> {
 
     /// Asks it. The answer streams: memory holds one batch of some 2,000 rows
     /// of it.
+    ///
+    /// Fails with [`ErrorKind::Query`](mixflow_core::ErrorKind::Query) if DuckDB
+    /// cannot answer.
     pub fn batches(&mut self) -> Result<Batches<'_>> {
         // Arrow has JSON as plain text; DuckDB's own type is what tells.
         let columns = 0..self.statement.column_count();

@@ -117,6 +117,9 @@ impl Store {
 
     /// Opens the database of a project at its default place,
     /// `~/.mixpanel_data/{project}.db`, and makes it if it is not there.
+    ///
+    /// Fails as [`Store::open`] does, and with [`ErrorKind::Io`] if the folder
+    /// cannot be made.
     pub fn open_default(home: &Path, project: &str) -> Result<Store> {
         let path = default_path(home, project);
         if let Some(folder) = path.parent() {
@@ -142,6 +145,8 @@ impl Store {
     ///
     /// No extension is loaded, and no setting can be changed. Views that read
     /// other files cannot be asked.
+    ///
+    /// Fails as [`Store::open_read_only`] does.
     ///
     /// ```
     /// # use mixflow_sink_duckdb::Store;
@@ -191,6 +196,8 @@ impl Store {
     /// which knows by a lock on the folder that nobody uses it any more. A
     /// program that is to leave nothing catches Ctrl-C and SIGTERM, cancels what
     /// goes on, and returns.
+    ///
+    /// Fails with [`ErrorKind::Io`] if nothing can be written there.
     ///
     /// ```
     /// use mixflow_sink_duckdb::Store;
@@ -293,6 +300,8 @@ impl Store {
     }
 
     /// Limits what DuckDB may use, such as `2GB`.
+    ///
+    /// Fails if DuckDB does not take `limit` for a size.
     pub fn set_memory_limit(&self, limit: &str) -> Result<()> {
         limit_memory(self.connection()?, limit)
     }
@@ -320,6 +329,8 @@ impl Store {
     }
 
     /// Prepares a query whose answer comes in Arrow batches.
+    ///
+    /// Fails as [`prepare`](Store::prepare) does.
     ///
     /// ```
     /// # use mixflow_sink_duckdb::Store;
@@ -409,6 +420,8 @@ impl Store {
 
     /// Returns the tables and views, by name, but not what is mixflow's own.
     ///
+    /// Fails if DuckDB cannot read the file, such as after it was replaced.
+    ///
     /// ```
     /// # use mixflow_sink_duckdb::Store;
     /// # let store = Store::ephemeral()?;
@@ -424,6 +437,8 @@ impl Store {
 
     /// Returns the tables and views as [`list_tables`](Store::list_tables)
     /// does, each with what is known of how it was fetched.
+    ///
+    /// Fails as [`list_tables`](Store::list_tables) does.
     pub fn describe_tables(&self) -> Result<Vec<(TableInfo, Option<TableMetadata>)>> {
         let connection = self.connection()?;
         self.table_names()?
@@ -461,6 +476,8 @@ impl Store {
     }
 
     /// Returns whether there is a table or view of that name.
+    ///
+    /// Fails as [`list_tables`](Store::list_tables) does.
     ///
     /// ```
     /// # use mixflow_sink_duckdb::Store;
@@ -625,6 +642,8 @@ impl Store {
     }
 
     /// Returns a sink that writes to this store, through its open file.
+    ///
+    /// Fails as [`sink_with`](Store::sink_with) does.
     pub fn sink(&self, table: Option<String>) -> Result<DuckdbSink> {
         let options = crate::DuckdbOptions {
             path: Some(self.path.clone()),
@@ -636,6 +655,9 @@ impl Store {
 
     /// Returns a sink with options that writes to this store, whatever its
     /// `path` is.
+    ///
+    /// Fails with [`ErrorKind::Destination`] if the store is open for reading only,
+    /// and with [`ErrorKind::Config`] if the options are wrong.
     pub fn sink_with(&self, options: crate::DuckdbOptions) -> Result<DuckdbSink> {
         let what = "write to the store";
         if !self.access.writes() {
@@ -652,6 +674,9 @@ impl Store {
     }
 
     /// Returns the name of a table as it was created, or says that there is none.
+    ///
+    /// Fails with [`ErrorKind::TableNotFound`], and names the tables that there
+    /// are.
     pub fn table(&self, table: &str) -> Result<String> {
         if let Some(name) = self.name_of(table)? {
             return Ok(name);
