@@ -19,9 +19,9 @@ use crate::args::Global;
 use crate::defaults;
 use crate::ending;
 use crate::exit::Exit;
-use crate::hints::hinted;
 use crate::interrupt::{self, Tidying};
 use crate::progress::Reporter;
+use crate::remedies;
 use crate::report_file;
 use crate::screen::plain;
 use crate::ui::{self, Ui};
@@ -175,7 +175,7 @@ impl App {
             history: Some(manner.entry),
         };
         let mut report = launch.run(pipeline, &mut reporter, &interrupt::token());
-        report.error = report.error.take().map(hinted);
+        report.error = report.error.take().map(remedies::as_typed);
         reporter.finish();
         if !reporter.finished(&report) {
             ending::tell(self.ui, &report, manner.remedy);

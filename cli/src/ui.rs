@@ -9,6 +9,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::args::{Color, Global};
 use crate::interrupt;
+use crate::remedies;
 use crate::screen::{plain, plain_json};
 
 /// Prints to stdout and stderr.
@@ -109,8 +110,8 @@ impl Ui {
         for cause in error.causes() {
             self.line(&format!("  caused by: {cause}"));
         }
-        if let Some(hint) = error.hint_text() {
-            self.hint(hint);
+        if let Some(hint) = remedies::hint(error) {
+            self.hint(&hint);
         }
     }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::remedy::Remedy;
+
 /// Says which sort of trouble an error is, as far as a caller decides by it.
 ///
 /// Some kinds are a finer word for another one, their [class](ErrorKind::class):
@@ -129,6 +131,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
+    remedy: Option<Remedy>,
     severity: Severity,
     in_doubt: bool,
     busy: bool,
@@ -157,6 +160,7 @@ impl Error {
                 kind,
                 message: message.into(),
                 hint: None,
+                remedy: None,
                 severity: Severity::Partition,
                 in_doubt: false,
                 busy: false,
@@ -200,6 +204,15 @@ impl Error {
     /// Adds what to do about it, starting with a verb.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.inner.hint = Some(hint.into());
+        self.inner.remedy = None;
+        self
+    }
+
+    /// Adds what can be done about it, for whoever reports it to say in its own
+    /// terms. The hint is its text.
+    pub fn with_remedy(mut self, remedy: Remedy) -> Error {
+        self.inner.hint = Some(remedy.to_string());
+        self.inner.remedy = Some(remedy);
         self
     }
 
@@ -233,11 +246,12 @@ impl Error {
 
     /// Wraps this error as the cause of a new one of the same kind and hint.
     pub fn context(mut self, message: impl Into<String>) -> Error {
-        let hint = self.inner.hint.take();
+        let (hint, remedy) = (self.inner.hint.take(), self.inner.remedy.take());
         let (kind, severity) = (self.inner.kind, self.inner.severity);
         let (in_doubt, busy) = (self.inner.in_doubt, self.inner.busy);
         let mut outer = Error::new(kind, message).with_source(self);
         outer.inner.hint = hint;
+        outer.inner.remedy = remedy;
         outer.inner.severity = severity;
         outer.inner.in_doubt = in_doubt;
         outer.inner.busy = busy;
@@ -277,6 +291,11 @@ impl Error {
     /// Returns what to do about it, if somebody knew.
     pub fn hint_text(&self) -> Option<&str> {
         self.inner.hint.as_deref()
+    }
+
+    /// Returns what can be done about it, if that is something with a name.
+    pub fn remedy(&self) -> Option<&Remedy> {
+        self.inner.remedy.as_ref()
     }
 
     /// Returns the messages of all causes, outermost first.

@@ -28,6 +28,7 @@ pub mod patient;
 pub mod private;
 pub mod registry;
 pub mod reject;
+pub mod remedy;
 pub mod report;
 pub mod roles;
 mod shrink;

@@ -5,6 +5,7 @@
 //! unless it was told `allow_shrink = true`.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::remedy::Remedy;
 
 /// A day that is to be replaced, with its rows before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +61,9 @@ fn loses_most(before: u64, after: u64) -> bool {
 }
 
 fn refused(message: &str, cause: String) -> Error {
-    Error::new(ErrorKind::Data, message).because(cause).hint(
-        "look at why rows are gone; if that is right, run it with `--set sink.allow_shrink=true` (`fetch` has `--allow-shrink`)",
-    )
+    Error::new(ErrorKind::Data, message)
+        .because(cause)
+        .with_remedy(Remedy::AllowShrink)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use mixflow_core::cancel::CancelToken;
 use mixflow_core::context::Notice;
 use mixflow_core::destination::Destination;
 use mixflow_core::observer::{Observer, RunEvent};
+use mixflow_core::remedy::Remedy;
 use mixflow_core::sink::PATIENCE;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_state::{Held, Locks, Tried, is_lockable};
@@ -77,7 +78,8 @@ pub(crate) fn lock(
         if asked.elapsed() >= patience {
             return Err(
                 Error::new(ErrorKind::Locked, format!("cannot write to `{shown}`"))
-                    .because(format!("{who} is writing to it")),
+                    .because(format!("{who} is writing to it"))
+                    .with_remedy(Remedy::Wait),
             );
         }
         if !told {

@@ -20,7 +20,6 @@ use mixflow_core::config::{Override, OverrideValue};
 use crate::app::App;
 use crate::args::{Changes, Global};
 use crate::exit::Exit;
-use crate::hints::hinted;
 
 /// Gets Mixpanel data out, whole and on time.
 #[derive(Debug, Parser)]
@@ -113,7 +112,6 @@ fn shown(app: &App, result: Result<()>) -> Exit {
     match result {
         Ok(()) => Exit::Done,
         Err(error) => {
-            let error = hinted(error);
             app.ui.error(&error);
             Exit::of(error.kind())
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use duckdb::{AccessMode, Config, Connection, params};
+use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::memory::{READ_MB, RUN_MB, STORE_MB};
@@ -229,9 +230,10 @@ pub(crate) fn unanswered(error: duckdb::Error) -> Error {
         return Error::new(ErrorKind::Interrupted, "the query was interrupted");
     }
     let wrapped = Error::new(ErrorKind::Query, "cannot answer the query");
-    let hint = if text.contains("Out of Memory") {
-        "give it more with `--memory 4GB`, or ask for less at once"
-    } else if text.contains("disabled by configuration") {
+    if text.contains("Out of Memory") {
+        return wrapped.because(text).with_remedy(Remedy::MoreMemory);
+    }
+    let hint = if text.contains("disabled by configuration") {
         "query what is in the database; DuckDB's own client reads other files"
     } else if text.contains("'timezone(") {
         "shift the time by hand, such as `event_time - INTERVAL 8 HOUR`: this DuckDB is built without time zones"

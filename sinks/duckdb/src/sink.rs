@@ -7,8 +7,9 @@ use duckdb::Connection;
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 use mixflow_core::registry::BuildContext;
+use mixflow_core::remedy::Remedy;
 use mixflow_core::sink::{
-    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
+    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
 };
 use mixflow_core::staged::check_folder;
 use mixflow_core::unit::DataKind;
@@ -150,11 +151,13 @@ impl DuckdbSink {
         let exists = found == Found::Table;
         Ok(match self.mode {
             WriteMode::Create if exists => {
-                let ways_out = format!(
-                    "drop it first (`mixflow drop {table} --db {}`), choose another name, or set `mode` to `append`, `replace` or `replace_window` (`fetch` has `--append`, `--replace` and `--replace-window`)",
-                    self.shown_path()
+                return Err(
+                    Error::new(ErrorKind::TableExists, format!("{place} already exists"))
+                        .with_remedy(Remedy::DropOrChoose {
+                            table: table.to_owned(),
+                            database: self.shown_path(),
+                        }),
                 );
-                return Err(already_exists(&place, &ways_out));
             }
             WriteMode::Append if exists => {
                 fits(connection, table, cx)?;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::cancel::CancelToken;
+use mixflow_core::remedy::Remedy;
 use mixflow_core::sink::{
     CommitSummary, Outcome, PATIENCE, PartitionInfo, Sink, TxnContext, guarded, patiently,
 };
@@ -177,7 +178,7 @@ impl Store {
                 format!("cannot open `{}`", path.display()),
             )
             .because("there is no such file")
-            .hint("name the database with `--db`, or fetch something into it first"));
+            .with_remedy(Remedy::NameDatabase));
         }
         Ok(Store {
             database: Database::open(path, access)?,
@@ -690,7 +691,8 @@ impl Store {
             _ => format!("it has {}", known.join(", ")),
         };
         Err(Error::new(ErrorKind::TableNotFound, message)
-            .because(format!("{has}{}", did_you_mean(table, &known))))
+            .because(format!("{has}{}", did_you_mean(table, &known)))
+            .with_remedy(Remedy::ListTables))
     }
 
     fn name_of(&self, table: &str) -> Result<Option<String>> {
