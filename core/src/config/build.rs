@@ -1,77 +1,23 @@
 //! From a parsed document to a pipeline.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, join};
 use super::problem::{Invalid, Problems};
 use super::reader::Reader;
-use crate::context::Delivery;
-use crate::engine::{OnFailure, Pipeline, RunOptions, check_delivery};
+use super::run::run_table;
+use crate::engine::{Pipeline, check_delivery};
 use crate::registry::{BuildContext, Registry};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
 use crate::suggest::did_you_mean;
 use crate::transform::NamedTransform;
-
-/// The `[run]` table.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RunTable {
-    /// The number of threads that read.
-    pub workers: Option<NonZeroUsize>,
-    /// What happens when a partition fails for good.
-    pub on_failure: Option<OnFailure>,
-    /// When rows may leave a partition.
-    pub delivery: Option<DeliveryName>,
-    /// Fewer rows than this fail the run.
-    pub min_rows: Option<u64>,
-}
-
-/// How TOML spells a [`Delivery`].
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryName {
-    /// When the partition is known to be complete.
-    Verified,
-    /// As the rows arrive.
-    Direct,
-}
-
-impl RunTable {
-    /// Returns the options with their defaults: with several workers, what
-    /// could be had is kept when some cannot.
-    pub fn options(&self) -> RunOptions {
-        let workers = self.workers.unwrap_or(NonZeroUsize::MIN);
-        let by_default = if workers.get() == 1 {
-            OnFailure::Abort
-        } else {
-            OnFailure::Keep
-        };
-        RunOptions {
-            workers,
-            on_failure: self.on_failure.unwrap_or(by_default),
-            delivery: self.delivery.map(Delivery::from),
-            min_rows: self.min_rows.unwrap_or(0),
-        }
-    }
-}
-
-impl From<DeliveryName> for Delivery {
-    fn from(name: DeliveryName) -> Delivery {
-        match name {
-            DeliveryName::Verified => Delivery::Verified,
-            DeliveryName::Direct => Delivery::Direct,
-        }
-    }
-}
 
 /// The tables and keys at the top of a pipeline file.
 const TOP: [&str; 5] = ["name", "source", "transform", "sink", "run"];
@@ -91,7 +37,11 @@ pub fn build(
     let (sources, sinks) = (registry.source_names(), registry.sink_names());
     let source_table = component(&mut document, &root, "source", first(&sources));
     let sink_table = component(&mut document, &root, "sink", first(&sinks));
-    let run = run_table(&mut document, &root, source_table.as_ref());
+    let run = run_table(
+        &mut document,
+        &root,
+        source_table.as_ref().map(|s| &s.table),
+    );
 
     let cx = BuildContext {
         store: source_table
@@ -231,25 +181,6 @@ fn store_name(registry: &Registry, source: &Component<'_>) -> Option<String> {
         DeValue::Integer(number) => Some(number.to_string()),
         _ => None,
     }
-}
-
-fn run_table<'t>(
-    document: &mut Document<'t>,
-    root: &DeTable<'t>,
-    source: Option<&Component<'t>>,
-) -> Option<RunOptions> {
-    let mut run: RunTable = match root.get("run") {
-        Some(value) => document.read("run", value.clone())?,
-        None => RunTable::default(),
-    };
-    // `workers` is accepted beside the source's options too, because that is
-    // where people who think of the API's limits look for it.
-    let beside: Option<NonZeroUsize> = match source.and_then(|s| s.table.get("workers")) {
-        Some(value) => Some(document.read("source.workers", value.clone())?),
-        None => None,
-    };
-    run.workers = beside.or(run.workers);
-    Some(run.options())
 }
 
 fn report(document: &mut Document<'_>, path: &str, problems: Vec<Invalid>) {

@@ -15,12 +15,13 @@ mod overrides;
 mod path;
 mod problem;
 mod reader;
+mod run;
 mod secret;
 mod sensitive;
 mod values;
 mod variables;
 
-pub use build::{RunTable, build, misfits};
+pub use build::{build, misfits};
 pub use document::Document;
 pub use env::Env;
 pub use explain::explain;
@@ -28,6 +29,7 @@ pub use overrides::{Override, OverrideValue};
 pub use path::local_path;
 pub use problem::{Invalid, Place, Problem, Problems};
 pub use reader::Reader;
+pub use run::{RUN_DOC, RunTable};
 pub use secret::{Secret, SecretSource};
 pub use values::{DateSpec, Days, Seconds, TextOrNumber};
 

@@ -28,7 +28,7 @@ mod source;
 
 pub use conformance::{Cells, Conformance, SinkUnderTest, cells_of, sink_conformance};
 pub use contexts::{Counted, counted, run_context, unit_context};
-pub use docs::assert_described;
+pub use docs::{assert_described, assert_table_described};
 pub use files::{built_library, names_in};
 pub use gate::Gate;
 pub use observer::{Heard, Recorder};

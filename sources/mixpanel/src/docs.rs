@@ -27,10 +27,56 @@ const MAX_REJECTS: OptionDoc = OptionDoc::new(
     "number, default 1000",
     "more records that cannot be read fail the run",
 );
-const RETRY: OptionDoc = OptionDoc::new(
-    "retry",
+/// `retry` and the keys in it.
+const RETRY: [OptionDoc; 8] = [
+    OptionDoc::new("retry", "table", "how to try again; its keys are:"),
+    OptionDoc::new(
+        "retry.max_attempts",
+        "number, default 5",
+        "how often one window or page is asked for, the first time included",
+    ),
+    OptionDoc::new(
+        "retry.base_delay",
+        "duration, default 1s",
+        "the wait before the second try; it doubles from try to try",
+    ),
+    OptionDoc::new(
+        "retry.max_delay",
+        "duration, default 60s",
+        "the longest wait between two tries, unless the server asks for more",
+    ),
+    OptionDoc::new(
+        "retry.max_wait",
+        "duration, default 1h",
+        "the longest wait that the server or the quota may ask for; a longer one ends the run with exit 5",
+    ),
+    OptionDoc::new(
+        "retry.connect_timeout",
+        "duration, default 10s",
+        "how long connecting may take",
+    ),
+    OptionDoc::new(
+        "retry.first_byte_timeout",
+        "duration, default 10m",
+        "how long the first byte of an answer may take; exports take minutes",
+    ),
+    OptionDoc::new(
+        "retry.idle_timeout",
+        "duration, default 2m",
+        "how long an answer may pause",
+    ),
+];
+
+const LIMITS: OptionDoc = OptionDoc::new(
+    "limits",
     "table",
-    "max_attempts = 5, base_delay = 1s, max_delay = 60s, max_wait = 1h, connect_timeout = 10s, first_byte_timeout = 10m, idle_timeout = 2m",
+    "how fast to ask, if Mixpanel has agreed on other limits with you; its keys are:",
+);
+
+const PER_HOUR: OptionDoc = OptionDoc::new(
+    "limits.per_hour",
+    "number, default 60, or what Mixpanel says of the project",
+    "requests in any hour",
 );
 
 /// `mixpanel_events`.
@@ -80,11 +126,25 @@ pub(crate) const EVENTS: ComponentDoc = ComponentDoc {
         ),
         BASE_URL,
         MAX_REJECTS,
-        RETRY,
+        RETRY[0],
+        RETRY[1],
+        RETRY[2],
+        RETRY[3],
+        RETRY[4],
+        RETRY[5],
+        RETRY[6],
+        RETRY[7],
+        LIMITS,
         OptionDoc::new(
-            "limits",
-            "table",
-            "per_second = 3, per_hour = 60, concurrent = 100",
+            "limits.per_second",
+            "number, default 3",
+            "requests in any second",
+        ),
+        PER_HOUR,
+        OptionDoc::new(
+            "limits.concurrent",
+            "number, default 100",
+            "requests at the same time",
         ),
     ],
 };
@@ -141,11 +201,25 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
         ),
         BASE_URL,
         MAX_REJECTS,
-        RETRY,
+        RETRY[0],
+        RETRY[1],
+        RETRY[2],
+        RETRY[3],
+        RETRY[4],
+        RETRY[5],
+        RETRY[6],
+        RETRY[7],
+        LIMITS,
         OptionDoc::new(
-            "limits",
-            "table",
-            "per_hour = 60, concurrent = 5, per_second without a limit",
+            "limits.per_second",
+            "number, default without a limit",
+            "requests in any second",
+        ),
+        PER_HOUR,
+        OptionDoc::new(
+            "limits.concurrent",
+            "number, default 5",
+            "requests at the same time",
         ),
     ],
 };
@@ -153,12 +227,18 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::quota::LimitOptions;
+    use crate::http::retry::RetryOptions;
     use crate::options::{EventsOptions, ProfilesOptions};
-    use mixflow_core::testing::assert_described;
+    use mixflow_core::testing::{assert_described, assert_table_described};
 
     #[test]
     fn every_option_is_described() {
         assert_described::<EventsOptions>(&EVENTS);
         assert_described::<ProfilesOptions>(&PROFILES);
+        for doc in [&EVENTS, &PROFILES] {
+            assert_table_described::<RetryOptions>(doc, "retry");
+            assert_table_described::<LimitOptions>(doc, "limits");
+        }
     }
 }
