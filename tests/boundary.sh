@@ -55,7 +55,7 @@ else
     say "another Arrow cannot be had here: skipped"
 fi
 
-# What a stranger does, to the letter of sinks/README.md.
+# What a stranger does, to the letter of sinks/abi/README.md.
 say "new-sink, from nothing to a first run"
 started=$(date +%s)
 (

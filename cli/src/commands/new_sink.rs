@@ -131,7 +131,7 @@ impl Names {
 /// Leaves out what is about this repository.
 fn without_guide(lib: &str) -> String {
     lib.replace(
-        "\n//!\n//! The guide in the README of `sinks/` goes through it.",
+        "\n//!\n//! The guide, the README of `sinks/abi`, goes through it.",
         "",
     )
     .replace(

@@ -22,7 +22,7 @@
 //!
 //! `Config` is read from the pipeline's `options`; `MySink::new` takes it and
 //! returns a sink, or what is wrong with which option. The guide is the README
-//! of `sinks/`, and `sinks/example` is a whole sink.
+//! of this crate, and `sinks/example` is a whole sink.
 //!
 //! Without the feature `author` there is only [`raw`], the boundary as C sees
 //! it, and no dependency.

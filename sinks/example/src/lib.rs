@@ -7,7 +7,7 @@
 //! options = { path = "events.csv" }
 //! ```
 //!
-//! The guide in the README of `sinks/` goes through it.
+//! The guide, the README of `sinks/abi`, goes through it.
 
 mod rows;
 

@@ -1,4 +1,4 @@
-//! What the README says of Python, run with the real packages.
+//! What the page on Python says, run with the real packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,12 +46,11 @@ pub fn python() -> Option<PathBuf> {
     (made && works()).then_some(python)
 }
 
-/// Returns the blocks of `language` in the README's part on Python.
+/// Returns the blocks of `language` in the page's part on Python.
 fn blocks(language: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
-    let readme = readme.unwrap();
-    let (_, part) = readme.split_once("\n## Python and notebooks\n").unwrap();
-    let (part, _) = part.split_once("\n## ").unwrap();
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sinks/duckdb/README.md");
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let (_, part) = page.split_once("\n## Python and notebooks\n").unwrap();
     let fence = format!("```{language}\n");
     part.split(&fence)
         .skip(1)
@@ -60,7 +59,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_readmes_python_runs_and_says_what_it_says_it_does() {
+fn the_pages_python_runs_and_prints_what_it_says() {
     let Some(python) = python() else {
         eprintln!("skipped: python3 with venv and PyPI cannot be had here");
         return;
