@@ -6,7 +6,7 @@
 # Both link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
 # Where there is none for the platform, DuckDB is compiled (an hour of CPU).
 
-.PHONY: demo test setup lint doctest bench bench-small
+.PHONY: demo test setup lint doctest docs bench bench-small
 
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
@@ -33,6 +33,10 @@ lint: setup
 
 doctest: setup
 	cargo test --workspace --doc $(FEATURES)
+
+# Brings the tables in the pages up to date with what the binary knows.
+docs: setup
+	cargo run -q $(FEATURES) -p mixflow-cli -- docs .
 
 # mixflow against what anybody would use instead; results in target/bench.
 bench: setup

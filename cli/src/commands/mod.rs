@@ -8,6 +8,7 @@ mod init;
 mod new_sink;
 mod plan;
 mod query;
+mod reference;
 mod report;
 mod run;
 mod runs;
@@ -67,9 +68,9 @@ pub(crate) enum Command {
     Summarize(tables::SummarizeArgs),
     /// Remove a table and what is known of it
     Drop(tables::DropArgs),
-    /// Show the runs of the past, the latest first
+    /// Show past runs, the latest first
     Runs(runs::RunsArgs),
-    /// Draw runs of the past as a page: where their time went, what they fetched, what is missing
+    /// Draw past runs as an HTML page: where their time went, what they fetched, what is missing
     Report(report::ReportArgs),
     /// Write a pipeline file to begin with, with comments
     Init(init::InitArgs),
@@ -81,6 +82,9 @@ pub(crate) enum Command {
     Man(docs::ManArgs),
     /// List the sources, transforms and sinks of this binary, with their options
     Components,
+    /// Bring the generated parts of a clone's pages up to date
+    #[command(hide = true)]
+    Docs(reference::ReferenceArgs),
 }
 
 /// Does what the command line says.
@@ -104,6 +108,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Completions(args) => docs::completions(app, args),
         Command::Man(args) => shown(app, docs::man(app, args)),
         Command::Components => components::components(app),
+        Command::Docs(args) => shown(app, reference::reference(app, args)),
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct ReportArgs {
     /// The last N runs
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) last: usize,
-    /// The page to write
+    /// The report page to write
     #[arg(long, value_name = "FILE", default_value = "report.html", value_parser = local)]
     pub(crate) output: PathBuf,
 }
