@@ -12,7 +12,7 @@ use arrow::datatypes::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::Cells;
+use super::under_test::Cells;
 use crate::batch::{Batch, PartitionId, json_field};
 use crate::error::Result;
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Sink, SinkTxn, TxnContext, guarded};

@@ -76,36 +76,35 @@ fn instant(text: &str) -> Option<Timestamp> {
 
 /// Returns a column of each scalar type.
 pub(super) fn all() -> Vec<Typed> {
-    fn typed(name: &str, values: ArrayRef, kind: Kind, expected: [&'static str; 2]) -> Typed {
-        Typed {
-            field: Field::new(name, values.data_type().clone(), true),
-            values,
-            kind,
-            expected,
-        }
+    [texts(), integers(), fractions(), times(), others()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn typed(name: &str, values: ArrayRef, kind: Kind, expected: [&'static str; 2]) -> Typed {
+    Typed {
+        field: Field::new(name, values.data_type().clone(), true),
+        values,
+        kind,
+        expected,
     }
-    macro_rules! numbers {
-        ($name:literal, $array:ty, $first:expr, $second:expr, $expected:expr) => {
-            typed(
-                $name,
-                Arc::new(<$array>::from(vec![Some($first), None, Some($second)])),
-                Kind::Number,
-                $expected,
-            )
-        };
-    }
-    // 2024-02-29T12:00:00.123456Z and 1969-12-31T23:59:59Z.
-    const TIME: [&str; 2] = ["2024-02-29T12:00:00.123456Z", "1969-12-31T23:59:59Z"];
-    const WHOLE: [&str; 2] = ["2024-02-29T12:00:00Z", "1969-12-31T23:59:59Z"];
-    let micros = vec![Some(1_709_208_000_123_456), None, Some(-1_000_000)];
-    let micros = TimestampMicrosecondArray::from(micros);
-    let seconds = TimestampSecondArray::from(vec![Some(1_709_208_000), None, Some(-1)]);
-    let millis = TimestampMillisecondArray::from(vec![Some(1_709_208_000_000), None, Some(-1_000)]);
-    let nanos = vec![Some(1_709_208_000_123_456_000), None, Some(-1_000_000_000)];
-    let nanos = TimestampNanosecondArray::from(nanos);
+}
+
+/// Makes a column of the smallest and the largest number of a type.
+macro_rules! numbers {
+    ($name:literal, $array:ty, $first:expr, $second:expr, $expected:expr) => {
+        typed(
+            $name,
+            Arc::new(<$array>::from(vec![Some($first), None, Some($second)])),
+            Kind::Number,
+            $expected,
+        )
+    };
+}
+
+fn texts() -> Vec<Typed> {
     let texts = [Some("größer; \"so\", \n'x'\t☃ 😀"), None, Some("")];
-    let decimals = Decimal128Array::from(vec![Some(12_345), None, Some(-1)]);
-    let decimals = decimals.with_precision_and_scale(18, 2).expect("in range");
     let json = [Some("{\"a b\":[1,\"\\\"\"],\"☃\":null}"), None, Some("{}")];
     vec![
         typed(
@@ -132,12 +131,11 @@ pub(super) fn all() -> Vec<Typed> {
             kind: Kind::Json,
             expected: [json[0].unwrap_or_default(), "{}"],
         },
-        typed(
-            "a bool",
-            Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
-            Kind::Bool,
-            ["true", "false"],
-        ),
+    ]
+}
+
+fn integers() -> Vec<Typed> {
+    vec![
         numbers!("an int8", Int8Array, i8::MIN, i8::MAX, ["-128", "127"]),
         numbers!(
             "an int16",
@@ -170,6 +168,13 @@ pub(super) fn all() -> Vec<Typed> {
             u64::MAX,
             ["0", "18446744073709551615"]
         ),
+    ]
+}
+
+fn fractions() -> Vec<Typed> {
+    let decimals = Decimal128Array::from(vec![Some(12_345), None, Some(-1)]);
+    let decimals = decimals.with_precision_and_scale(18, 2).expect("in range");
+    vec![
         numbers!("a float32", Float32Array, 1.5, -0.25, ["1.5", "-0.25"]),
         numbers!("a float64", Float64Array, 0.1, 1e300, ["0.1", "1e300"]),
         typed(
@@ -178,12 +183,20 @@ pub(super) fn all() -> Vec<Typed> {
             Kind::Number,
             ["123.45", "-0.01"],
         ),
-        typed(
-            "a date",
-            Arc::new(Date32Array::from(vec![Some(19_782), None, Some(-1)])),
-            Kind::Date,
-            ["2024-02-29", "1969-12-31"],
-        ),
+    ]
+}
+
+fn times() -> Vec<Typed> {
+    // 2024-02-29T12:00:00.123456Z and 1969-12-31T23:59:59Z.
+    const TIME: [&str; 2] = ["2024-02-29T12:00:00.123456Z", "1969-12-31T23:59:59Z"];
+    const WHOLE: [&str; 2] = ["2024-02-29T12:00:00Z", "1969-12-31T23:59:59Z"];
+    let micros = vec![Some(1_709_208_000_123_456), None, Some(-1_000_000)];
+    let micros = TimestampMicrosecondArray::from(micros);
+    let seconds = TimestampSecondArray::from(vec![Some(1_709_208_000), None, Some(-1)]);
+    let millis = TimestampMillisecondArray::from(vec![Some(1_709_208_000_000), None, Some(-1_000)]);
+    let nanos = vec![Some(1_709_208_000_123_456_000), None, Some(-1_000_000_000)];
+    let nanos = TimestampNanosecondArray::from(nanos);
+    vec![
         typed("a time in s", Arc::new(seconds.clone()), Kind::Time, WHOLE),
         typed("a time in ms", Arc::new(millis), Kind::Time, WHOLE),
         typed("a time in us", Arc::new(micros.clone()), Kind::Time, TIME),
@@ -205,6 +218,23 @@ pub(super) fn all() -> Vec<Typed> {
             Arc::new(micros.with_timezone("Europe/Berlin")),
             Kind::Time,
             TIME,
+        ),
+    ]
+}
+
+fn others() -> Vec<Typed> {
+    vec![
+        typed(
+            "a bool",
+            Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
+            Kind::Bool,
+            ["true", "false"],
+        ),
+        typed(
+            "a date",
+            Arc::new(Date32Array::from(vec![Some(19_782), None, Some(-1)])),
+            Kind::Date,
+            ["2024-02-29", "1969-12-31"],
         ),
         typed(
             "bytes",
