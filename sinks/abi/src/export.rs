@@ -3,32 +3,29 @@
 //! Every function catches panics. Only the transaction in which one happened
 //! is lost by it: the next call of that transaction is refused.
 
-use std::any::Any;
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 
-use arrow::array::{Array as _, StructArray, make_array};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
-use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, SchemaRef};
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::config::Invalid;
 use mixflow_core::sink::{Guarded, Outcome, Sink, SinkTxn, TxnContext};
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
+use crate::answer::{answer, quietly, tell};
+use crate::lent::{borrowed, give, give_text, import, nothing, schema_of};
+use crate::numbers::mode_of;
 use crate::raw::{
-    ArrowArray, ArrowSchema, FAILED, Failure, Host, IN_DOUBT, MAGIC, OK, SinkPtr, Str, Table, Text,
-    TxnPtr, VERSION,
+    ArrowArray, ArrowSchema, FAILED, Failure, Host, MAGIC, SinkPtr, Str, Table, Text, TxnPtr,
+    VERSION,
 };
 use crate::wire::{
-    ContextDoc, DescriptionDoc, InvalidDoc, OutcomeDoc, PartitionDoc, PreviewDoc, ResidueDoc,
-    SummaryDoc, mode_of, number_of, read, write,
+    ContextDoc, DescriptionDoc, OutcomeDoc, PartitionDoc, PreviewDoc, ResidueDoc, SummaryDoc, read,
+    write,
 };
-use crate::{forward, options, shape};
+use crate::{forward, options};
 
 /// What [`export_sink!`](crate::export_sink) makes of its arguments.
 pub trait Plugin {
@@ -68,184 +65,46 @@ pub const fn table<P: Plugin>() -> Table {
 }
 
 /// A sink behind a [`SinkPtr`], which is an `Rc` of it.
-struct Opened {
+struct Instance {
     sink: Box<dyn Sink>,
 }
 
 /// A transaction behind a [`TxnPtr`], which is a `Box` of it.
-struct Begun {
-    // Before `_opened`, because it is dropped before what it borrows from.
+struct Transaction {
+    // Before `_instance`, because it is dropped before what it borrows from.
     txn: Box<Guarded<'static>>,
     schema: SchemaRef,
     row: DataType,
-    _opened: Rc<Opened>,
-}
-
-/// Runs `call`; what goes wrong, panics included, goes into `failure`.
-///
-/// # Safety
-///
-/// `failure` is null, or may be written to.
-unsafe fn answer(failure: *mut Failure, what: &str, call: impl FnOnce() -> Result<()>) -> i32 {
-    let filled = catch_unwind(AssertUnwindSafe(|| match call() {
-        Ok(()) => Ok(()),
-        // In here, because an author's `Display` may panic, too.
-        Err(error) => Err(Failure::of(&error)),
-    }));
-    let filled = filled.unwrap_or_else(|payload| Err(Failure::of(&panicked(what, payload))));
-    match filled {
-        Ok(()) => OK,
-        Err(reason) => {
-            // SAFETY: by this function's contract.
-            unsafe { tell(failure, reason) };
-            FAILED
-        }
-    }
-}
-
-/// Tells the host why a call failed, if it wants to know.
-///
-/// # Safety
-///
-/// As for [`answer`].
-unsafe fn tell(failure: *mut Failure, mut reason: Failure) {
-    if failure.is_null() {
-        // SAFETY: these texts were made here.
-        unsafe {
-            reason.message.take();
-            reason.hint.take();
-            reason.invalid.take();
-        }
-    } else {
-        // SAFETY: by this function's contract. What was there is empty, so
-        // nothing is lost by not dropping it.
-        unsafe { failure.write(reason) };
-    }
-}
-
-fn panicked(what: &str, payload: Box<dyn Any + Send>) -> Error {
-    let error = Error::panicked(&format!("`{what}`"), &*payload);
-    // Dropping it may panic, too, and so on; the second one is better lost
-    // than the process.
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(second);
-    }
-    error
-}
-
-impl Failure {
-    /// Returns what crosses of an error.
-    pub fn of(error: &Error) -> Failure {
-        let mut lines = vec![error.message().to_owned()];
-        lines.extend(error.causes());
-        let lines: Vec<String> = lines.iter().map(|line| line.replace('\n', " ")).collect();
-        Failure {
-            kind: number_of(error.kind()),
-            flags: if error.is_in_doubt() { IN_DOUBT } else { 0 },
-            message: Text::new(lines.join("\n")),
-            hint: match error.hint_text() {
-                Some(hint) => Text::new(hint.to_owned()),
-                None => Text::empty(),
-            },
-            invalid: Text::empty(),
-        }
-    }
-
-    fn of_options(wrong: Vec<Invalid>) -> Failure {
-        let wrong: Vec<InvalidDoc> = wrong
-            .into_iter()
-            .map(|Invalid { key, message }| InvalidDoc { key, message })
-            .collect();
-        Failure {
-            invalid: Text::new(write(&wrong)),
-            ..Failure::of(&Error::new(ErrorKind::Config, "the options are wrong"))
-        }
-    }
-}
-
-/// Borrows a document.
-///
-/// # Safety
-///
-/// As for [`Str::get`].
-unsafe fn borrowed<'s>(what: &str, text: Str) -> Result<&'s str> {
-    // SAFETY: by this function's contract.
-    unsafe { text.get() }.map_err(|error| {
-        Error::new(ErrorKind::Other, format!("{what} is not UTF-8")).with_source(error)
-    })
-}
-
-/// Borrows the schema of the host.
-///
-/// # Safety
-///
-/// `schema` is null, or points to a schema of the C data interface.
-unsafe fn schema_of(schema: *const ArrowSchema) -> Result<SchemaRef> {
-    // SAFETY: by this function's contract; arrow's struct has the same layout,
-    // which the C data interface fixes.
-    let schema = unsafe { schema.cast::<FFI_ArrowSchema>().as_ref() };
-    let schema = schema.ok_or_else(|| Error::new(ErrorKind::Other, "there is no schema"))?;
-    Ok(Arc::new(Schema::try_from(schema)?))
-}
-
-fn give<T: Copy>(place: *mut T, value: T) -> Result<()> {
-    if place.is_null() {
-        Err(Error::new(
-            ErrorKind::Other,
-            "there is no place for the answer",
-        ))
-    } else {
-        // SAFETY: it is not null, and by the rules of `raw` it is a place
-        // for one `T`. `T` is `Copy`, so nothing in it has to be dropped.
-        unsafe { place.write(value) };
-        Ok(())
-    }
-}
-
-fn give_text(place: *mut Text, text: String) -> Result<()> {
-    if place.is_null() {
-        Err(Error::new(
-            ErrorKind::Other,
-            "there is no place for the answer",
-        ))
-    } else {
-        // SAFETY: as in `give`; what was there is empty.
-        unsafe { place.write(Text::new(text)) };
-        Ok(())
-    }
+    _instance: Rc<Instance>,
 }
 
 /// # Safety
 ///
 /// `sink` is what [`open`] gave, and was not closed.
-unsafe fn opened<'s>(sink: SinkPtr) -> Result<&'s Opened> {
+unsafe fn instance<'s>(sink: SinkPtr) -> Result<&'s Instance> {
     // SAFETY: by this function's contract it is null or points into an `Rc`
     // that is alive.
-    unsafe { sink.cast::<Opened>().cast_const().as_ref() }.ok_or_else(nothing)
+    unsafe { sink.cast::<Instance>().cast_const().as_ref() }.ok_or_else(nothing)
 }
 
 /// # Safety
 ///
 /// `txn` is what [`begin`] gave and has not ended, and nobody else uses it.
-unsafe fn begun<'t>(txn: TxnPtr) -> Result<&'t mut Begun> {
+unsafe fn transaction<'t>(txn: TxnPtr) -> Result<&'t mut Transaction> {
     // SAFETY: by this function's contract it is null or points into a box.
-    unsafe { txn.cast::<Begun>().as_mut() }.ok_or_else(nothing)
+    unsafe { txn.cast::<Transaction>().as_mut() }.ok_or_else(nothing)
 }
 
 /// # Safety
 ///
-/// As for [`begun`]; it has ended by this.
-unsafe fn ended(txn: TxnPtr) -> Result<Box<Begun>> {
+/// As for [`transaction`]; it has ended by this.
+unsafe fn last_use(txn: TxnPtr) -> Result<Box<Transaction>> {
     if txn.is_null() {
         return Err(nothing());
     }
     // SAFETY: by this function's contract it came from a box, and is used for
     // the last time.
-    Ok(unsafe { Box::from_raw(txn.cast::<Begun>()) })
-}
-
-fn nothing() -> Error {
-    Error::new(ErrorKind::Other, "this call came without what it is about")
+    Ok(unsafe { Box::from_raw(txn.cast::<Transaction>()) })
 }
 
 unsafe extern "C" fn open<P: Plugin>(
@@ -264,8 +123,8 @@ unsafe extern "C" fn open<P: Plugin>(
         let made = options::read::<P::Config>(options).and_then(P::make);
         match made {
             Ok(made) => {
-                let opened = Rc::new(Opened { sink: made });
-                give(sink, Rc::into_raw(opened).cast_mut().cast::<c_void>())
+                let instance = Rc::new(Instance { sink: made });
+                give(sink, Rc::into_raw(instance).cast_mut().cast::<c_void>())
             }
             Err(problems) => {
                 wrong = Some(problems);
@@ -291,24 +150,16 @@ unsafe extern "C" fn close(sink: SinkPtr) {
         if !sink.is_null() {
             // SAFETY: `open` gave it, and it is used for the last time.
             // Transactions that are still there keep the sink.
-            drop(unsafe { Rc::from_raw(sink.cast::<Opened>().cast_const()) });
+            drop(unsafe { Rc::from_raw(sink.cast::<Instance>().cast_const()) });
         }
     });
-}
-
-/// Runs what has no way to fail.
-fn quietly(what: &str, call: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
-        let error = panicked(what, payload);
-        log::error!("{error}: {}", error.causes().join(": "));
-    }
 }
 
 unsafe extern "C" fn describe(sink: SinkPtr, text: *mut Text, failure: *mut Failure) -> i32 {
     let call = || {
         // SAFETY: the host's sink.
-        let opened = unsafe { opened(sink)? };
-        give_text(text, write(&DescriptionDoc::of(&*opened.sink)))
+        let instance = unsafe { instance(sink)? };
+        give_text(text, write(&DescriptionDoc::of(&*instance.sink)))
     };
     // SAFETY: the host's place for a failure.
     unsafe { answer(failure, "describe", call) }
@@ -322,14 +173,14 @@ unsafe extern "C" fn set_mode(sink: SinkPtr, mode: u32, failure: *mut Failure) -
         }
         // SAFETY: the host's sink, which came from an `Rc`; it is given back
         // below, so that the count is as it was.
-        let mut opened =
-            ManuallyDrop::new(unsafe { Rc::from_raw(sink.cast::<Opened>().cast_const()) });
+        let mut instance =
+            ManuallyDrop::new(unsafe { Rc::from_raw(sink.cast::<Instance>().cast_const()) });
         // A transaction holds the sink, too, and must not have it changed.
-        let opened = Rc::get_mut(&mut opened).ok_or_else(|| {
+        let instance = Rc::get_mut(&mut instance).ok_or_else(|| {
             let message = "the write mode cannot be changed while rows are written";
             Error::new(ErrorKind::Other, message)
         })?;
-        opened.sink.set_mode(mode)
+        instance.sink.set_mode(mode)
     };
     // SAFETY: the host's place for a failure.
     unsafe { answer(failure, "set_mode", call) }
@@ -342,8 +193,8 @@ unsafe extern "C" fn check_schema(
 ) -> i32 {
     let call = || {
         // SAFETY: the host's sink and schema.
-        let (opened, schema) = unsafe { (opened(sink)?, schema_of(schema)?) };
-        opened.sink.check_schema(&schema)
+        let (instance, schema) = unsafe { (instance(sink)?, schema_of(schema)?) };
+        instance.sink.check_schema(&schema)
     };
     // SAFETY: the host's place for a failure.
     unsafe { answer(failure, "check_schema", call) }
@@ -367,8 +218,8 @@ unsafe extern "C" fn preview(
 ) -> i32 {
     let call = || {
         // SAFETY: the host's sink, context and schema.
-        let (opened, cx) = unsafe { (opened(sink)?, context(cx, schema)?) };
-        let preview = opened.sink.preview(&cx)?;
+        let (instance, cx) = unsafe { (instance(sink)?, context(cx, schema)?) };
+        let preview = instance.sink.preview(&cx)?;
         give_text(text, write(&PreviewDoc::from(preview)))
     };
     // SAFETY: the host's place for a failure.
@@ -388,27 +239,27 @@ unsafe extern "C" fn begin(
         if sink.is_null() {
             return Err(nothing());
         }
-        let sink = sink.cast::<Opened>().cast_const();
+        let sink = sink.cast::<Instance>().cast_const();
         // SAFETY: `open` made it with `Rc::into_raw`, and it was not closed.
-        let opened = unsafe {
+        let instance = unsafe {
             Rc::increment_strong_count(sink);
             Rc::from_raw(sink)
         };
-        let begun = opened.sink.begin(&cx)?;
+        let transaction = instance.sink.begin(&cx)?;
         // SAFETY: only the lifetime changes. The transaction borrows from
-        // `*opened`, which does not move, and which `Begun` keeps for longer
+        // `*instance`, which does not move, and which `Transaction` keeps for longer
         // than the transaction.
-        let begun = unsafe {
-            std::mem::transmute::<Box<dyn SinkTxn + '_>, Box<dyn SinkTxn + 'static>>(begun)
+        let transaction = unsafe {
+            std::mem::transmute::<Box<dyn SinkTxn + '_>, Box<dyn SinkTxn + 'static>>(transaction)
         };
-        let begun = Box::new(Begun {
+        let transaction = Box::new(Transaction {
             // Whatever the author's transaction does about it.
-            txn: Box::new(Guarded::new(&cx, begun)),
+            txn: Box::new(Guarded::new(&cx, transaction)),
             row: DataType::Struct(cx.schema.fields().clone()),
             schema: cx.schema,
-            _opened: opened,
+            _instance: instance,
         });
-        give(txn, Box::into_raw(begun).cast::<c_void>())
+        give(txn, Box::into_raw(transaction).cast::<c_void>())
     };
     // SAFETY: the host's place for a failure.
     unsafe { answer(failure, "begin", call) }
@@ -417,9 +268,9 @@ unsafe extern "C" fn begin(
 unsafe extern "C" fn partition(txn: TxnPtr, info: Str, failure: *mut Failure) -> i32 {
     let call = || {
         // SAFETY: the host's transaction and document.
-        let (begun, info) = unsafe { (begun(txn)?, borrowed("the partition", info)?) };
+        let (transaction, info) = unsafe { (transaction(txn)?, borrowed("the partition", info)?) };
         let info = read::<PartitionDoc>("the partition", info)?.info()?;
-        begun.txn.partition(&info)
+        transaction.txn.partition(&info)
     };
     // SAFETY: the host's place for a failure.
     unsafe { answer(failure, "partition", call) }
@@ -433,51 +284,18 @@ unsafe extern "C" fn write_batch(
 ) -> i32 {
     let call = || {
         // SAFETY: the host's transaction.
-        let begun = unsafe { begun(txn)? };
+        let transaction = unsafe { transaction(txn)? };
         // SAFETY: the host's array, which is ours from here on.
-        let imported = unsafe { import(array, &begun.row, &begun.schema) };
+        let imported = unsafe { import(array, &transaction.row, &transaction.schema) };
         // A batch that did not arrive is one that is missing.
-        let records = imported.inspect_err(|_| begun.txn.fail())?;
-        begun.txn.write(&Batch {
+        let records = imported.inspect_err(|_| transaction.txn.fail())?;
+        transaction.txn.write(&Batch {
             records,
             partition: PartitionId(partition),
         })
     };
     // SAFETY: the host's place for a failure.
     unsafe { answer(failure, "write", call) }
-}
-
-/// Takes over an array.
-///
-/// # Safety
-///
-/// `array` is null, or points to an array of the C data interface.
-unsafe fn import(
-    array: *mut ArrowArray,
-    row: &DataType,
-    schema: &SchemaRef,
-) -> Result<RecordBatch> {
-    if array.is_null() {
-        return Err(nothing());
-    }
-    // SAFETY: by this function's contract; arrow's struct has the same layout.
-    // What is moved out here is released when it is dropped, also after an error.
-    let owned = unsafe { FFI_ArrowArray::from_raw(array.cast::<FFI_ArrowArray>()) };
-    // SAFETY: it is an array by this function's contract.
-    unsafe { shape::check((&raw const owned).cast::<ArrowArray>(), row)? };
-    // SAFETY: its shape is that of `row`, all the way down.
-    let data = unsafe { from_ffi_and_data_type(owned, row.clone())? };
-    // Offsets within their buffers; constant time. Whether texts are UTF-8 is
-    // the host's word: to look costs 5 % of writing CSV.
-    data.validate()?;
-    let rows = StructArray::from(make_array(data).to_data());
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let columns = rows.columns().to_vec();
-    Ok(RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        columns,
-        &options,
-    )?)
 }
 
 unsafe extern "C" fn commit(
@@ -488,13 +306,13 @@ unsafe extern "C" fn commit(
 ) -> i32 {
     let call = || {
         // SAFETY: the host's transaction, which it gives up.
-        let begun = unsafe { ended(txn)? };
+        let transaction = unsafe { last_use(txn)? };
         // SAFETY: lent for this call.
         let outcome = unsafe { borrowed("the outcome", outcome)? };
         let outcome = read::<OutcomeDoc>("the outcome", outcome)?;
         let rows = outcome.rows;
         let missing = outcome.missing()?;
-        let Begun { txn, _opened, .. } = *begun;
+        let Transaction { txn, _instance, .. } = *transaction;
         let summary = txn.commit(&Outcome {
             missing: &missing,
             rows,
@@ -508,8 +326,8 @@ unsafe extern "C" fn commit(
 unsafe extern "C" fn abort(txn: TxnPtr, text: *mut Text, failure: *mut Failure) -> i32 {
     let call = || {
         // SAFETY: the host's transaction, which it gives up.
-        let begun = unsafe { ended(txn)? };
-        let Begun { txn, _opened, .. } = *begun;
+        let transaction = unsafe { last_use(txn)? };
+        let Transaction { txn, _instance, .. } = *transaction;
         let residue = txn.abort()?;
         give_text(text, write(&ResidueDoc::from(residue)))
     };
@@ -519,5 +337,5 @@ unsafe extern "C" fn abort(txn: TxnPtr, text: *mut Text, failure: *mut Failure) 
 
 unsafe extern "C" fn discard(txn: TxnPtr) {
     // SAFETY: the host's transaction, which it gives up.
-    quietly("discard", || drop(unsafe { ended(txn) }));
+    quietly("discard", || drop(unsafe { last_use(txn) }));
 }

@@ -30,9 +30,15 @@
 pub mod raw;
 
 #[cfg(feature = "author")]
+mod answer;
+#[cfg(feature = "author")]
 pub mod export;
 #[cfg(feature = "author")]
 mod forward;
+#[cfg(feature = "author")]
+mod lent;
+#[cfg(feature = "author")]
+pub mod numbers;
 #[cfg(feature = "author")]
 mod options;
 #[cfg(feature = "author")]

@@ -34,52 +34,10 @@ unsafe fn check_one(
     if array.release.is_none() {
         return Err(lie(name, "it was released already".to_owned()));
     }
-    let values = array.offset.checked_add(array.length);
-    let in_range = array.length >= 0 && array.offset >= 0 && values.is_some();
-    if !in_range || values < Some(at_least) {
-        return Err(lie(
-            name,
-            format!(
-                "it has {} values from {} on, of at least {at_least}",
-                array.length, array.offset
-            ),
-        ));
-    }
-    let layout = layout(data_type);
-    let buffers = layout.buffers.len() + usize::from(layout.can_contain_null_mask);
-    let fits = match usize::try_from(array.n_buffers) {
-        Ok(n) if layout.variadic => n >= buffers,
-        Ok(n) => n == buffers,
-        Err(_) => false,
-    };
-    if !fits || (buffers > 0 && array.buffers.is_null()) {
-        return Err(lie(
-            name,
-            format!(
-                "{data_type} has {buffers} buffers, this has {}",
-                array.n_buffers
-            ),
-        ));
-    }
+    let values = check_length(array, name, at_least)?;
+    check_buffers(array, data_type, name)?;
     let children = children(data_type);
-    if usize::try_from(array.n_children) != Ok(children.len())
-        || (!children.is_empty() && array.children.is_null())
-    {
-        return Err(lie(
-            name,
-            format!(
-                "{data_type} has {} children, this has {}",
-                children.len(),
-                array.n_children
-            ),
-        ));
-    }
-    if matches!(data_type, DataType::Dictionary(_, _)) == array.dictionary.is_null() {
-        return Err(lie(
-            name,
-            format!("a dictionary is not what {data_type} says"),
-        ));
-    }
+    check_children(array, data_type, name, children.len())?;
     let rows = match data_type {
         DataType::Struct(_) => values.unwrap_or_default(),
         _ => 0,
@@ -91,6 +49,70 @@ unsafe fn check_one(
     if let DataType::Dictionary(_, values) = data_type {
         // SAFETY: it is an array, by the contract of `check`.
         unsafe { check_one(array.dictionary, values, name, 0)? };
+    }
+    Ok(())
+}
+
+/// Checks an array's range, and returns how many values its buffers have.
+fn check_length(array: &ArrowArray, name: &str, at_least: i64) -> Result<Option<i64>> {
+    let values = array.offset.checked_add(array.length);
+    let in_range = array.length >= 0 && array.offset >= 0 && values.is_some();
+    if in_range && values >= Some(at_least) {
+        return Ok(values);
+    }
+    Err(lie(
+        name,
+        format!(
+            "it has {} values from {} on, of at least {at_least}",
+            array.length, array.offset
+        ),
+    ))
+}
+
+/// Checks that an array has the number of buffers of its type.
+fn check_buffers(array: &ArrowArray, data_type: &DataType, name: &str) -> Result<()> {
+    let layout = layout(data_type);
+    let buffers = layout.buffers.len() + usize::from(layout.can_contain_null_mask);
+    let fits = match usize::try_from(array.n_buffers) {
+        Ok(n) if layout.variadic => n >= buffers,
+        Ok(n) => n == buffers,
+        Err(_) => false,
+    };
+    if fits && (buffers == 0 || !array.buffers.is_null()) {
+        return Ok(());
+    }
+    Err(lie(
+        name,
+        format!(
+            "{data_type} has {buffers} buffers, this has {}",
+            array.n_buffers
+        ),
+    ))
+}
+
+/// Checks that an array has so many children, and a dictionary if its type has.
+fn check_children(
+    array: &ArrowArray,
+    data_type: &DataType,
+    name: &str,
+    children: usize,
+) -> Result<()> {
+    if usize::try_from(array.n_children) != Ok(children)
+        || (children > 0 && array.children.is_null())
+    {
+        return Err(lie(
+            name,
+            format!(
+                "{data_type} has {children} children, this has {}",
+                array.n_children
+            ),
+        ));
+    }
+    if matches!(data_type, DataType::Dictionary(_, _)) == array.dictionary.is_null() {
+        return Err(lie(
+            name,
+            format!("a dictionary is not what {data_type} says"),
+        ));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use mixflow_core::destination::Destination;
 use mixflow_core::fit::Provenance;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
-    TxnContext, WriteMode,
+    TxnContext,
 };
 use mixflow_core::source::{Dataset, DayRange, Extent, SourceInfo};
 use mixflow_core::unit::DataKind;
@@ -96,36 +96,6 @@ impl DescriptionDoc {
             },
         }
     }
-}
-
-/// The numbers of write modes, as the header has them.
-const MODES: [WriteMode; 4] = [
-    WriteMode::Create,
-    WriteMode::Append,
-    WriteMode::Replace,
-    WriteMode::ReplaceWindow,
-];
-
-/// Returns the number of a write mode.
-pub fn mode_number(mode: WriteMode) -> u32 {
-    match mode {
-        WriteMode::Create => 0,
-        WriteMode::Append => 1,
-        WriteMode::Replace => 2,
-        WriteMode::ReplaceWindow => 3,
-    }
-}
-
-/// Returns the write mode of a number. Fails if there is none, such as one of a
-/// newer version.
-pub fn mode_of(number: u32) -> Result<WriteMode> {
-    let known = MODES.into_iter().find(|mode| mode_number(*mode) == number);
-    known.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Config,
-            format!("there is no write mode with the number {number}"),
-        )
-    })
 }
 
 /// What a transaction is told when it begins.
@@ -411,39 +381,6 @@ pub struct InvalidDoc {
     pub message: String,
 }
 
-/// The kinds of errors, by their numbers. A number never changes its meaning.
-const KINDS: [ErrorKind; 17] = [
-    ErrorKind::Other,
-    ErrorKind::Config,
-    ErrorKind::Auth,
-    ErrorKind::Quota,
-    ErrorKind::Destination,
-    ErrorKind::Request,
-    ErrorKind::Network,
-    ErrorKind::Incomplete,
-    ErrorKind::Data,
-    ErrorKind::Io,
-    ErrorKind::Closed,
-    ErrorKind::Interrupted,
-    ErrorKind::Panic,
-    ErrorKind::TableExists,
-    ErrorKind::TableNotFound,
-    ErrorKind::Locked,
-    ErrorKind::Query,
-];
-
-/// Returns the number of a kind.
-pub fn number_of(kind: ErrorKind) -> u32 {
-    let position = KINDS.iter().position(|known| *known == kind);
-    u32::try_from(position.unwrap_or(0)).unwrap_or(0)
-}
-
-/// Returns the kind of a number; of one that is not known, `Other`.
-pub fn kind_of(number: u32) -> ErrorKind {
-    let kind = usize::try_from(number).ok().and_then(|n| KINDS.get(n));
-    kind.copied().unwrap_or(ErrorKind::Other)
-}
-
 /// Reads a document.
 pub fn read<'d, T: Deserialize<'d>>(what: &str, json: &'d str) -> Result<T> {
     serde_json::from_str(json).map_err(|error| {
@@ -465,18 +402,6 @@ fn parsed<T: FromStr<Err = jiff::Error>>(text: &str) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_kind_has_a_number_of_its_own() {
-        for (n, kind) in KINDS.into_iter().enumerate() {
-            assert_eq!(number_of(kind) as usize, n);
-            assert_eq!(kind_of(n as u32), kind);
-        }
-        assert_eq!(kind_of(99), ErrorKind::Other);
-        for kind in ErrorKind::ALL {
-            assert_eq!(kind_of(number_of(*kind)), *kind, "it has no number");
-        }
-    }
 
     #[test]
     fn a_partition_crosses_and_is_the_same() {

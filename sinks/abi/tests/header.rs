@@ -115,7 +115,7 @@ fn c_and_rust_agree_on_every_field() {
 #[cfg(feature = "author")]
 #[test]
 fn c_and_rust_agree_on_the_kinds() {
-    use mixflow_sink_abi::wire::kind_of;
+    use mixflow_sink_abi::numbers::kind_of;
 
     let header = std::fs::read_to_string(include_folder().join("mixflow_sink.h")).unwrap();
     let (_, list) = header.split_once("enum mixflow_kind {").unwrap();

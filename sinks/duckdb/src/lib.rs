@@ -9,6 +9,7 @@
 mod columns;
 mod commit;
 mod database;
+mod fill;
 mod memory;
 pub mod metadata;
 mod open;
@@ -16,15 +17,20 @@ mod query;
 mod reading;
 mod sink;
 mod store;
+mod tables;
+mod target;
 mod txn;
 
 pub use duckdb;
 
 pub use columns::quoted;
+pub use fill::TableInput;
 pub use metadata::{Missing, TableMetadata};
 pub use query::{Batches, Query};
-pub use sink::{DuckdbOptions, DuckdbSink, default_path};
-pub use store::{ColumnInfo, Store, TableInfo, TableInput};
+pub use sink::{DuckdbOptions, DuckdbSink};
+pub use store::Store;
+pub use tables::{ColumnInfo, TableInfo};
+pub use target::default_path;
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;

@@ -57,12 +57,7 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
         read(connection, table)?
     };
     let source = &fetch.cx.source;
-    let mut filters = source.dataset.filters.clone();
-    let known = source.provenance.clone();
-    let known = known.or_else(|| before.as_ref().and_then(provenance));
-    if let Some(known) = known.filter(|known| !known.is_empty()) {
-        filters.insert(PROVENANCE.to_owned(), serde_json::json!(known));
-    }
+    let filters = filters_with_provenance(fetch.cx, before.as_ref());
     let (mut from, mut to) = (source.from_date, source.to_date);
     let mut missing = Vec::new();
     if let Some(before) = before {
@@ -70,22 +65,10 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
         to = before.to_date.into_iter().chain(to).max();
         missing = still_missing(before.missing, fetch.done);
     }
-    for (info, error) in fetch.outcome.missing {
-        let (from, to) = days(info.extent).map_or((None, None), |(a, b)| (Some(a), Some(b)));
-        missing.retain(|old: &Missing| old.partition != info.label);
-        missing.push(Missing {
-            partition: info.label.clone(),
-            from,
-            to,
-            error: error.clone(),
-        });
-    }
+    add_missing(&mut missing, fetch.outcome);
+    let count = format!("SELECT count(*) FROM {}", quoted(table));
     let rows: i64 = connection
-        .query_row(
-            &format!("SELECT count(*) FROM {}", quoted(table)),
-            [],
-            |row| row.get(0),
-        )
+        .query_row(&count, [], |row| row.get(0))
         .map_err(failed(&what))?;
     let status = if missing.is_empty() {
         "committed"
@@ -113,6 +96,34 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
         )
         .map_err(failed(&what))?;
     Ok(())
+}
+
+/// Returns a run's filters, with how the rows of the table are made.
+fn filters_with_provenance(
+    cx: &TxnContext,
+    before: Option<&TableMetadata>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let mut filters = cx.source.dataset.filters.clone();
+    let known = cx.source.provenance.clone();
+    let known = known.or_else(|| before.and_then(provenance));
+    if let Some(known) = known.filter(|known| !known.is_empty()) {
+        filters.insert(PROVENANCE.to_owned(), serde_json::json!(known));
+    }
+    filters
+}
+
+/// Adds what a run could not have to what is missing from before.
+fn add_missing(missing: &mut Vec<Missing>, outcome: &Outcome<'_>) {
+    for (info, error) in outcome.missing {
+        let (from, to) = days(info.extent).map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        missing.retain(|old| old.partition != info.label);
+        missing.push(Missing {
+            partition: info.label.clone(),
+            from,
+            to,
+            error: error.clone(),
+        });
+    }
 }
 
 /// What is known of how a table was fetched.

@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::Schema;
-use duckdb::Connection;
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 use mixflow_core::registry::BuildContext;
-use mixflow_core::remedy::Remedy;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
 };
@@ -16,10 +14,10 @@ use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
-use crate::columns::{Found, check_fits, find, sql_type};
+use crate::columns::sql_type;
 use crate::database::Database;
-use crate::metadata;
 use crate::open::{Access, check_new};
+use crate::target::{Target, check_name, default_path};
 use crate::txn::DuckdbTxn;
 
 /// The options of the sink.
@@ -40,15 +38,7 @@ pub struct DuckdbOptions {
 /// Writes rows into a table of a DuckDB file, in one transaction.
 #[derive(Debug)]
 pub struct DuckdbSink {
-    pub(crate) path: PathBuf,
-    /// Whether the path is the default one, whose folder is ours to make.
-    pub(crate) default_path: bool,
-    pub(crate) mode: WriteMode,
-    pub(crate) allow_shrink: bool,
-    /// The table; named after what the source reads if it is not given.
-    table: Option<String>,
-    /// The database, where a store has it open already.
-    shared: Option<Database>,
+    target: Target,
 }
 
 impl DuckdbSink {
@@ -86,12 +76,14 @@ impl DuckdbSink {
         }
         match path {
             Some(path) if invalid.is_empty() => Ok(DuckdbSink {
-                path,
-                default_path,
-                mode: options.mode.unwrap_or_default(),
-                allow_shrink: options.allow_shrink.unwrap_or(false),
-                table: options.table,
-                shared: None,
+                target: Target {
+                    path,
+                    default_path,
+                    mode: options.mode.unwrap_or_default(),
+                    allow_shrink: options.allow_shrink.unwrap_or(false),
+                    table: options.table,
+                    shared: None,
+                },
             }),
             _ => Err(invalid),
         }
@@ -107,76 +99,10 @@ impl DuckdbSink {
             path: Some(path),
             ..options
         };
-        let sink = DuckdbSink::new(options, &BuildContext::new(jiff::Timestamp::now()))?;
-        Ok(DuckdbSink {
-            shared: Some(database),
-            ..sink
-        })
+        let mut sink = DuckdbSink::new(options, &BuildContext::new(jiff::Timestamp::now()))?;
+        sink.target.shared = Some(database);
+        Ok(sink)
     }
-
-    /// Opens the database, or joins the store that has it open.
-    pub(crate) fn database(&self, access: Access) -> Result<Database> {
-        match &self.shared {
-            Some(database) => database.try_clone(),
-            None => Database::open(&self.path, access),
-        }
-    }
-
-    /// Whether the database is there.
-    pub(crate) fn exists(&self) -> bool {
-        self.shared.is_some() || self.path.exists()
-    }
-
-    /// Returns the table's name for rows of `kind`.
-    pub(crate) fn table_for<'a>(&'a self, kind: &'a DataKind) -> &'a str {
-        self.table.as_deref().unwrap_or(kind.as_str())
-    }
-
-    fn shown_path(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    /// Says what the run does to what is there, or why it cannot.
-    pub(crate) fn check(&self, connection: &Connection, cx: &TxnContext) -> Result<String> {
-        let table = self.table_for(&cx.source.dataset.kind);
-        let place = format!("the table `{table}` in `{}`", self.shown_path());
-        let found = find(connection, table)?;
-        if found == Found::View {
-            return Err(
-                Error::new(ErrorKind::Destination, format!("cannot write {place}"))
-                    .because("it is a view")
-                    .hint("choose another name with `table`"),
-            );
-        }
-        let exists = found == Found::Table;
-        Ok(match self.mode {
-            WriteMode::Create if exists => {
-                return Err(
-                    Error::new(ErrorKind::TableExists, format!("{place} already exists"))
-                        .with_remedy(Remedy::DropOrChoose {
-                            table: table.to_owned(),
-                            database: self.shown_path(),
-                        }),
-                );
-            }
-            WriteMode::Append if exists => {
-                fits(connection, table, cx)?;
-                format!("adds to {place}")
-            }
-            WriteMode::ReplaceWindow if exists => {
-                fits(connection, table, cx)?;
-                format!("replaces the fetched days of {place}")
-            }
-            WriteMode::Replace if exists => format!("replaces {place}"),
-            _ => format!("creates {place}"),
-        })
-    }
-}
-
-/// Checks that a run's rows belong into a table that is there.
-fn fits(connection: &Connection, table: &str, cx: &TxnContext) -> Result<()> {
-    check_fits(connection, table, &cx.schema)?;
-    metadata::check_provenance(connection, table, cx)
 }
 
 /// Whether DuckDB would keep a database of this name in memory.
@@ -185,41 +111,21 @@ fn is_in_memory(path: &Path) -> bool {
     name.is_empty() || name.as_encoded_bytes().starts_with(b":memory:")
 }
 
-/// Returns where a project's database is unless said otherwise.
-pub fn default_path(home: &Path, project: &str) -> PathBuf {
-    home.join(".mixpanel_data").join(format!("{project}.db"))
-}
-
-/// Checks a table's name: what INTERFACE promises, so that no quoting is ever
-/// needed in a user's SQL, and nothing collides with ours.
-pub(crate) fn check_name(table: &str) -> Result<(), &'static str> {
-    if table.starts_with('_') {
-        return Err("names that begin with `_` are mixflow's own");
-    }
-    let mut bytes = table.bytes();
-    let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
-    if starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        Ok(())
-    } else {
-        Err("a table's name is a letter followed by letters, digits and `_`")
-    }
-}
-
 impl Sink for DuckdbSink {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             transactional: true,
-            replaces_days: self.mode == WriteMode::ReplaceWindow,
+            replaces_days: self.target.mode == WriteMode::ReplaceWindow,
             records: RecordFormat::Normalized,
         }
     }
 
     fn destination(&self, kind: &DataKind) -> Destination {
-        Destination::at(&self.path).with_table(self.table_for(kind))
+        Destination::at(&self.target.path).with_table(self.target.table_for(kind))
     }
 
     fn set_mode(&mut self, mode: WriteMode) -> Result<()> {
-        self.mode = mode;
+        self.target.mode = mode;
         Ok(())
     }
 
@@ -227,7 +133,7 @@ impl Sink for DuckdbSink {
         for field in schema.fields() {
             sql_type(field)?;
         }
-        if self.mode == WriteMode::ReplaceWindow && schema.index_of("event_time").is_err() {
+        if self.target.mode == WriteMode::ReplaceWindow && schema.index_of("event_time").is_err() {
             return Err(Error::new(
                 ErrorKind::Config,
                 "`replace_window` needs the column `event_time`",
@@ -237,19 +143,19 @@ impl Sink for DuckdbSink {
     }
 
     fn preview(&self, cx: &TxnContext) -> Result<Preview> {
-        let action = if self.exists() {
-            let database = self.database(Access::Read)?;
-            database.check_writable(&self.path)?;
-            self.check(&database, cx)?
+        let action = if self.target.exists() {
+            let database = self.target.database(Access::Read)?;
+            database.check_writable(&self.target.path)?;
+            self.target.check(&database, cx)?
         } else {
-            if !self.default_path {
-                check_folder(&self.path)?;
+            if !self.target.default_path {
+                check_folder(&self.target.path)?;
             }
-            check_new(&self.path)?;
+            check_new(&self.target.path)?;
             format!(
                 "creates `{}` with the table `{}`",
-                self.shown_path(),
-                self.table_for(&cx.source.dataset.kind)
+                self.target.shown_path(),
+                self.target.table_for(&cx.source.dataset.kind)
             )
         };
         Ok(Preview {
@@ -258,6 +164,6 @@ impl Sink for DuckdbSink {
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
-        Ok(Box::new(DuckdbTxn::begin(self, cx)?))
+        Ok(Box::new(DuckdbTxn::begin(&self.target, cx)?))
     }
 }

@@ -25,7 +25,7 @@ use crate::database::Database;
 use crate::memory::Allowance;
 use crate::metadata;
 use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
-use crate::sink::DuckdbSink;
+use crate::target::Target;
 
 /// A transaction on a table. Dropping it rolls back.
 pub(crate) struct DuckdbTxn {
@@ -50,9 +50,9 @@ pub(crate) struct DuckdbTxn {
 }
 
 impl DuckdbTxn {
-    pub(crate) fn begin(sink: &DuckdbSink, cx: &TxnContext) -> Result<DuckdbTxn> {
-        if sink.default_path
-            && let Some(folder) = sink.path.parent()
+    pub(crate) fn begin(target: &Target, cx: &TxnContext) -> Result<DuckdbTxn> {
+        if target.default_path
+            && let Some(folder) = target.path.parent()
         {
             std::fs::create_dir_all(folder).map_err(|error| {
                 Error::new(
@@ -62,35 +62,35 @@ impl DuckdbTxn {
                 .with_source(error)
             })?;
         }
-        check_new(&sink.path)?;
-        let staged = if sink.exists() {
+        check_new(&target.path)?;
+        let staged = if target.exists() {
             // One that was killed just after its file was in place.
-            sweep(&sink.path);
+            sweep(&target.path);
             None
         } else {
-            Some(StagedFolder::begin(&sink.path)?)
+            Some(StagedFolder::begin(&target.path)?)
         };
         let mut database = match &staged {
-            Some(folder) => Database::open(&in_folder(folder, &sink.path), Access::Run)?,
-            None => sink.database(Access::Run)?,
+            Some(folder) => Database::open(&in_folder(folder, &target.path), Access::Run)?,
+            None => target.database(Access::Run)?,
         };
-        database.take_turn(&sink.path)?;
+        database.take_turn(&target.path)?;
         let usual_mb = database.access().memory_mb();
         let mut txn = DuckdbTxn {
             database: Some(database),
-            path: sink.path.clone(),
+            path: target.path.clone(),
             staged,
-            table: sink.table_for(&cx.source.dataset.kind).to_owned(),
-            mode: sink.mode,
+            table: target.table_for(&cx.source.dataset.kind).to_owned(),
+            mode: target.mode,
             cx: cx.clone(),
             last_old_row: None,
             replaced: None,
-            deleted: (!sink.allow_shrink).then(BTreeMap::new),
+            deleted: (!target.allow_shrink).then(BTreeMap::new),
             announced: Vec::new(),
             rows: 0,
             allowance: Allowance::new(usual_mb),
         };
-        txn.prepare(sink)?;
+        txn.prepare(target)?;
         Ok(txn)
     }
 
@@ -100,16 +100,16 @@ impl DuckdbTxn {
             .expect("it is closed by commit and abort only, which take the transaction")
     }
 
-    fn prepare(&mut self, sink: &DuckdbSink) -> Result<()> {
+    fn prepare(&mut self, target: &Target) -> Result<()> {
         let what = format!("begin to write the table `{}`", self.table);
-        self.create_table(sink, Codecs::Best, &what)
+        self.create_table(target, Codecs::Best, &what)
             .or_else(|error| {
                 if is_unavailable(&error) {
                     // The error has ended the transaction.
                     self.connection()
                         .execute_batch("ROLLBACK")
                         .map_err(failed(&what))?;
-                    self.create_table(sink, Codecs::Theirs, &what)
+                    self.create_table(target, Codecs::Theirs, &what)
                 } else {
                     Err(error)
                 }
@@ -127,13 +127,13 @@ impl DuckdbTxn {
     }
 
     /// Begins the transaction and makes the table in it, if that is the mode.
-    fn create_table(&mut self, sink: &DuckdbSink, codecs: Codecs, what: &str) -> Result<()> {
+    fn create_table(&mut self, target: &Target, codecs: Codecs, what: &str) -> Result<()> {
         self.connection()
             .execute_batch("BEGIN TRANSACTION")
             .map_err(failed(what))?;
         // What `preview` saw may have changed; inside the transaction it can't.
-        sink.check(self.connection(), &self.cx)?;
-        if self.mode == WriteMode::Replace && !sink.allow_shrink {
+        target.check(self.connection(), &self.cx)?;
+        if self.mode == WriteMode::Replace && !target.allow_shrink {
             self.replaced = self.count_table(what)?;
         }
         let create = match self.mode {

@@ -146,7 +146,18 @@ fn load(path: &Path) -> Result<Library> {
     })?;
     // Never unloaded: threads, thread locals and `atexit` of a library would
     // be left with code that is gone.
-    let library: &'static libloading::Library = Box::leak(Box::new(library));
+    let table = table_of(Box::leak(Box::new(library)))?;
+    // SAFETY: what it gives is a table of this version, or is found out.
+    let (functions, name) = unsafe { checked(table)? };
+    Ok(Library {
+        path: path.to_owned(),
+        name,
+        functions,
+    })
+}
+
+/// Asks a library for its table, if it is of a version that this mixflow knows.
+fn table_of(library: &'static libloading::Library) -> Result<*const Table> {
     // SAFETY: the symbol is a static `Version`, which is two integers: whatever
     // it is, it can be read as that.
     let version = unsafe { library.get::<*const Version>(VERSION_SYMBOL) }.map_err(|error| {
@@ -167,14 +178,7 @@ fn load(path: &Path) -> Result<Library> {
         problem(format!("it has no `{}`", TABLE_SYMBOL.to_string_lossy())).with_source(error)
     })?;
     // SAFETY: as above; it takes nothing and gives a pointer.
-    let table = unsafe { table() };
-    // SAFETY: what it gives is a table of this version, or is found out.
-    let (functions, name) = unsafe { checked(table)? };
-    Ok(Library {
-        path: path.to_owned(),
-        name,
-        functions,
-    })
+    Ok(unsafe { table() })
 }
 
 /// Looks at a library without loading it.

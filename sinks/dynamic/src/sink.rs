@@ -15,6 +15,7 @@ use mixflow_core::sink::{
 };
 use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_sink_abi::numbers;
 use mixflow_sink_abi::raw::{
     ArrowArray, ArrowSchema, Failure, IN_DOUBT, OK, SinkPtr, Str, Text, TxnPtr,
 };
@@ -179,7 +180,7 @@ fn reason(failure: &mut Failure) -> Error {
             failure.invalid.take(),
         )
     };
-    let kind = wire::kind_of(failure.kind);
+    let kind = numbers::kind_of(failure.kind);
     let mut lines: Vec<&str> = message
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -254,7 +255,7 @@ impl Sink for PluginSink {
         self.call(cannot, |failure| {
             // SAFETY: the sink was opened, and there is no transaction: it
             // would borrow this.
-            unsafe { set_mode(self.handle, wire::mode_number(mode), failure) }
+            unsafe { set_mode(self.handle, numbers::mode_number(mode), failure) }
         })?;
         // What it promises may have changed with it.
         self.description = self.describe()?;

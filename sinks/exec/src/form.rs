@@ -6,8 +6,20 @@ use arrow::ipc::writer::StreamWriter;
 use mixflow_core::Result;
 use mixflow_core::sink::RecordFormat;
 use mixflow_sink_jsonl::Encoder;
+use serde::Deserialize;
 
-use crate::sink::ExecFormat;
+/// The form in which rows are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecFormat {
+    /// An Arrow IPC stream of our columns.
+    #[default]
+    Arrow,
+    /// Our columns as lines of JSON.
+    Jsonl,
+    /// The bytes that the source was given, as lines.
+    Raw,
+}
 
 /// Turns batches into bytes, which wait in a buffer to be sent.
 pub(crate) enum Form {

@@ -28,7 +28,8 @@ mod txn;
 #[cfg(test)]
 mod tests;
 
-pub use sink::{ExecFormat, ExecOptions, ExecSink};
+pub use form::ExecFormat;
+pub use sink::{ExecOptions, ExecSink};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;

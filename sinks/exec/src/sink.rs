@@ -11,7 +11,7 @@ use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, Txn
 use mixflow_core::unit::DataKind;
 use serde::Deserialize;
 
-use crate::form::Form;
+use crate::form::{ExecFormat, Form};
 use crate::program::{OURS, Program};
 use crate::txn::ExecTxn;
 
@@ -36,24 +36,11 @@ pub struct ExecOptions {
     pub env: BTreeMap<String, String>,
 }
 
-/// The form in which rows are sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExecFormat {
-    /// An Arrow IPC stream of our columns.
-    #[default]
-    Arrow,
-    /// Our columns as lines of JSON.
-    Jsonl,
-    /// The bytes that the source was given, as lines.
-    Raw,
-}
-
 /// Sends rows to a program.
 #[derive(Debug)]
 pub struct ExecSink {
-    pub(crate) program: Program,
-    pub(crate) timeout: Duration,
+    program: Program,
+    timeout: Duration,
     format: ExecFormat,
     transactional: bool,
 }
@@ -148,7 +135,13 @@ impl Sink for ExecSink {
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let form = Form::new(self.format, &cx.schema)?;
-        Ok(Box::new(ExecTxn::begin(self, form, cx)?))
+        Ok(Box::new(ExecTxn::begin(
+            &self.program,
+            self.timeout,
+            self.transactional,
+            form,
+            cx,
+        )?))
     }
 }
 

@@ -3,21 +3,22 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use mixflow_core::batch::Batch;
-use mixflow_core::sink::{
-    CommitSummary, Outcome, PartitionInfo, Residue, Sink as _, SinkTxn, TxnContext,
-};
+use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::child::{Running, Trouble};
 use crate::form::Form;
 use crate::permit::Permit;
-use crate::sink::ExecSink;
+use crate::program::Program;
 
 /// A program that was started for a run.
 pub(crate) struct ExecTxn<'s> {
-    sink: &'s ExecSink,
+    program: &'s Program,
+    timeout: Duration,
+    transactional: bool,
     run_id: String,
     form: Form,
     // Dropped before the permit: a program that has ended looks for nothing.
@@ -29,21 +30,31 @@ pub(crate) struct ExecTxn<'s> {
 }
 
 impl<'s> ExecTxn<'s> {
-    pub(crate) fn begin(sink: &'s ExecSink, form: Form, cx: &TxnContext) -> Result<ExecTxn<'s>> {
+    /// Starts the program. It may take `timeout` over each thing; what it may
+    /// leave behind depends on whether it is `transactional`.
+    pub(crate) fn begin(
+        program: &'s Program,
+        timeout: Duration,
+        transactional: bool,
+        form: Form,
+        cx: &TxnContext,
+    ) -> Result<ExecTxn<'s>> {
         let permit = Permit::new()?;
-        let mut command = sink.program.command(cx, &permit.path());
-        let name = sink.program.shown();
+        let mut command = program.command(cx, &permit.path());
+        let name = program.shown();
         let cancel = cx.cancel.clone();
-        let started = Running::start(&mut command, &name, sink.timeout, cancel);
+        let started = Running::start(&mut command, &name, timeout, cancel);
         let child = started.map_err(|error| {
             let kind = match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Config,
                 _ => ErrorKind::Io,
             };
-            sink.program.cannot_start(kind).with_source(error)
+            program.cannot_start(kind).with_source(error)
         })?;
         Ok(ExecTxn {
-            sink,
+            program,
+            timeout,
+            transactional,
             run_id: cx.run_id.clone(),
             form,
             child,
@@ -91,7 +102,7 @@ impl<'s> ExecTxn<'s> {
     /// Kills the program and returns why it has not done its part.
     fn failed(&mut self, stage: Stage, trouble: Trouble) -> Error {
         let status = self.child.kill();
-        let (name, timeout) = (self.sink.program.shown(), self.sink.timeout);
+        let (name, timeout) = (self.program.shown(), self.timeout);
         let message = match (stage, &trouble) {
             (Stage::Rows, Trouble::Ended) => {
                 format!("{name} ended before it had all rows, {}", ending(status))
@@ -150,16 +161,17 @@ impl SinkTxn for ExecTxn<'_> {
         self.conclude(outcome)?;
         Ok(CommitSummary {
             rows: self.rows,
-            destination: self.sink.program.shown(),
+            destination: self.program.shown(),
             warnings: Vec::new(),
         })
     }
 
     fn abort(mut self: Box<Self>) -> Result<Residue> {
         self.child.kill();
-        Ok(match self.sink.capabilities().transactional {
-            false if self.sent => Residue::Unknown,
-            _ => Residue::None,
+        Ok(if self.sent && !self.transactional {
+            Residue::Unknown
+        } else {
+            Residue::None
         })
     }
 }

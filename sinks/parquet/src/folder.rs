@@ -21,10 +21,12 @@ use mixflow_core::{Error, ErrorKind, Result};
 use parquet::file::properties::WriterProperties;
 
 use crate::count::{rows_of, rows_replaced};
-use crate::sink::DAY_COLUMN;
 use crate::swap::swap;
 use crate::tree;
 use crate::writer::Writer;
+
+/// The column whose UTC day names the folder.
+pub(crate) const DAY_COLUMN: &str = "event_time";
 
 /// What all open writers together may hold; the largest gives way first.
 const OPEN_MEMORY: usize = 64 << 20;

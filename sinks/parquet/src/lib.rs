@@ -17,7 +17,8 @@ mod swap;
 mod tree;
 mod writer;
 
-pub use sink::{Compression, ParquetOptions, ParquetSink, PartitionBy};
+pub use sink::{ParquetOptions, ParquetSink, PartitionBy};
+pub use writer::Compression;
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;

@@ -15,11 +15,9 @@ use serde::Deserialize;
 
 use crate::file::FileTxn;
 use crate::fits;
-use crate::folder::{FolderTxn, Replacing};
+use crate::folder::{DAY_COLUMN, FolderTxn, Replacing};
 use crate::tree;
-
-/// The column whose UTC day names the folder.
-pub(crate) const DAY_COLUMN: &str = "event_time";
+use crate::writer::{self, Compression};
 
 /// The options of the sink.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,19 +34,6 @@ pub struct ParquetOptions {
     /// Whether `replace` and `replace_window` may leave less than half of what
     /// is there, or of a day.
     pub allow_shrink: Option<bool>,
-}
-
-/// How pages are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compression {
-    /// Zstandard, level 1: for JSON as small as level 3, and a third faster.
-    #[default]
-    Zstd,
-    /// Snappy: larger, and read by everything.
-    Snappy,
-    /// Not at all.
-    None,
 }
 
 /// How rows are spread over folders.
@@ -198,7 +183,7 @@ impl Sink for ParquetSink {
                 format!("folders by date need the column `{DAY_COLUMN}`"),
             ));
         }
-        crate::writer::check_schema(schema)
+        writer::check_schema(schema)
     }
 
     fn preview(&self, cx: &TxnContext) -> Result<Preview> {
@@ -215,7 +200,7 @@ impl Sink for ParquetSink {
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
-        let properties = crate::writer::properties(cx, self.compression);
+        let properties = writer::properties(cx, self.compression);
         let txn: Box<dyn SinkTxn + '_> = match self.layout {
             Layout::File(mode) => {
                 let shrinks = self.allow_shrink;

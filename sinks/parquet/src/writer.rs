@@ -15,9 +15,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use serde::Deserialize;
 
 use crate::fits;
-use crate::sink::Compression;
 
 /// Rows of a row group: what DuckDB writes and reads in one go per thread. A
 /// group of ordinary events is 60 MB of JSON, 8 MB compressed.
@@ -25,6 +25,19 @@ const ROW_GROUP_ROWS: usize = 122_880;
 
 /// What one writer may hold before it ends its row group early.
 const WRITER_MEMORY: usize = 32 << 20;
+
+/// How pages are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Zstandard, level 1: for JSON as small as level 3, and a third faster.
+    #[default]
+    Zstd,
+    /// Snappy: larger, and read by everything.
+    Snappy,
+    /// Not at all.
+    None,
+}
 
 /// Returns how the files of a run are written.
 pub(crate) fn properties(cx: &TxnContext, compression: Compression) -> WriterProperties {

@@ -1,0 +1,115 @@
+//! Where rows go: which table of which file, and what a run does to it.
+
+use std::path::{Path, PathBuf};
+
+use duckdb::Connection;
+use mixflow_core::remedy::Remedy;
+use mixflow_core::sink::{TxnContext, WriteMode};
+use mixflow_core::unit::DataKind;
+use mixflow_core::{Error, ErrorKind, Result};
+
+use crate::columns::{Found, check_fits, find};
+use crate::database::Database;
+use crate::metadata;
+use crate::open::Access;
+
+/// A table of a database.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) path: PathBuf,
+    /// Whether the path is the default one, whose folder is ours to make.
+    pub(crate) default_path: bool,
+    pub(crate) mode: WriteMode,
+    pub(crate) allow_shrink: bool,
+    /// The table; named after what the source reads if it is not given.
+    pub(crate) table: Option<String>,
+    /// The database, where a store has it open already.
+    pub(crate) shared: Option<Database>,
+}
+
+impl Target {
+    /// Opens the database, or joins the store that has it open.
+    pub(crate) fn database(&self, access: Access) -> Result<Database> {
+        match &self.shared {
+            Some(database) => database.try_clone(),
+            None => Database::open(&self.path, access),
+        }
+    }
+
+    /// Whether the database is there.
+    pub(crate) fn exists(&self) -> bool {
+        self.shared.is_some() || self.path.exists()
+    }
+
+    /// Returns the table's name for rows of `kind`.
+    pub(crate) fn table_for<'a>(&'a self, kind: &'a DataKind) -> &'a str {
+        self.table.as_deref().unwrap_or(kind.as_str())
+    }
+
+    /// Returns the path as messages show it.
+    pub(crate) fn shown_path(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Says what the run does to what is there, or why it cannot.
+    pub(crate) fn check(&self, connection: &Connection, cx: &TxnContext) -> Result<String> {
+        let table = self.table_for(&cx.source.dataset.kind);
+        let place = format!("the table `{table}` in `{}`", self.shown_path());
+        let found = find(connection, table)?;
+        if found == Found::View {
+            return Err(
+                Error::new(ErrorKind::Destination, format!("cannot write {place}"))
+                    .because("it is a view")
+                    .hint("choose another name with `table`"),
+            );
+        }
+        let exists = found == Found::Table;
+        Ok(match self.mode {
+            WriteMode::Create if exists => {
+                return Err(
+                    Error::new(ErrorKind::TableExists, format!("{place} already exists"))
+                        .with_remedy(Remedy::DropOrChoose {
+                            table: table.to_owned(),
+                            database: self.shown_path(),
+                        }),
+                );
+            }
+            WriteMode::Append if exists => {
+                fits(connection, table, cx)?;
+                format!("adds to {place}")
+            }
+            WriteMode::ReplaceWindow if exists => {
+                fits(connection, table, cx)?;
+                format!("replaces the fetched days of {place}")
+            }
+            WriteMode::Replace if exists => format!("replaces {place}"),
+            _ => format!("creates {place}"),
+        })
+    }
+}
+
+/// Checks that a run's rows belong into a table that is there.
+fn fits(connection: &Connection, table: &str, cx: &TxnContext) -> Result<()> {
+    check_fits(connection, table, &cx.schema)?;
+    metadata::check_provenance(connection, table, cx)
+}
+
+/// Returns where a project's database is unless said otherwise.
+pub fn default_path(home: &Path, project: &str) -> PathBuf {
+    home.join(".mixpanel_data").join(format!("{project}.db"))
+}
+
+/// Checks a table's name: what INTERFACE promises, so that no quoting is ever
+/// needed in a user's SQL, and nothing collides with ours.
+pub(crate) fn check_name(table: &str) -> Result<(), &'static str> {
+    if table.starts_with('_') {
+        return Err("names that begin with `_` are mixflow's own");
+    }
+    let mut bytes = table.bytes();
+    let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    if starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        Ok(())
+    } else {
+        Err("a table's name is a letter followed by letters, digits and `_`")
+    }
+}
