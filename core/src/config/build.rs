@@ -12,7 +12,7 @@ use super::document::{Document, join};
 use super::problem::{Invalid, Problems};
 use super::reader::Reader;
 use super::run::run_table;
-use crate::engine::{Pipeline, check_delivery};
+use crate::engine::{Pipeline, RunOptions, check_delivery};
 use crate::registry::{BuildContext, Registry};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
@@ -34,43 +34,30 @@ pub fn build(
 ) -> Result<Pipeline, Problems> {
     let root = document.root().clone();
     let name = name_of(&mut document, &root, default_name);
-    let (sources, sinks) = (registry.source_names(), registry.sink_names());
-    let source_table = component(&mut document, &root, "source", first(&sources));
-    let sink_table = component(&mut document, &root, "sink", first(&sinks));
-    let run = run_table(
-        &mut document,
-        &root,
-        source_table.as_ref().map(|s| &s.table),
-    );
+    let source_table = component(&mut document, &root, "source", &registry.source_names());
+    let sink_table = component(&mut document, &root, "sink", &registry.sink_names());
+    let beside = source_table.as_ref().map(|source| &source.table);
+    let run = run_table(&mut document, &root, beside);
 
+    let store = |table| store_name(registry, table);
     let cx = BuildContext {
-        store: source_table
-            .as_ref()
-            .and_then(|table| store_name(registry, table)),
+        store: source_table.as_ref().and_then(store),
         secret_variables: document.secret_variables().clone(),
         ..cx.clone()
     };
     let sink = sink_table.and_then(|table| build_sink(&mut document, table, registry, &cx));
-    let records = sink
-        .as_ref()
-        .map(|(_, sink)| sink.capabilities().records)
-        .unwrap_or_default();
+    let records = sink.as_ref().map(|(_, sink)| sink.capabilities().records);
+    let records = records.unwrap_or_default();
     let source =
         source_table.and_then(|table| build_source(&mut document, table, registry, &cx, records));
     let schema = source.as_ref().map(|(_, source)| source.schema());
-    let cx = BuildContext {
-        roles: source.as_ref().and_then(|(_, source)| source.info().roles),
-        ..cx
-    };
+    let roles = source.as_ref().and_then(|(_, source)| source.info().roles);
+    let cx = BuildContext { roles, ..cx };
     let transforms = build_transforms(&mut document, &root, registry, schema, &cx, records);
     if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
         report(&mut document, "", misfits(&**source, transforms, &**sink));
     }
-    if let (Some(run), Some((_, sink))) = (&run, &sink)
-        && let Err(error) = check_delivery(run.delivery, &**sink)
-    {
-        document.invalid("run.delivery", error.message());
-    }
+    check_run(&mut document, run.as_ref(), sink.as_ref());
     document.into_problems()?;
     // Whatever is `None` has left a problem.
     let (Some(name), Some(source), Some(sink), Some(transforms), Some(run)) =
@@ -78,15 +65,29 @@ pub fn build(
     else {
         unreachable!("a part that could not be built has left a problem");
     };
+    let ((source_type, source), (sink_type, sink)) = (source, sink);
     Ok(Pipeline {
         name,
-        source_type: source.0,
-        source: source.1,
+        source_type,
+        source,
         transforms,
-        sink_type: sink.0,
-        sink: sink.1,
+        sink_type,
+        sink,
         options: run,
     })
+}
+
+/// Finds a `delivery` that is not for the sink.
+fn check_run(
+    document: &mut Document<'_>,
+    run: Option<&RunOptions>,
+    sink: Option<&(String, Box<dyn Sink>)>,
+) {
+    if let (Some(run), Some((_, sink))) = (run, sink)
+        && let Err(error) = check_delivery(run.delivery, &**sink)
+    {
+        document.invalid("run.delivery", error.message());
+    }
 }
 
 /// Returns the pipeline's name, and finds keys that are none of a pipeline's.
@@ -120,17 +121,14 @@ impl<'t> Component<'t> {
     }
 }
 
-/// Returns what stands for all of the types in messages.
-fn first(names: &[&'static str]) -> &'static str {
-    names.first().copied().unwrap_or("…")
-}
-
+/// Returns the table of a component, of which these types are `known`.
 fn component<'t>(
     document: &mut Document<'t>,
     root: &DeTable<'t>,
     path: &str,
-    example: &str,
+    known: &[&'static str],
 ) -> Option<Component<'t>> {
+    let example = known.first().copied().unwrap_or("…");
     match root.get(path) {
         Some(value) => component_of(document, value, path, example),
         None => {

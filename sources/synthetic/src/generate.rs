@@ -106,6 +106,16 @@ impl Line<'_> {
         }
     }
 
+    /// Appends a second of a day: `07:05:00`.
+    fn time_of_day(&mut self, second: u64) {
+        let parts = [second / 3600, second / 60 % 60, second % 60];
+        for (n, part) in parts.into_iter().enumerate() {
+            self.raw(if n > 0 { ":" } else { "" });
+            self.raw(if part < 10 { "0" } else { "" });
+            self.number(part);
+        }
+    }
+
     /// Appends `,"key":"text"`; the text is JSON already.
     fn text(&mut self, key: &str, text: &str) {
         self.key(key);
@@ -355,19 +365,11 @@ impl ProfileGenerator {
         line.number(n);
         line.raw("@example.com\"");
         if n % 7 != 3 {
-            let second = dice.below(86_400);
             line.key("$last_seen");
             line.raw("\"");
             line.raw(&seen.to_string());
             line.raw("T");
-            for (n, part) in [second / 3600, second / 60 % 60, second % 60]
-                .iter()
-                .enumerate()
-            {
-                line.raw(if n > 0 { ":" } else { "" });
-                line.raw(if *part < 10 { "0" } else { "" });
-                line.number(*part);
-            }
+            line.time_of_day(dice.below(86_400));
             line.raw("\"");
         }
         line.text("$city", place[0]);

@@ -11,7 +11,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::super::columns::{is_json_text, is_text, type_name};
 use super::super::json::{JsonPath, JsonValue, Paths};
-use super::missing;
 use super::winners::Record;
 
 /// Where the parts of a key stand.
@@ -106,4 +105,14 @@ fn push(hash: &mut Xxh3, column: &StringArray, row: usize) {
     let length = text.map_or(u64::MAX, |text| text.len() as u64);
     hash.update(&length.to_le_bytes());
     hash.update(text.unwrap_or_default().as_bytes());
+}
+
+/// Says what the input lacks.
+fn missing(name: &str) -> Invalid {
+    Invalid::new(
+        "",
+        format!(
+            "`dedupe` needs the column `{name}`; transforms that rename or drop it stand behind this one"
+        ),
+    )
 }

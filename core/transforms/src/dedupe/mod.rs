@@ -203,13 +203,3 @@ impl Iterator for Deduped<'_> {
         self.batch().transpose()
     }
 }
-
-/// Says what the input lacks.
-fn missing(name: &str) -> Invalid {
-    Invalid::new(
-        "",
-        format!(
-            "`dedupe` needs the column `{name}`; transforms that rename or drop it stand behind this one"
-        ),
-    )
-}

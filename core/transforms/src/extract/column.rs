@@ -95,54 +95,49 @@ impl Column {
     /// Adds a row, and returns whether the value is of the column's type or
     /// null; if it is not, the row is null.
     pub(super) fn push(&mut self, json: Option<&str>) -> bool {
-        let value = json.map_or(JsonValue::Null, JsonValue::of);
-        match (self, json, &value) {
-            (column, _, JsonValue::Null) => {
-                column.push_null();
+        match json.map_or(JsonValue::Null, JsonValue::of) {
+            JsonValue::Null => {
+                self.push_null();
                 true
             }
-            (Column::Json(column), json, _) => {
-                column.append_option(json);
-                true
-            }
-            (Column::Text(column), json, value) => {
-                let text = match value {
+            value => self.push_value(json, &value),
+        }
+    }
+
+    /// Adds a row with a value, which `json` is the text of.
+    fn push_value(&mut self, json: Option<&str>, value: &JsonValue<'_>) -> bool {
+        // Adds a value or null, and says whether it was a value.
+        macro_rules! add {
+            ($column:ident, $value:expr) => {{
+                let value = $value;
+                $column.append_option(value);
+                value.is_some()
+            }};
+        }
+        match self {
+            Column::Json(column) => add!(column, json),
+            Column::Text(column) => add!(
+                column,
+                match value {
                     JsonValue::Text(text) => Some(&**text),
                     JsonValue::Number(_) | JsonValue::Bool(_) => json,
                     _ => None,
-                };
-                column.append_option(text);
-                text.is_some()
-            }
-            (Column::Int(column), _, value) => {
+                }
+            ),
+            Column::Int(column) => add!(column, value.number().and_then(|n| n.parse().ok())),
+            Column::Float(column) => {
                 let number = value.number().and_then(|digits| digits.parse().ok());
-                column.append_option(number);
-                number.is_some()
+                add!(column, number.filter(|number: &f64| number.is_finite()))
             }
-            (Column::Float(column), _, value) => {
-                let number = value.number().and_then(|digits| digits.parse().ok());
-                let number = number.filter(|number: &f64| number.is_finite());
-                column.append_option(number);
-                number.is_some()
-            }
-            (Column::Bool(column), _, value) => {
-                let bool = match value {
+            Column::Bool(column) => add!(
+                column,
+                match value {
                     JsonValue::Bool(bool) => Some(*bool),
                     _ => None,
-                };
-                column.append_option(bool);
-                bool.is_some()
-            }
-            (Column::Timestamp(column), _, value) => {
-                let instant = value.text().and_then(time::timestamp);
-                column.append_option(instant);
-                instant.is_some()
-            }
-            (Column::Date(column), _, value) => {
-                let day = value.text().and_then(time::date);
-                column.append_option(day);
-                day.is_some()
-            }
+                }
+            ),
+            Column::Timestamp(column) => add!(column, value.text().and_then(time::timestamp)),
+            Column::Date(column) => add!(column, value.text().and_then(time::date)),
         }
     }
 

@@ -7,6 +7,7 @@ use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value};
 use super::super::columns::{is_json_text, type_name};
 use super::super::json::{JsonPath, Paths};
 use super::super::time;
+use super::number::Number;
 use super::parse;
 use super::tree::{Comparison, Condition, Kind, Literal, Node, Operand};
 
@@ -249,19 +250,11 @@ impl Compiler<'_> {
             Expr::UnaryOp {
                 op: op @ (UnaryOperator::Minus | UnaryOperator::Plus),
                 expr,
-            } => match self.operand(expr)? {
-                Typed {
-                    operand: Operand::Literal(Literal::Number(number)),
-                    ..
-                } => {
-                    let number = match op {
-                        UnaryOperator::Minus => number.negated(),
-                        _ => number,
-                    };
-                    Ok(literal(Literal::Number(number), Kind::Number))
-                }
-                _ => Err(unsupported(&shown)),
-            },
+            } => {
+                let number = self.signed(op, expr)?;
+                let number = number.ok_or_else(|| unsupported(&shown))?;
+                Ok(literal(Literal::Number(number), Kind::Number))
+            }
             Expr::Value(value) => {
                 let value = parse::literal(&value.value, &shown)?;
                 let (value, kind) = value.ok_or_else(|| unsupported(&shown))?;
@@ -269,6 +262,21 @@ impl Compiler<'_> {
             }
             _ => Err(unsupported(&shown)),
         }
+    }
+
+    /// Returns a number with the sign that stands before it, if it is one.
+    fn signed(
+        &mut self,
+        sign: &UnaryOperator,
+        expression: &Expr,
+    ) -> Result<Option<Number>, String> {
+        Ok(match (sign, self.operand(expression)?.operand) {
+            (UnaryOperator::Minus, Operand::Literal(Literal::Number(number))) => {
+                Some(number.negated())
+            }
+            (_, Operand::Literal(Literal::Number(number))) => Some(number),
+            _ => None,
+        })
     }
 
     fn column(&self, name: &Ident) -> Result<usize, String> {
