@@ -7,10 +7,11 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Select, TryRecvError, bounded};
 
 use super::books::Books;
+use super::ending::{Ending, contained, fate_of};
 use super::order::Order;
+use super::pipeline::{OnFailure, Pipeline};
 use super::worker::{Crew, Message, Work};
 use super::writer::Writer;
-use super::{Ending, OnFailure, Pipeline, contained, fate_of};
 use crate::batch::{Batch, PartitionId};
 use crate::cancel::CancelGuard;
 use crate::context::{RunContext, incomplete};

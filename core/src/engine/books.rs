@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Receiver;
 use jiff::Timestamp;
 
+use super::ending::{Ending, contained};
+use super::pipeline::Pipeline;
 use super::worker::{Counts, Spent};
-use super::{Ending, Pipeline, contained};
 use crate::batch::PartitionId;
 use crate::context::{Counters, Notice, Tally};
 use crate::error::{Error, Result};

@@ -9,7 +9,9 @@
 
 mod attempt;
 mod books;
+mod ending;
 mod order;
+mod pipeline;
 mod room;
 mod worker;
 mod writer;
@@ -19,107 +21,28 @@ mod tests;
 
 use std::any::Any;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use crate::cancel::CancelToken;
 use crate::context::{Counters, Delivery, RunContext};
-use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
 use crate::report::RunReport;
-use crate::sink::{Preview, Residue, Sink, TxnContext};
-use crate::source::{Extent, Fate, Source, Unit};
+use crate::sink::{Preview, Sink, TxnContext};
+use crate::source::{Extent, Unit};
 use crate::stand_in::StandIns;
-use crate::transform::{NamedTransform, OpenTransform, stand_ins_for};
+use crate::transform::{OpenTransform, stand_ins_for};
 use attempt::Attempt;
 use books::Books;
+use ending::{Ending, contained};
 use writer::Writer;
 
-/// A source, transforms and a sink that fit each other.
-pub struct Pipeline {
-    /// The name, for reports.
-    pub name: String,
-    /// The type of the source, for reports.
-    pub source_type: String,
-    /// Where rows come from.
-    pub source: Box<dyn Source>,
-    /// What happens to them, in order.
-    pub transforms: Vec<NamedTransform>,
-    /// The type of the sink, for reports.
-    pub sink_type: String,
-    /// Where rows go.
-    pub sink: Box<dyn Sink>,
-    /// How to run it.
-    pub options: RunOptions,
-}
-
-impl Pipeline {
-    /// Returns where the rows go.
-    pub fn destination(&self) -> Destination {
-        self.sink.destination(&self.source.info().dataset.kind)
-    }
-
-    /// Returns things a person should know before a run.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.source.info().warnings;
-        let transforms = self.transforms.iter();
-        warnings.extend(transforms.flat_map(|named| named.transform.warnings()));
-        warnings
-    }
-}
-
-impl std::fmt::Debug for Pipeline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline")
-            .field("name", &self.name)
-            .field("source", &self.source_type)
-            .field("transforms", &self.transforms.len())
-            .field("sink", &self.sink_type)
-            .field("options", &self.options)
-            .finish()
-    }
-}
-
-/// How to run a pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunOptions {
-    /// The number of threads that read.
-    pub workers: NonZeroUsize,
-    /// What happens when a partition fails for good.
-    pub on_failure: OnFailure,
-    /// When rows may leave a unit; `None` lets the engine choose.
-    pub delivery: Option<Delivery>,
-    /// Fewer rows than this fail the run.
-    pub min_rows: u64,
-}
-
-impl Default for RunOptions {
-    fn default() -> RunOptions {
-        RunOptions {
-            workers: NonZeroUsize::MIN,
-            on_failure: OnFailure::Abort,
-            delivery: None,
-            min_rows: 0,
-        }
-    }
-}
-
-/// What happens when a partition fails for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// The rest is cancelled and nothing becomes visible.
-    Abort,
-    /// The others go on; the commit holds them and names the missing ones.
-    Keep,
-}
+pub use pipeline::{OnFailure, Pipeline, RunOptions};
 
 /// What a run is given from outside.
 pub struct RunSetup<'a> {
@@ -149,34 +72,6 @@ pub struct RunSetup<'a> {
 
 /// Gets what a run holds to its end. May block until the token is cancelled.
 pub type Hold<'a> = Box<dyn FnOnce(&CancelToken) -> Result<Box<dyn Any>> + 'a>;
-
-/// How a run ended.
-enum Ending {
-    Committed { rows: u64, partial: bool },
-    Stopped { rows: u64 },
-    Aborted { error: Error, residue: Residue },
-}
-
-impl Ending {
-    /// Returns the end of a run that has not begun to write.
-    fn nothing_done(error: Error) -> Ending {
-        Ending::Aborted {
-            error,
-            residue: Residue::None,
-        }
-    }
-
-    /// Returns why another attempt is to be made, if one is.
-    fn voids_plan(&self) -> Option<&Error> {
-        match self {
-            Ending::Aborted {
-                error,
-                residue: Residue::None,
-            } if error.is_plan_void() => Some(error),
-            _ => None,
-        }
-    }
-}
 
 /// Runs `pipeline` to its end. Never fails: every end is a report.
 ///
@@ -324,36 +219,6 @@ fn narrow(cx: &mut TxnContext, units: &[Unit]) {
     }
 }
 
-/// Returns what becomes of what a session has read.
-fn fate_of(ending: &Ending) -> Fate {
-    let Ending::Aborted { error, .. } = ending else {
-        return Fate::Committed;
-    };
-    // Whoever has mended the destination wants to write it again.
-    if error.is_in_doubt() {
-        return Fate::Unfinished;
-    }
-    match error.kind() {
-        ErrorKind::Auth
-        | ErrorKind::Quota
-        | ErrorKind::Destination
-        | ErrorKind::TableExists
-        | ErrorKind::TableNotFound
-        | ErrorKind::Locked
-        | ErrorKind::Request
-        | ErrorKind::Query
-        | ErrorKind::Network
-        | ErrorKind::Incomplete
-        | ErrorKind::Io
-        | ErrorKind::Interrupted => Fate::Unfinished,
-        ErrorKind::Config
-        | ErrorKind::Data
-        | ErrorKind::Closed
-        | ErrorKind::Panic
-        | ErrorKind::Other => Fate::Refused,
-    }
-}
-
 /// Says what a run would do to the destination. Changes nothing.
 pub fn preview(pipeline: &Pipeline, run_id: String) -> Result<Preview> {
     let cx = txn_context(pipeline, run_id, CancelToken::never());
@@ -409,17 +274,4 @@ fn open(pipeline: &Pipeline, cx: &RunContext) -> Result<Arc<[OpenTransform]>> {
         contained(&what, || named.open(cx))
     });
     opened.collect()
-}
-
-/// Calls a component and turns its panic into an error.
-fn contained<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result,
-        Err(payload) => Err(Error::panicked(what, &*payload).fatal()),
-    }
-}
-
-/// Tells a sink apart from its reader having gone away.
-fn is_closed(error: &Error) -> bool {
-    error.kind() == ErrorKind::Closed
 }

@@ -15,7 +15,10 @@ use crossbeam::channel;
 
 use super::*;
 use crate::report::{PartitionStatus, Status};
+use crate::sink::Residue;
+use crate::source::Fate;
 use crate::testing::{Log, TestSink, TestSource, pipeline, run};
+use crate::transform::NamedTransform;
 
 /// How long a run of a few rows may take on a busy machine before it hangs.
 const WATCHDOG: Duration = Duration::from_secs(20);

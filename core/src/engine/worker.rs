@@ -11,8 +11,9 @@ use arrow::array::AsArray as _;
 use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{self, Receiver, Sender};
 
+use super::ending::contained;
+use super::pipeline::{OnFailure, Pipeline, RunOptions};
 use super::room::{Door, Place, Room};
-use super::{OnFailure, Pipeline, RunOptions, contained};
 use crate::batch::PartitionId;
 use crate::context::{RunContext, Tally, UnitContext};
 use crate::error::{Error, ErrorKind, Result};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::books::Books;
-use super::{Ending, contained, is_closed};
+use super::ending::{Ending, contained, is_closed};
 use crate::batch::{Batch, PartitionId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guarded;

@@ -3,10 +3,10 @@
 use super::*;
 use crate::context::Notice;
 use crate::observer::{Progress, RunEvent};
-use crate::testing::{Gate, Heard, Recorder, good, run_with, short, slow};
+use crate::testing::{Gate, RecordedEvent, Recorder, good, run_with, short, slow};
 use jiff::civil::date;
 
-fn observed(source: TestSource, options: RunOptions) -> (RunReport, Vec<Heard>) {
+fn observed(source: TestSource, options: RunOptions) -> (RunReport, Vec<RecordedEvent>) {
     watched("a run", move || {
         let mut pipeline = pipeline(source, TestSink::recording());
         pipeline.options = options;
@@ -104,8 +104,8 @@ fn a_plan_caps_the_workers_and_warns() {
     let warning =
         "10 workers were asked for; the source allows 5 at once, so 5 are used".to_owned();
     assert_eq!(report.warnings, [warning.as_str()]);
-    assert!(heard.contains(&Heard::Notice(Notice::Warning(warning))));
-    assert!(heard.contains(&Heard::Planned {
+    assert!(heard.contains(&RecordedEvent::Notice(Notice::Warning(warning))));
+    assert!(heard.contains(&RecordedEvent::Planned {
         partitions: 8,
         expected_rows: Some(8),
         workers: 5,
@@ -119,7 +119,7 @@ fn there_are_no_more_workers_than_partitions() {
         options(9, OnFailure::Keep),
     );
     let planned = heard.iter().find_map(|heard| match heard {
-        Heard::Planned { workers, .. } => Some(*workers),
+        RecordedEvent::Planned { workers, .. } => Some(*workers),
         _ => None,
     });
     assert_eq!(planned, Some(2));
@@ -186,11 +186,11 @@ fn an_observer_hears_of_every_batch_and_every_partition_in_order() {
     let told: Vec<String> = heard
         .iter()
         .map(|heard| match heard {
-            Heard::Planned { .. } => "planned".to_owned(),
-            Heard::Progress(progress) => format!("{} rows", progress.rows),
-            Heard::PartitionDone { label, rows, .. } => format!("{label} done with {rows}"),
-            Heard::Notice(notice) => format!("{notice:?}"),
-            Heard::Committing => "committing".to_owned(),
+            RecordedEvent::Planned { .. } => "planned".to_owned(),
+            RecordedEvent::Progress(progress) => format!("{} rows", progress.rows),
+            RecordedEvent::PartitionDone { label, rows, .. } => format!("{label} done with {rows}"),
+            RecordedEvent::Notice(notice) => format!("{notice:?}"),
+            RecordedEvent::Committing => "committing".to_owned(),
         })
         .collect();
     assert_eq!(

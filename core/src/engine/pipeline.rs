@@ -1,0 +1,90 @@
+//! What is run, and how.
+
+use std::num::NonZeroUsize;
+
+use serde::Deserialize;
+
+use crate::context::Delivery;
+use crate::destination::Destination;
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::transform::NamedTransform;
+
+/// A source, transforms and a sink that fit each other.
+pub struct Pipeline {
+    /// The name, for reports.
+    pub name: String,
+    /// The type of the source, for reports.
+    pub source_type: String,
+    /// Where rows come from.
+    pub source: Box<dyn Source>,
+    /// What happens to them, in order.
+    pub transforms: Vec<NamedTransform>,
+    /// The type of the sink, for reports.
+    pub sink_type: String,
+    /// Where rows go.
+    pub sink: Box<dyn Sink>,
+    /// How to run it.
+    pub options: RunOptions,
+}
+
+impl Pipeline {
+    /// Returns where the rows go.
+    pub fn destination(&self) -> Destination {
+        self.sink.destination(&self.source.info().dataset.kind)
+    }
+
+    /// Returns things a person should know before a run.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.source.info().warnings;
+        let transforms = self.transforms.iter();
+        warnings.extend(transforms.flat_map(|named| named.transform.warnings()));
+        warnings
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("name", &self.name)
+            .field("source", &self.source_type)
+            .field("transforms", &self.transforms.len())
+            .field("sink", &self.sink_type)
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+/// How to run a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The number of threads that read.
+    pub workers: NonZeroUsize,
+    /// What happens when a partition fails for good.
+    pub on_failure: OnFailure,
+    /// When rows may leave a unit; `None` lets the engine choose.
+    pub delivery: Option<Delivery>,
+    /// Fewer rows than this fail the run.
+    pub min_rows: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions {
+            workers: NonZeroUsize::MIN,
+            on_failure: OnFailure::Abort,
+            delivery: None,
+            min_rows: 0,
+        }
+    }
+}
+
+/// What happens when a partition fails for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The rest is cancelled and nothing becomes visible.
+    Abort,
+    /// The others go on; the commit holds them and names the missing ones.
+    Keep,
+}
