@@ -25,6 +25,7 @@ use mixflow_core::stand_in::StandIns;
 use self::event::Events;
 use self::profile::Profiles;
 use self::raw::RawRecords;
+use self::rows::Records;
 use crate::schema;
 use crate::time::EventClock;
 
@@ -48,18 +49,6 @@ impl Form {
             Form::Raw => schema::raw(),
         }
     }
-}
-
-/// A type of record, and the rows that have been read of it.
-trait Records: Send {
-    /// Adds a record. An error is the reason to reject it.
-    fn push(&mut self, record: &[u8], stand_ins: &StandIns) -> Result<(), String>;
-
-    /// Returns whether there are enough rows for a batch.
-    fn is_full(&self) -> bool;
-
-    /// Returns the rows so far; `None` if there are none.
-    fn take(&mut self) -> Option<RecordBatch>;
 }
 
 /// Turns records into batches.

@@ -9,10 +9,9 @@ use mixflow_core::batch::MAX_BATCH_ROWS;
 use mixflow_core::json::unescape;
 use mixflow_core::stand_in::StandIns;
 
-use super::Records;
 use super::properties::{self, Properties, Run};
 use super::record::{Refused, inside, meaning, plain, read, scan};
-use super::rows::{Columns, Rows};
+use super::rows::{Columns, Records, Rows};
 use crate::json::keys::Keys;
 use crate::json::scan::{Fault, Kind, Scanner, Value};
 use crate::schema;

@@ -8,8 +8,7 @@ use arrow::record_batch::RecordBatch;
 use mixflow_core::batch::MAX_BATCH_ROWS;
 use mixflow_core::stand_in::StandIns;
 
-use super::Records;
-use super::rows::{Columns, Rows};
+use super::rows::{Columns, Records, Rows};
 use crate::schema;
 
 /// Collects records, of which nothing is read.

@@ -4,6 +4,19 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use mixflow_core::batch::MAX_BATCH_ROWS;
+use mixflow_core::stand_in::StandIns;
+
+/// A type of record, and the rows that have been read of it.
+pub(super) trait Records: Send {
+    /// Adds a record. An error is the reason to reject it.
+    fn push(&mut self, record: &[u8], stand_ins: &StandIns) -> Result<(), String>;
+
+    /// Returns whether there are enough rows for a batch.
+    fn is_full(&self) -> bool;
+
+    /// Returns the rows so far; `None` if there are none.
+    fn take(&mut self) -> Option<RecordBatch>;
+}
 
 /// The most bytes of text in a batch; a batch ends with the row that reaches it.
 ///

@@ -16,8 +16,8 @@ use mixflow_core::reject::Reject;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::decode::Decoder;
-use crate::http::body::decoded;
 use crate::http::client::{Client, Request};
+use crate::http::encoding::decoded;
 use crate::http::last_line::LastLine;
 use crate::http::lines::Lines;
 use crate::http::quota::Permit;
@@ -47,13 +47,13 @@ pub(super) struct DirectRows<'a> {
 /// One answer, being read.
 struct Stream<'a> {
     lines: Lines<Box<dyn Read + 'a>>,
-    held: Option<Held>,
+    pending: Option<PendingLine>,
     proves_its_end: bool,
     _permit: Permit<'a>,
 }
 
 /// The line that is held back.
-struct Held {
+struct PendingLine {
     number: u64,
     ended: bool,
     bytes: Vec<u8>,
@@ -94,26 +94,26 @@ impl<'a> DirectRows<'a> {
             .lines
             .next()
             .map_err(|error| self.cut(&format!("the connection broke off: {error}")))?
-            .map(|line| Held {
+            .map(|line| PendingLine {
                 number: line.number,
                 ended: line.ended,
                 bytes: line.bytes.to_vec(),
             });
-        match (stream.held.take(), next) {
-            (Some(held), Some(next)) => {
-                self.take(&held)?;
-                stream.held = Some(next);
+        match (stream.pending.take(), next) {
+            (Some(pending), Some(next)) => {
+                self.take(&pending)?;
+                stream.pending = Some(next);
                 self.stream = Some(stream);
             }
             (None, Some(next)) => {
-                stream.held = Some(next);
+                stream.pending = Some(next);
                 self.stream = Some(stream);
             }
-            (Some(held), None) => {
-                if let LastLine::Broken(reason) = LastLine::judge(&held.bytes, held.ended) {
+            (Some(pending), None) => {
+                if let LastLine::Broken(reason) = LastLine::judge(&pending.bytes, pending.ended) {
                     return Err(self.cut(&reason));
                 }
-                self.take(&held)?;
+                self.take(&pending)?;
                 self.end(stream.proves_its_end)?;
             }
             (None, None) => self.end(stream.proves_its_end)?,
@@ -138,8 +138,8 @@ impl<'a> DirectRows<'a> {
         }
     }
 
-    fn take(&mut self, held: &Held) -> Result<(), Failure> {
-        let Held { number, bytes, .. } = held;
+    fn take(&mut self, pending: &PendingLine) -> Result<(), Failure> {
+        let PendingLine { number, bytes, .. } = pending;
         self.taken += 1;
         hash_line(&mut self.hash, bytes);
         match self.decoder.push(bytes) {
@@ -161,7 +161,7 @@ impl<'a> DirectRows<'a> {
         let cx = self.tries.cx;
         let answer = self.client.send(&self.request, self.tries.label, cx)?;
         let proves_its_end = answer.wire.proves_its_end();
-        let wire = Box::new(Counted {
+        let wire = Box::new(CountingReader {
             inner: answer.wire.reader,
             cx,
         });
@@ -182,7 +182,7 @@ impl<'a> DirectRows<'a> {
         }
         Ok(Stream {
             lines,
-            held: None,
+            pending: None,
             proves_its_end,
             _permit: answer.permit,
         })
@@ -245,12 +245,12 @@ impl Iterator for DirectRows<'_> {
 }
 
 /// Counts the bytes that come over the wire.
-struct Counted<'a> {
+struct CountingReader<'a> {
     inner: Box<dyn Read + Send>,
     cx: &'a UnitContext,
 }
 
-impl Read for Counted<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.cx.count_bytes(read as u64);

@@ -10,12 +10,15 @@ use mixflow_core::source::BatchIter;
 
 use super::direct::{DIFFERENT_ENDS, DirectRows, ask_twice};
 use crate::decode::{Decoder, Form};
-use crate::http::body::{Body, Broken, Content, Keep, Sum, keep};
+use crate::http::body::{Body, receive};
 use crate::http::checkpoint::Checkpoint;
 use crate::http::client::{Client, Request};
 use crate::http::lines::Lines;
 use crate::http::retry::{Failure, Tries};
 use crate::http::room::Room;
+use crate::http::store::Retention;
+use crate::http::sum::Sum;
+use crate::http::tail::{BodyError, Content};
 
 /// One window of days.
 pub(super) struct EventWindow<'a> {
@@ -60,16 +63,16 @@ impl<'a> EventWindow<'a> {
     fn fetch(&self, cx: &UnitContext) -> Result<Body> {
         let place = match &self.checkpoint {
             Some(checkpoint) => {
-                if let Some(body) = checkpoint.find() {
+                if let Some(file) = checkpoint.find() {
                     log::info!("{}: an earlier run has left it whole", self.label);
                     cx.notify(Notice::Reused {
                         label: self.label.to_owned(),
                     });
-                    return Ok(body);
+                    return Ok(Body::of_file(file));
                 }
-                Keep::Until(checkpoint)
+                Retention::UntilCommit(checkpoint)
             }
-            None => Keep::ForNow(self.spool),
+            None => Retention::ThisRun(self.spool),
         };
         let mut earlier = None;
         Tries::new(&self.client.retry, cx, self.label).run(|| self.whole(place, &mut earlier, cx))
@@ -82,7 +85,7 @@ impl<'a> EventWindow<'a> {
     /// tries.
     fn whole(
         &self,
-        place: Keep<'_>,
+        place: Retention<'_>,
         earlier: &mut Option<Sum>,
         cx: &UnitContext,
     ) -> Result<Body, Failure> {
@@ -100,18 +103,18 @@ impl<'a> EventWindow<'a> {
     }
 
     /// Makes the request and keeps its answer.
-    fn ask(&self, place: Keep<'_>, cx: &UnitContext) -> Result<Body, Failure> {
+    fn ask(&self, place: Retention<'_>, cx: &UnitContext) -> Result<Body, Failure> {
         let mut answer = self.client.send(&self.request, self.label, cx)?;
         let content = Content::Lines(self.room);
-        let body = keep(&mut answer.wire, content, place, |bytes| {
+        let body = receive(&mut answer.wire, content, place, |bytes| {
             cx.count_bytes(bytes)
         });
         // After a cancel the end of a body may be of our own making.
         cx.cancel.check()?;
         body.map_err(|broken| match broken {
-            Broken::Cut(reason) => self.cut(&reason),
-            Broken::Refused(reason) => Failure::Final(no_export(self.client, reason)),
-            Broken::Spool(error) => Failure::Final(spool_error(error)),
+            BodyError::Truncated(reason) => self.cut(&reason),
+            BodyError::Malformed(reason) => Failure::Final(no_export(self.client, reason)),
+            BodyError::Io(error) => Failure::Final(spool_error(error)),
         })
     }
 

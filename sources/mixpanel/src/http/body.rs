@@ -1,40 +1,12 @@
 //! A response's body, kept as it came until it is known to be whole.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
-use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
-use xxhash_rust::xxh3::Xxh3;
-
-use super::checkpoint::Checkpoint;
-use super::kept::{Kept, Loan, Store};
-use super::room::Room;
-use super::tail::Check;
-
-pub(crate) const STEP: usize = 64 << 10;
-
-/// How a body is encoded on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Identity,
-    Gzip,
-}
-
-impl Encoding {
-    /// Returns the name under which it is entered.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Encoding::Identity => "identity",
-            Encoding::Gzip => "gzip",
-        }
-    }
-
-    /// Returns the encoding of a name.
-    pub(crate) fn of_name(name: &str) -> Option<Encoding> {
-        let all = [Encoding::Identity, Encoding::Gzip];
-        all.into_iter().find(|encoding| encoding.name() == name)
-    }
-}
+use super::checkpoint::BodyFile;
+use super::encoding::{Encoding, STEP, decoded};
+use super::store::{Loan, Retention, Storage, Store};
+use super::sum::{Sum, SumHasher};
+use super::tail::{BodyError, Check, Content};
 
 /// The bytes of an answer as they come.
 pub(crate) struct Wire {
@@ -62,69 +34,38 @@ pub(crate) struct Body {
     proven: bool,
 }
 
-/// What tells a body apart from every other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sum {
-    pub(crate) length: u64,
-    pub(crate) hash: u128,
-}
-
-/// What a body is made of.
-#[derive(Clone, Copy)]
-pub(crate) enum Content<'a> {
-    /// One value, which is whole if it can be parsed.
-    Page,
-    /// Records, a line each; long ones need room.
-    Lines(&'a Room),
-}
-
-/// Where a body is kept.
-#[derive(Clone, Copy)]
-pub(crate) enum Keep<'a> {
-    /// In memory; a large one in a file of this folder, without a name.
-    ForNow(Option<&'a Path>),
-    /// In a file for this run and the next.
-    Until(&'a Checkpoint),
-}
-
-/// Why a body could not be kept.
-pub(crate) enum Broken {
-    /// The connection or the encoding broke off; another try may do better.
-    Cut(String),
-    /// It is nothing that an export could be; another try gives the same.
-    Refused(String),
-    /// It cannot be written down here.
-    Spool(io::Error),
-}
-
 /// Reads `wire` to its end, checking it while it comes in.
 ///
 /// The body is whole if the transport ended properly, every gzip member has
 /// its right trailer, and, for lines, the last line is whole; and if it
 /// [is proven](Body::is_proven). `count` hears the bytes of each read.
-pub(crate) fn keep(
+pub(crate) fn receive(
     wire: &mut Wire,
     content: Content<'_>,
-    place: Keep<'_>,
+    place: Retention<'_>,
     mut count: impl FnMut(u64),
-) -> Result<Body, Broken> {
+) -> Result<Body, BodyError> {
     let mut store = Store::new(place);
     let mut check = Check::new(wire.encoding, content);
-    let mut sum = Summing::default();
+    let mut sum = SumHasher::default();
     let mut buffer = vec![0; STEP];
     loop {
         let read = match wire.reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Broken::Cut(format!("the connection broke off: {error}"))),
+            Err(error) => {
+                return Err(BodyError::Truncated(format!(
+                    "the connection broke off: {error}"
+                )));
+            }
         };
         count(read as u64);
         sum.add(&buffer[..read]);
         check.write(&buffer[..read])?;
-        store.append(&buffer[..read]).map_err(Broken::Spool)?;
+        store.append(&buffer[..read]).map_err(BodyError::Io)?;
     }
-    check.finish().map_err(Broken::Cut)?;
+    check.finish().map_err(BodyError::Truncated)?;
     Ok(Body {
         encoding: wire.encoding,
         store,
@@ -134,9 +75,13 @@ pub(crate) fn keep(
 }
 
 impl Body {
-    /// Returns the body that an earlier run has left in a file, whose sum was
-    /// found to be right.
-    pub(crate) fn left(file: std::fs::File, encoding: Encoding, sum: Sum) -> Body {
+    /// Returns the body that an earlier run has left in a file.
+    pub(crate) fn of_file(file: BodyFile) -> Body {
+        let BodyFile {
+            file,
+            encoding,
+            sum,
+        } = file;
         Body {
             encoding,
             store: Store::left(file, sum.length),
@@ -163,14 +108,14 @@ impl Body {
 
     /// Turns the body into a reader of what it decodes to.
     pub(crate) fn into_reader(self) -> io::Result<Box<dyn Read>> {
-        let raw: Box<dyn Read> = match self.store.into_kept() {
-            Kept::Memory(bytes, loan) => Box::new(Lent(Cursor::new(bytes), loan)),
-            Kept::File(mut file) => {
+        let raw: Box<dyn Read> = match self.store.into_storage() {
+            Storage::Memory(bytes, loan) => Box::new(MemoryReader(Cursor::new(bytes), loan)),
+            Storage::File(mut file) => {
                 file.seek(SeekFrom::Start(0))?;
                 Box::new(file)
             }
             // It has no name yet, and needs none to be read.
-            Kept::Part(part) => {
+            Storage::Part(part) => {
                 let mut file = part.into_file();
                 file.seek(SeekFrom::Start(0))?;
                 Box::new(file)
@@ -181,57 +126,14 @@ impl Body {
 }
 
 /// Memory that is read, and given back with the reader.
-struct Lent(
+struct MemoryReader(
     Cursor<Vec<u8>>,
     #[expect(dead_code, reason = "dropping it counts")] Loan,
 );
 
-impl Read for Lent {
+impl Read for MemoryReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
-    }
-}
-
-/// Reads what `raw` decodes to.
-pub(crate) fn decoded<'a>(raw: Box<dyn Read + 'a>, encoding: Encoding) -> Box<dyn Read + 'a> {
-    match encoding {
-        Encoding::Identity => raw,
-        Encoding::Gzip => Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(STEP, raw))),
-    }
-}
-
-/// Makes a [`Sum`] of pieces.
-#[derive(Default)]
-struct Summing {
-    hash: Xxh3,
-    length: u64,
-}
-
-impl Summing {
-    fn add(&mut self, bytes: &[u8]) {
-        self.hash.update(bytes);
-        self.length += bytes.len() as u64;
-    }
-
-    fn done(&self) -> Sum {
-        Sum {
-            length: self.length,
-            hash: self.hash.digest128(),
-        }
-    }
-}
-
-/// Reads to the end and returns the sum of it all.
-pub(crate) fn sum_of(reader: &mut impl Read) -> io::Result<Sum> {
-    let mut sum = Summing::default();
-    let mut buffer = vec![0; STEP];
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(sum.done()),
-            Ok(read) => sum.add(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 
@@ -244,6 +146,7 @@ mod tests {
     use mixflow_core::cancel::CancelToken;
 
     use super::*;
+    use crate::http::room::Room;
 
     const WHOLE: &[u8] = b"{\"event\":\"a\"}\n{\"event\":\"b\"}\n";
 
@@ -260,7 +163,12 @@ mod tests {
             encoding,
             framed: true,
         };
-        match keep(&mut wire, Content::Lines(&room), Keep::ForNow(None), |_| {}) {
+        match receive(
+            &mut wire,
+            Content::Lines(&room),
+            Retention::ThisRun(None),
+            |_| {},
+        ) {
             Ok(body) => {
                 let body = body.settle().expect("it needs no name");
                 let mut out = Vec::new();
@@ -268,9 +176,9 @@ mod tests {
                 reader.read_to_end(&mut out).expect("it was checked");
                 Ok(out)
             }
-            Err(Broken::Cut(reason)) => Err(reason),
-            Err(Broken::Refused(reason)) => Err(format!("refused: {reason}")),
-            Err(Broken::Spool(error)) => panic!("{error}"),
+            Err(BodyError::Truncated(reason)) => Err(reason),
+            Err(BodyError::Malformed(reason)) => Err(format!("refused: {reason}")),
+            Err(BodyError::Io(error)) => panic!("{error}"),
         }
     }
 
@@ -335,7 +243,7 @@ mod tests {
                 framed: true,
             };
             let content = Content::Lines(&room);
-            let kept = keep(&mut read, content, Keep::ForNow(None), |bytes| {
+            let kept = receive(&mut read, content, Retention::ThisRun(None), |bytes| {
                 counted += bytes
             });
             assert_eq!(kept.is_ok(), wire.len() == gzipped.len());

@@ -17,7 +17,8 @@ use mixflow_state::{Checkpoint as Row, State};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::body::{Body, Encoding, Sum, sum_of};
+use super::encoding::Encoding;
+use super::sum::{Sum, sum_of};
 
 /// Bodies older than this are not used again: days go on changing.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -147,6 +148,14 @@ pub(crate) struct Checkpoint {
     key: String,
 }
 
+/// A body that an earlier run has left, whose sum was found to be right.
+#[derive(Debug)]
+pub(crate) struct BodyFile {
+    pub(crate) file: File,
+    pub(crate) encoding: Encoding,
+    pub(crate) sum: Sum,
+}
+
 /// A body that is being written.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -159,7 +168,7 @@ pub(crate) struct Part {
 impl Checkpoint {
     /// Returns the body if an earlier run has left it, read again from its
     /// first byte to its last: what is not what was written is not used.
-    pub(crate) fn find(&self) -> Option<Body> {
+    pub(crate) fn find(&self) -> Option<BodyFile> {
         for row in self.all.of(&self.key) {
             if !is_fresh(&row) {
                 continue;
@@ -195,7 +204,7 @@ impl Checkpoint {
 }
 
 /// Opens a body and compares it with what is known of it.
-fn left(path: &Path, row: &Row) -> Result<Body, String> {
+fn left(path: &Path, row: &Row) -> Result<BodyFile, String> {
     let encoding = Encoding::of_name(&row.encoding).ok_or("its encoding is not known")?;
     let sum = Sum {
         length: row.length,
@@ -203,7 +212,11 @@ fn left(path: &Path, row: &Row) -> Result<Body, String> {
     };
     let mut file = File::open(path).map_err(|error| error.to_string())?;
     match sum_of(&mut file) {
-        Ok(found) if found == sum => Ok(Body::left(file, encoding, sum)),
+        Ok(found) if found == sum => Ok(BodyFile {
+            file,
+            encoding,
+            sum,
+        }),
         Ok(found) if found.length != sum.length => Err(format!(
             "it has {} bytes where {} were written",
             found.length, sum.length
@@ -265,6 +278,7 @@ mod tests {
     use mixflow_core::testing::names_in;
 
     use super::*;
+    use crate::http::body::Body;
 
     const BODY: &[u8] = b"{\"event\":\"a\"}\n";
 
@@ -297,7 +311,9 @@ mod tests {
     }
 
     fn found(checkpoint: &Checkpoint) -> Option<Vec<u8>> {
-        let mut reader = checkpoint.find()?.into_reader().expect("it is open");
+        let mut reader = Body::of_file(checkpoint.find()?)
+            .into_reader()
+            .expect("it is open");
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).expect("it was checked");
         Some(bytes)

@@ -11,11 +11,12 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::answer::{Again, Meaning, is_framed, is_html, reached_nobody, status_line};
-use super::body::{Encoding, Wire};
+use super::body::Wire;
 use super::connector::agent;
+use super::encoding::Encoding;
 use super::endpoint::{Credentials, Endpoint};
 use super::proxy;
-use super::quota::{Permit, Quota, Said};
+use super::quota::{Permit, Quota, ServerLimits};
 use super::retry::{Failure, RetryOptions};
 use super::shown::Secrets;
 
@@ -133,7 +134,7 @@ impl Client {
             return Err(Unanswered::WithData(self.not_an_answer(response)));
         }
         self.quota
-            .hear(&Said::by(response.headers(), SystemTime::now()));
+            .hear(&ServerLimits::by(response.headers(), SystemTime::now()));
         let coding = response.headers().get("content-encoding");
         let is_gzip = coding.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
         Ok(Wire {
@@ -197,7 +198,7 @@ impl Client {
     /// Reads what a status other than 200 means.
     fn refused(&self, response: Response<Body>) -> Failure {
         let status = response.status();
-        let limits = Said::by(response.headers(), SystemTime::now());
+        let limits = ServerLimits::by(response.headers(), SystemTime::now());
         let location = response.headers().get("location").cloned();
         let text = self.excerpt(response);
         let mut said = format!("the server answered {}", status_line(status));

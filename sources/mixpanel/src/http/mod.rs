@@ -8,7 +8,7 @@
 //!   [`connector`] and [`proxy`] are its transports, [`retry`] is the policy for
 //!   trying again, and [`quota`] says whether a request may be made now.
 //! - [`body`]: an answer's bytes, checked by [`tail`] while they come in, whose
-//!   end [`last_line`] judges. [`kept`] is where they are until they are read,
+//!   end [`last_line`] judges. [`store`] is where they are until they are read,
 //!   and [`checkpoint`] where the next run finds them after a crash.
 //! - [`lines`]: the lines of a body. [`room`] bounds the memory of long ones.
 
@@ -17,8 +17,8 @@ pub(crate) mod body;
 pub(crate) mod checkpoint;
 pub(crate) mod client;
 mod connector;
+pub(crate) mod encoding;
 pub(crate) mod endpoint;
-mod kept;
 pub(crate) mod last_line;
 pub(crate) mod lines;
 mod proxy;
@@ -26,4 +26,6 @@ pub mod quota;
 pub mod retry;
 pub(crate) mod room;
 mod shown;
-mod tail;
+pub(crate) mod store;
+pub(crate) mod sum;
+pub(crate) mod tail;

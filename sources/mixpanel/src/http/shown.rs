@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mixflow_core::config::Secret;
 
-use super::body::{Encoding, decoded};
+use super::encoding::{Encoding, decoded};
 
 /// How much of an unexpected answer is read, and how much of it is shown.
 const EXCERPT: u64 = 16 << 10;

@@ -4,10 +4,29 @@ use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder as MultiGzWriter;
 
-use super::body::{Broken, Content, Encoding};
+use super::encoding::Encoding;
 use super::last_line::LastLine;
 use super::lines::{MAX_LINE, too_long};
-use super::room::{Place, USUAL};
+use super::room::{Place, Room, USUAL};
+
+/// What a body is made of.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    /// One value, which is whole if it can be parsed.
+    Page,
+    /// Records, a line each; long ones need room.
+    Lines(&'a Room),
+}
+
+/// Why a body could not be had.
+pub(crate) enum BodyError {
+    /// The connection or the encoding broke off; another try may do better.
+    Truncated(String),
+    /// It is nothing that an export could be; another try gives the same.
+    Malformed(String),
+    /// It cannot be written down here.
+    Io(io::Error),
+}
 
 /// How much of a body's beginning is kept, to tell what it is.
 const HEAD: usize = 160;
@@ -33,7 +52,7 @@ impl Check<'_> {
         }
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), BodyError> {
         match self {
             Check::Identity(tail) => tail.write_all(bytes),
             Check::Gzip { decoder, empty } => {
@@ -42,8 +61,8 @@ impl Check<'_> {
             }
         }
         .map_err(|error| match error.kind() {
-            io::ErrorKind::FileTooLarge => Broken::Refused(error.to_string()),
-            _ => Broken::Cut(format!("the body cannot be inflated: {error}")),
+            io::ErrorKind::FileTooLarge => BodyError::Malformed(error.to_string()),
+            _ => BodyError::Truncated(format!("the body cannot be inflated: {error}")),
         })
     }
 
@@ -195,7 +214,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::room::Room;
 
     #[test]
     fn an_html_page_is_called_that() {

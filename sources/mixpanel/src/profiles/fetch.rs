@@ -15,9 +15,11 @@ use mixflow_core::reject::Reject;
 use super::page::Page;
 use super::people::People;
 use crate::decode::{Decoder, Form};
-use crate::http::body::{Broken, Content, Keep, keep};
+use crate::http::body::receive;
 use crate::http::client::{Client, Request};
 use crate::http::retry::{Failure, Tries};
+use crate::http::store::Retention;
+use crate::http::tail::{BodyError, Content};
 use crate::json::repair::repair;
 use crate::project::Connection;
 
@@ -269,10 +271,15 @@ impl Pages {
     fn bytes(&self, request: &Request, label: &str, cx: &UnitContext) -> Result<Vec<u8>, Failure> {
         let mut answer = self.client().send(request, label, cx)?;
         let count = |bytes| cx.count_bytes(bytes);
-        let kept = keep(&mut answer.wire, Content::Page, Keep::ForNow(None), count);
+        let kept = receive(
+            &mut answer.wire,
+            Content::Page,
+            Retention::ThisRun(None),
+            count,
+        );
         let body = kept.map_err(|broken| match broken {
-            Broken::Cut(reason) | Broken::Refused(reason) => self.cut(label, reason),
-            Broken::Spool(error) => unspooled(error).into(),
+            BodyError::Truncated(reason) | BodyError::Malformed(reason) => self.cut(label, reason),
+            BodyError::Io(error) => unspooled(error).into(),
         })?;
         let mut bytes = Vec::new();
         body.into_reader()

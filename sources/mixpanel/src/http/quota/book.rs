@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::said::{Exceeded, Said};
-use super::{BRIEFLY, Limits};
+use super::limits::Limits;
+use super::server_limits::{Exceeded, ServerLimits};
 
 const HOUR_MS: u64 = 3_600_000;
 const SECOND_MS: u64 = 1_000;
@@ -30,6 +30,9 @@ pub(super) struct Book {
     /// moments; 0 once a request went through.
     over_at: u64,
 }
+
+/// The wait for a place at the server, when it has too many requests at once.
+const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// Waits shorter than this are no wait for an hour to pass.
 const SHORTLY: Duration = Duration::from_secs(60);
@@ -138,7 +141,12 @@ impl Book {
     }
 
     /// Returns how long a 429 is waited for; `None` if nothing tells.
-    pub(super) fn wait_for(&mut self, said: &Said, limits: Limits, now: u64) -> Option<Duration> {
+    pub(super) fn wait_for(
+        &mut self,
+        said: &ServerLimits,
+        limits: Limits,
+        now: u64,
+    ) -> Option<Duration> {
         self.learn(said.per_hour);
         // Of a server that names no limit it is the one that we know used up.
         let used_up = self.used(now) >= self.per_hour(limits) as usize;
@@ -306,10 +314,10 @@ mod tests {
     #[test]
     fn an_hour_that_is_over_in_moments_is_believed_once() {
         let mut book = Book::default();
-        let said = |seconds| Said {
+        let said = |seconds| ServerLimits {
             wait: Some(Duration::from_secs(seconds)),
             exceeded: Some(Exceeded::Hour),
-            ..Said::default()
+            ..ServerLimits::default()
         };
         let wait = |book: &mut Book, seconds, at: u64| {
             let now = NOW + at * 1000;
@@ -330,10 +338,10 @@ mod tests {
     fn a_place_at_the_server_is_not_waited_for_by_the_hour() {
         let mut book = Book::default();
         let mut wait = |seconds, exceeded| {
-            let said = Said {
+            let said = ServerLimits {
                 wait: Some(Duration::from_secs(seconds)),
                 exceeded,
-                ..Said::default()
+                ..ServerLimits::default()
             };
             book.wait_for(&said, limits(9, 60), NOW)
         };
@@ -346,11 +354,12 @@ mod tests {
     #[test]
     fn a_429_without_a_word_is_about_the_hour_that_we_know_used_up() {
         let mut book = Book::default();
-        let mut wait = |at: u64| book.wait_for(&Said::default(), limits(9, 1), NOW + at * 1000);
+        let mut wait =
+            |at: u64| book.wait_for(&ServerLimits::default(), limits(9, 1), NOW + at * 1000);
         assert_eq!(wait(0), None);
         let limits = limits(9, 1);
         assert!(book.reserve(limits, true, Duration::MAX, NOW).is_ok());
-        let wait = book.wait_for(&Said::default(), limits, NOW + 600_000);
+        let wait = book.wait_for(&ServerLimits::default(), limits, NOW + 600_000);
         assert_eq!(wait, Some(Duration::from_secs(3_000)));
     }
 

@@ -108,7 +108,7 @@ pub(super) fn now_ms() -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use super::super::Limits;
+    use super::super::limits::Limits;
     use super::*;
 
     fn limits(per_second: u32, per_hour: u32) -> Limits {

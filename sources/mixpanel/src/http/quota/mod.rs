@@ -7,15 +7,15 @@
 
 mod book;
 mod ledger;
+mod limits;
 mod places;
-mod said;
+mod server_limits;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mixflow_core::context::{Notice, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
-use serde::Deserialize;
 
 use self::ledger::{Ledger, now_ms};
 use self::places::Places;
@@ -23,69 +23,12 @@ use crate::http::retry::{RetryOptions, too_long};
 use crate::time::in_words;
 
 pub(crate) use self::ledger::Shared;
+pub use self::limits::{LimitOptions, Limits};
 pub(crate) use self::places::Permit;
-pub(crate) use self::said::Said;
+pub(crate) use self::server_limits::ServerLimits;
 
 /// Waits shorter than this are not worth telling.
 const WORTH_TELLING: Duration = Duration::from_secs(2);
-
-/// The wait for a place at the server, when it has too many requests at once.
-const BRIEFLY: Duration = Duration::from_secs(2);
-
-/// The `[source.limits]` table.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitOptions {
-    /// Requests a second.
-    pub per_second: Option<u32>,
-    /// Requests an hour.
-    pub per_hour: Option<u32>,
-    /// Requests at once.
-    pub concurrent: Option<u32>,
-}
-
-/// The limits of one endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Requests a second.
-    pub per_second: u32,
-    /// Requests an hour.
-    pub per_hour: u32,
-    /// Requests at once.
-    pub concurrent: u32,
-    /// Whether a pipeline says how many an hour, so that the server does not.
-    pub hour_is_given: bool,
-}
-
-impl Limits {
-    /// What Mixpanel documents for the export endpoint.
-    pub const EXPORT: Limits = Limits {
-        per_second: 3,
-        per_hour: 60,
-        concurrent: 100,
-        hour_is_given: false,
-    };
-
-    /// What Mixpanel documents for the query endpoints, profiles among them.
-    ///
-    /// It names no figure a second for these.
-    pub const ENGAGE: Limits = Limits {
-        per_second: u32::MAX,
-        per_hour: 60,
-        concurrent: 5,
-        hour_is_given: false,
-    };
-
-    /// Returns these limits with what a pipeline file says put in.
-    pub fn with(self, options: LimitOptions) -> Limits {
-        Limits {
-            per_second: options.per_second.unwrap_or(self.per_second),
-            per_hour: options.per_hour.unwrap_or(self.per_hour),
-            concurrent: options.concurrent.unwrap_or(self.concurrent),
-            hour_is_given: options.per_hour.is_some(),
-        }
-    }
-}
 
 /// Hands out permissions to make a request.
 #[derive(Debug)]
@@ -162,7 +105,7 @@ impl Quota {
     }
 
     /// Takes in what a good answer says of the limits.
-    pub(crate) fn hear(&self, said: &Said) {
+    pub(crate) fn hear(&self, said: &ServerLimits) {
         let heard = said.per_hour.unwrap_or(0);
         // It is written when it is news only.
         let news = heard != 0 && self.heard.swap(heard, Ordering::Relaxed) != heard;
@@ -177,7 +120,7 @@ impl Quota {
     /// Takes in what a 429 says, and returns how long to wait for it.
     ///
     /// All workers wait, and all processes.
-    pub(crate) fn refused(&self, said: &Said) -> Option<Duration> {
+    pub(crate) fn refused(&self, said: &ServerLimits) -> Option<Duration> {
         self.refused.store(true, Ordering::Relaxed);
         self.ledger.with(|book, now| {
             let wait = book.wait_for(said, self.limits, now)?;
@@ -215,12 +158,12 @@ mod tests {
                 .err()
                 .map_or(0.0, |(wait, _)| wait.as_secs_f64().round())
         };
-        assert_eq!(quota.refused(&Said::of_body("slow down")), None);
+        assert_eq!(quota.refused(&ServerLimits::of_body("slow down")), None);
         assert_eq!(wait(&quota), 0.0);
-        let hour = Said::of_body(
+        let hour = ServerLimits::of_body(
             "1/5 queries running concurrently and 61/60 queries running in the last hour",
         );
-        let asked = Said {
+        let asked = ServerLimits {
             wait: Some(Duration::from_secs(70)),
             ..hour.clone()
         };

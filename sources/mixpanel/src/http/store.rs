@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::body::{Encoding, Keep, Sum, sum_of};
-use super::checkpoint::Part;
+use super::checkpoint::{Checkpoint, Part};
+use super::encoding::Encoding;
+use super::sum::{Sum, sum_of};
 
 /// Bodies up to this many bytes, as they came, stay in memory.
 ///
@@ -25,9 +26,18 @@ const LAST_RESORT: usize = 256 << 20;
 
 static LENT: AtomicUsize = AtomicUsize::new(0);
 
+/// Where a body is kept.
+#[derive(Clone, Copy)]
+pub(crate) enum Retention<'a> {
+    /// In memory; a large one in a file of this folder, without a name.
+    ThisRun(Option<&'a Path>),
+    /// In a file for this run and the next.
+    UntilCommit(&'a Checkpoint),
+}
+
 /// The bytes of a body.
 #[derive(Debug)]
-pub(crate) enum Kept {
+pub(crate) enum Storage {
     Memory(Vec<u8>, Loan),
     /// A file without a name, which the system removes however the process
     /// ends, or one that a run after a crash finds again.
@@ -39,7 +49,7 @@ pub(crate) enum Kept {
 /// Takes in a body.
 #[derive(Debug)]
 pub(crate) struct Store {
-    kept: Kept,
+    kept: Storage,
     length: u64,
     /// Where to go on when there is no more room; `None` is the system's
     /// temporary folder.
@@ -47,14 +57,14 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(place: Keep<'_>) -> Store {
+    pub(crate) fn new(place: Retention<'_>) -> Store {
         let (kept, spool) = match place {
-            Keep::ForNow(spool) => (Kept::nothing(), spool.map(ToOwned::to_owned)),
-            Keep::Until(checkpoint) => match checkpoint.begin() {
-                Ok(part) => (Kept::Part(part), None),
+            Retention::ThisRun(spool) => (Storage::nothing(), spool.map(ToOwned::to_owned)),
+            Retention::UntilCommit(checkpoint) => match checkpoint.begin() {
+                Ok(part) => (Storage::Part(part), None),
                 Err(error) => {
                     log::warn!("a run after a crash will have to ask again: {error}");
-                    (Kept::nothing(), None)
+                    (Storage::nothing(), None)
                 }
             },
         };
@@ -68,20 +78,20 @@ impl Store {
     /// Returns the store of a body that is there.
     pub(crate) fn left(file: File, length: u64) -> Store {
         Store {
-            kept: Kept::File(file),
+            kept: Storage::File(file),
             length,
             folders: VecDeque::new(),
         }
     }
 
-    pub(crate) fn into_kept(self) -> Kept {
+    pub(crate) fn into_storage(self) -> Storage {
         self.kept
     }
 
     /// Adds what has come. Fails when no place takes it.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = match &mut self.kept {
-            Kept::Memory(kept, loan) => {
+            Storage::Memory(kept, loan) => {
                 let fits = kept.len() + bytes.len() <= IN_MEMORY;
                 if fits || (self.folders.is_empty() && loan.grow(bytes.len())) {
                     kept.extend_from_slice(bytes);
@@ -90,8 +100,8 @@ impl Store {
                     Err(io::ErrorKind::OutOfMemory.into())
                 }
             }
-            Kept::File(file) => file.write_all(bytes),
-            Kept::Part(part) => part.write_all(bytes),
+            Storage::File(file) => file.write_all(bytes),
+            Storage::Part(part) => part.write_all(bytes),
         };
         if let Err(error) = written {
             self.move_on(bytes, error)?;
@@ -105,14 +115,14 @@ impl Store {
     /// Where its bytes cannot be made durable they are moved to where they
     /// are safe for this run; an error says that they are no longer what came.
     pub(crate) fn settle(&mut self, encoding: Encoding, sum: Sum) -> io::Result<()> {
-        match std::mem::replace(&mut self.kept, Kept::nothing()) {
-            Kept::Part(part) => match part.finish(encoding, sum) {
+        match std::mem::replace(&mut self.kept, Storage::nothing()) {
+            Storage::Part(part) => match part.finish(encoding, sum) {
                 Ok(file) => {
-                    self.kept = Kept::File(file);
+                    self.kept = Storage::File(file);
                     Ok(())
                 }
                 Err((file, error)) => {
-                    self.kept = Kept::File(file);
+                    self.kept = Storage::File(file);
                     self.move_on(&[], error)?;
                     self.check(sum)
                 }
@@ -126,12 +136,12 @@ impl Store {
 
     fn check(&mut self, sum: Sum) -> io::Result<()> {
         let found = match &mut self.kept {
-            Kept::Memory(bytes, _) => sum_of(&mut bytes.as_slice())?,
-            Kept::File(file) => {
+            Storage::Memory(bytes, _) => sum_of(&mut bytes.as_slice())?,
+            Storage::File(file) => {
                 file.seek(SeekFrom::Start(0))?;
                 sum_of(file)?
             }
-            Kept::Part(_) => return Ok(()),
+            Storage::Part(_) => return Ok(()),
         };
         if found == sum {
             Ok(())
@@ -143,13 +153,13 @@ impl Store {
     /// Copies the bytes so far to the next place that takes them and `bytes`.
     fn move_on(&mut self, bytes: &[u8], error: io::Error) -> io::Result<()> {
         let mut error = error;
-        if !matches!(self.kept, Kept::Memory(..)) {
+        if !matches!(self.kept, Storage::Memory(..)) {
             tell(&error);
         }
         while let Some(folder) = self.folders.pop_front() {
             match self.copy_to(folder, bytes) {
                 Ok(file) => {
-                    self.kept = Kept::File(file);
+                    self.kept = Storage::File(file);
                     return Ok(());
                 }
                 Err(failed) => {
@@ -159,7 +169,7 @@ impl Store {
             }
         }
         let (mut all, mut loan) = match &mut self.kept {
-            Kept::Memory(kept, loan) => (std::mem::take(kept), std::mem::take(loan)),
+            Storage::Memory(kept, loan) => (std::mem::take(kept), std::mem::take(loan)),
             _ => (Vec::new(), Loan::default()),
         };
         let there = usize::try_from(self.length).unwrap_or(usize::MAX);
@@ -170,7 +180,7 @@ impl Store {
             self.copy_into(&mut all)?;
         }
         all.extend_from_slice(bytes);
-        self.kept = Kept::Memory(all, loan);
+        self.kept = Storage::Memory(all, loan);
         Ok(())
     }
 
@@ -187,9 +197,9 @@ impl Store {
     /// Copies what was appended; a write that failed may have left more.
     fn copy_into(&mut self, to: &mut dyn Write) -> io::Result<()> {
         let from = match &mut self.kept {
-            Kept::Memory(bytes, _) => return to.write_all(bytes),
-            Kept::File(file) => file,
-            Kept::Part(part) => part.file(),
+            Storage::Memory(bytes, _) => return to.write_all(bytes),
+            Storage::File(file) => file,
+            Storage::Part(part) => part.file(),
         };
         from.seek(SeekFrom::Start(0))?;
         if io::copy(&mut from.take(self.length), to)? == self.length {
@@ -200,9 +210,9 @@ impl Store {
     }
 }
 
-impl Kept {
-    fn nothing() -> Kept {
-        Kept::Memory(Vec::new(), Loan::default())
+impl Storage {
+    fn nothing() -> Storage {
+        Storage::Memory(Vec::new(), Loan::default())
     }
 }
 
@@ -252,13 +262,13 @@ mod tests {
 
     fn content(store: Store) -> Vec<u8> {
         let mut bytes = Vec::new();
-        match store.into_kept() {
-            Kept::Memory(kept, _) => bytes = kept,
-            Kept::File(mut file) => {
+        match store.into_storage() {
+            Storage::Memory(kept, _) => bytes = kept,
+            Storage::File(mut file) => {
                 file.seek(SeekFrom::Start(0)).expect("it is a file");
                 file.read_to_end(&mut bytes).expect("it can be read");
             }
-            Kept::Part(_) => unreachable!("none was begun"),
+            Storage::Part(_) => unreachable!("none was begun"),
         }
         bytes
     }
@@ -273,13 +283,13 @@ mod tests {
             let last = folders.is_empty();
             let mut store = Store {
                 // The write that failed has left a piece of itself.
-                kept: Kept::File(full(b"whole, and a pie")),
+                kept: Storage::File(full(b"whole, and a pie")),
                 length: 5,
                 folders: folders.into(),
             };
             store.append(b" piece").expect("it goes elsewhere");
             store.append(b", more").expect("it goes on there");
-            assert_eq!(matches!(store.kept, Kept::Memory(..)), last);
+            assert_eq!(matches!(store.kept, Storage::Memory(..)), last);
             assert_eq!(content(store), b"whole piece, more");
         }
     }
@@ -288,8 +298,8 @@ mod tests {
     fn what_needs_no_name_is_left_alone() {
         let sum = sum_of(&mut &b"bytes"[..]).expect("memory can be read");
         for kept in [
-            Kept::Memory(b"bytes".to_vec(), Loan::default()),
-            Kept::File(full(b"bytes")),
+            Storage::Memory(b"bytes".to_vec(), Loan::default()),
+            Storage::File(full(b"bytes")),
         ] {
             let mut store = Store {
                 kept,

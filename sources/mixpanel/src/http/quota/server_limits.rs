@@ -25,7 +25,7 @@ const MOST_PER_HOUR: u64 = 1_000_000;
 
 /// What an answer says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct ServerLimits {
     /// Its `Retry-After`, or when a limit that is used up has room again.
     pub(super) wait: Option<Duration>,
     /// The requests of an hour that the project really has.
@@ -42,15 +42,15 @@ pub(super) enum Exceeded {
     Hour,
 }
 
-impl Said {
+impl ServerLimits {
     /// Reads the headers of any answer.
-    pub(crate) fn by(headers: &HeaderMap, now: SystemTime) -> Said {
+    pub(crate) fn by(headers: &HeaderMap, now: SystemTime) -> ServerLimits {
         let policies = items(headers, "ratelimit-policy");
         let hourly = |item: &&Item| item.number("w") == Some(HOUR);
         let hour = policies.iter().find(hourly);
-        let mut said = Said {
+        let mut said = ServerLimits {
             per_hour: hour.and_then(|item| item.number("q")).and_then(per_hour),
-            ..Said::default()
+            ..ServerLimits::default()
         };
         for item in items(headers, "ratelimit") {
             if item.number("r") != Some(0) {
@@ -81,7 +81,7 @@ impl Said {
     }
 
     /// Adds what the body of a 429 says.
-    pub(crate) fn with_body(mut self, body: &str) -> Said {
+    pub(crate) fn with_body(mut self, body: &str) -> ServerLimits {
         let mut counter = None;
         for word in body.split_whitespace() {
             let bare = word.trim_matches(|char: char| !char.is_ascii_digit());
@@ -112,8 +112,8 @@ impl Said {
 
     /// Returns what a body says whose answer had no headers worth reading.
     #[cfg(test)]
-    pub(super) fn of_body(body: &str) -> Said {
-        Said::default().with_body(body)
+    pub(super) fn of_body(body: &str) -> ServerLimits {
+        ServerLimits::default().with_body(body)
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use ureq::http::{HeaderName, HeaderValue};
 
-    fn said(headers: &[(&'static str, &'static str)]) -> Said {
+    fn said(headers: &[(&'static str, &'static str)]) -> ServerLimits {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(
@@ -179,7 +179,7 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
-        Said::by(&map, SystemTime::UNIX_EPOCH)
+        ServerLimits::by(&map, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
@@ -188,21 +188,26 @@ mod tests {
             let body = format!(
                 "too many: {at_once} queries running concurrently and {hour} queries running in the last hour"
             );
-            Said::of_body(&body).exceeded
+            ServerLimits::of_body(&body).exceeded
         };
         assert_eq!(all("1/5", "61/60"), Some(Exceeded::Hour));
         assert_eq!(all("6/5", "61/60"), Some(Exceeded::Hour));
         assert_eq!(all("6/5", "9/60"), Some(Exceeded::AtOnce));
         assert_eq!(all("1/5", "9/60"), None);
-        let bracketed = Said::of_body("Slow down (241/240 queries running in the last hour).");
+        let bracketed =
+            ServerLimits::of_body("Slow down (241/240 queries running in the last hour).");
         assert_eq!(bracketed.exceeded, Some(Exceeded::Hour));
         assert_eq!(bracketed.per_hour, Some(240));
-        let second = Said::of_body("too many (4/3 queries in the last second)");
+        let second = ServerLimits::of_body("too many (4/3 queries in the last second)");
         assert_eq!(second.exceeded, Some(Exceeded::Second));
-        let at_once = Said::of_body("(6/5 queries running concurrently)");
+        let at_once = ServerLimits::of_body("(6/5 queries running concurrently)");
         assert_eq!(at_once.exceeded, Some(Exceeded::AtOnce));
         for nothing in ["slow down", "queries running concurrently", "1/ /2 hour"] {
-            assert_eq!(Said::of_body(nothing), Said::default(), "{nothing}");
+            assert_eq!(
+                ServerLimits::of_body(nothing),
+                ServerLimits::default(),
+                "{nothing}"
+            );
         }
     }
 
@@ -232,7 +237,7 @@ mod tests {
         assert_eq!(asked.wait, Some(Duration::from_secs(7)));
         for garbage in ["", ";;", "\"", "a;q=x;w=3600", "\"p\";q=0;w=3600"] {
             let headers = [("ratelimit", garbage), ("ratelimit-policy", garbage)];
-            assert_eq!(said(&headers), Said::default(), "{garbage}");
+            assert_eq!(said(&headers), ServerLimits::default(), "{garbage}");
         }
     }
 }

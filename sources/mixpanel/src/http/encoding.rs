@@ -1,0 +1,39 @@
+//! How a body is encoded on the wire.
+
+use std::io::{self, Read};
+
+use flate2::read::MultiGzDecoder;
+
+/// So much is read at once.
+pub(crate) const STEP: usize = 64 << 10;
+
+/// How a body is encoded on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+}
+
+impl Encoding {
+    /// Returns the name under which it is entered.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Encoding::Identity => "identity",
+            Encoding::Gzip => "gzip",
+        }
+    }
+
+    /// Returns the encoding of a name.
+    pub(crate) fn of_name(name: &str) -> Option<Encoding> {
+        let all = [Encoding::Identity, Encoding::Gzip];
+        all.into_iter().find(|encoding| encoding.name() == name)
+    }
+}
+
+/// Reads what `raw` decodes to.
+pub(crate) fn decoded<'a>(raw: Box<dyn Read + 'a>, encoding: Encoding) -> Box<dyn Read + 'a> {
+    match encoding {
+        Encoding::Identity => raw,
+        Encoding::Gzip => Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(STEP, raw))),
+    }
+}
