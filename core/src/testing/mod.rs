@@ -31,7 +31,7 @@ pub use contexts::{Counted, counted, run_context, unit_context};
 pub use docs::{assert_described, assert_table_described};
 pub use files::{built_library, names_in};
 pub use gate::Gate;
-pub use observer::{Heard, Recorder};
+pub use observer::{RecordedEvent, Recorder};
 pub use run::{pipeline, run, run_with, test_setup};
 pub use sink::{At, Log, TestSink};
 pub use source::{

@@ -7,12 +7,12 @@ use crate::observer::{Observer, Progress, RunEvent};
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     /// What was heard.
-    pub heard: Vec<Heard>,
+    pub heard: Vec<RecordedEvent>,
 }
 
 /// A [`RunEvent`] that can be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum RecordedEvent {
     /// See [`RunEvent::Planned`].
     Planned {
         /// The number of partitions.
@@ -46,7 +46,7 @@ impl Observer for Recorder {
                 partitions,
                 expected_rows,
                 workers,
-            } => Heard::Planned {
+            } => RecordedEvent::Planned {
                 partitions: *partitions,
                 expected_rows: *expected_rows,
                 workers: *workers,
@@ -55,16 +55,16 @@ impl Observer for Recorder {
             RunEvent::Queued { .. }
             | RunEvent::PartitionStarted { .. }
             | RunEvent::PartitionRead { .. } => return,
-            RunEvent::Progress(progress) => Heard::Progress((*progress).clone()),
+            RunEvent::Progress(progress) => RecordedEvent::Progress((*progress).clone()),
             RunEvent::PartitionDone {
                 label, rows, error, ..
-            } => Heard::PartitionDone {
+            } => RecordedEvent::PartitionDone {
                 label: (*label).to_owned(),
                 rows: *rows,
                 error: error.map(ToString::to_string),
             },
-            RunEvent::Notice(notice) => Heard::Notice((*notice).clone()),
-            RunEvent::Committing(_) => Heard::Committing,
+            RunEvent::Notice(notice) => RecordedEvent::Notice((*notice).clone()),
+            RunEvent::Committing(_) => RecordedEvent::Committing,
         });
     }
 }

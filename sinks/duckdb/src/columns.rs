@@ -89,14 +89,14 @@ pub fn quoted(name: &str) -> String {
 
 /// What stands under a name in a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    Nothing,
+pub(crate) enum Relation {
+    None,
     Table,
     View,
 }
 
 /// Looks a table up. DuckDB's names do not tell case apart.
-pub(crate) fn find(connection: &Connection, table: &str) -> Result<Found> {
+pub(crate) fn find(connection: &Connection, table: &str) -> Result<Relation> {
     let mut statement = connection
         .prepare(
             "SELECT table_type FROM information_schema.tables \
@@ -109,12 +109,12 @@ pub(crate) fn find(connection: &Connection, table: &str) -> Result<Found> {
         .map_err(failed("look up tables"))?;
     let row = rows.next().map_err(failed("look up tables"))?;
     let Some(row) = row else {
-        return Ok(Found::Nothing);
+        return Ok(Relation::None);
     };
     let kind: String = row.get(0).map_err(failed("look up tables"))?;
     Ok(match kind.as_str() {
-        "VIEW" => Found::View,
-        _ => Found::Table,
+        "VIEW" => Relation::View,
+        _ => Relation::Table,
     })
 }
 

@@ -12,7 +12,7 @@ use mixflow_core::sink::{Outcome, PartitionInfo, TxnContext};
 use mixflow_core::source::Extent;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::{Found, find, quoted};
+use crate::columns::{Relation, find, quoted};
 use crate::open::failed;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _metadata (\
@@ -181,7 +181,7 @@ fn provenance(table: &TableMetadata) -> Option<Provenance> {
 /// Returns the row of a table, if mixflow wrote it.
 pub(crate) fn read(connection: &Connection, table: &str) -> Result<Option<TableMetadata>> {
     let what = "read `_metadata`";
-    if find(connection, "_metadata")? == Found::Nothing {
+    if find(connection, "_metadata")? == Relation::None {
         return Ok(None);
     }
     let date = |value: Option<String>| value.and_then(|text| text.parse().ok());
@@ -214,7 +214,7 @@ pub(crate) fn read(connection: &Connection, table: &str) -> Result<Option<TableM
 
 /// Removes the row of a table, if there is one.
 pub(crate) fn forget(connection: &Connection, table: &str) -> Result<()> {
-    if find(connection, "_metadata")? == Found::Nothing {
+    if find(connection, "_metadata")? == Relation::None {
         return Ok(());
     }
     connection

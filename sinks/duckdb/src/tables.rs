@@ -6,7 +6,7 @@ use mixflow_core::suggest::did_you_mean;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use crate::columns::{Found, find, quoted};
+use crate::columns::{Relation, find, quoted};
 use crate::metadata::{self, TableMetadata};
 use crate::open::failed;
 use crate::store::Store;
@@ -199,7 +199,7 @@ impl Store {
         let connection = self.connection()?;
         let transaction = connection.unchecked_transaction().map_err(failed(&what))?;
         let kind = match find(&transaction, &table)? {
-            Found::View => "VIEW",
+            Relation::View => "VIEW",
             _ => "TABLE",
         };
         transaction

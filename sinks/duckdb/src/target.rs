@@ -8,7 +8,7 @@ use mixflow_core::sink::{TxnContext, WriteMode};
 use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{Found, check_fits, find};
+use crate::columns::{Relation, check_fits, find};
 use crate::database::Database;
 use crate::metadata;
 use crate::open::Access;
@@ -56,14 +56,14 @@ impl Target {
         let table = self.table_for(&cx.source.dataset.kind);
         let place = format!("the table `{table}` in `{}`", self.shown_path());
         let found = find(connection, table)?;
-        if found == Found::View {
+        if found == Relation::View {
             return Err(
                 Error::new(ErrorKind::Destination, format!("cannot write {place}"))
                     .because("it is a view")
                     .hint("choose another name with `table`"),
             );
         }
-        let exists = found == Found::Table;
+        let exists = found == Relation::Table;
         Ok(match self.mode {
             WriteMode::Create if exists => {
                 return Err(

@@ -19,7 +19,7 @@ use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{Codecs, Found, definition, find, quoted};
+use crate::columns::{Codecs, Relation, definition, find, quoted};
 use crate::commit::{Closed, check_whole, fate, judged};
 use crate::database::Database;
 use crate::memory::Allowance;
@@ -149,7 +149,7 @@ impl DuckdbTxn {
 
     /// Counts the rows of the table, if there is one.
     fn count_table(&self, what: &str) -> Result<Option<u64>> {
-        if find(self.connection(), &self.table)? != Found::Table {
+        if find(self.connection(), &self.table)? != Relation::Table {
             return Ok(None);
         }
         let sql = format!("SELECT count(*) FROM {}", quoted(&self.table));

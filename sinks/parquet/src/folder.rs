@@ -60,7 +60,7 @@ pub(crate) struct FolderTxn {
 
 /// What a run does to what is there.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Replacing {
+pub(crate) struct Replacement {
     pub(crate) mode: WriteMode,
     /// Whether a day may be replaced by less than half of it.
     pub(crate) allow_shrink: bool,
@@ -75,7 +75,7 @@ struct Open {
 impl FolderTxn {
     pub(crate) fn begin(
         path: &Path,
-        replacing: Replacing,
+        replacing: Replacement,
         by_day: bool,
         cx: &TxnContext,
         properties: WriterProperties,

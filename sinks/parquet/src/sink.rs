@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::file::FileTxn;
 use crate::fits;
-use crate::folder::{DAY_COLUMN, FolderTxn, Replacing};
+use crate::folder::{DAY_COLUMN, FolderTxn, Replacement};
 use crate::tree;
 use crate::writer::{self, Compression};
 
@@ -209,7 +209,7 @@ impl Sink for ParquetSink {
             Layout::Folder { mode, by_day } => {
                 let by_day = by_day.unwrap_or_else(|| has_day(&cx.schema));
                 self.preview_folder(mode, by_day, cx)?;
-                let replacing = Replacing {
+                let replacing = Replacement {
                     mode,
                     allow_shrink: self.allow_shrink,
                 };

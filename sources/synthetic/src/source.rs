@@ -43,16 +43,16 @@ pub struct SyntheticOptions {
     pub users: Option<u64>,
 }
 
-/// Made-up events or profiles.
+/// Records-up events or profiles.
 #[derive(Clone, Debug)]
 pub struct SyntheticSource {
     shape: Shape,
     form: Form,
-    what: Made,
+    what: Records,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Made {
+enum Records {
     Events,
     Profiles,
 }
@@ -61,18 +61,18 @@ impl SyntheticSource {
     /// Creates a source of events, a partition for each day.
     pub fn events(options: SyntheticOptions, cx: &BuildContext) -> Result<Self, Vec<Invalid>> {
         let form = Form::Events(EventClock::UTC_SECONDS);
-        SyntheticSource::new(options, cx, Made::Events, form)
+        SyntheticSource::new(options, cx, Records::Events, form)
     }
 
     /// Creates a source of profiles, a partition for each thousand.
     pub fn profiles(options: SyntheticOptions, cx: &BuildContext) -> Result<Self, Vec<Invalid>> {
-        SyntheticSource::new(options, cx, Made::Profiles, Form::Profiles)
+        SyntheticSource::new(options, cx, Records::Profiles, Form::Profiles)
     }
 
     fn new(
         options: SyntheticOptions,
         cx: &BuildContext,
-        what: Made,
+        what: Records,
         form: Form,
     ) -> Result<Self, Vec<Invalid>> {
         let mut invalid = Vec::new();
@@ -133,8 +133,8 @@ impl SyntheticSource {
 
     fn kind(&self) -> DataKind {
         match self.what {
-            Made::Events => DataKind::Events,
-            Made::Profiles => DataKind::Profiles,
+            Records::Events => DataKind::Events,
+            Records::Profiles => DataKind::Profiles,
         }
     }
 
@@ -152,14 +152,14 @@ impl SyntheticSource {
             )
         };
         match self.what {
-            Made::Events => (0..shape.days())
+            Records::Events => (0..shape.days())
                 .map(|n| {
                     let day = shape.day(n);
                     let extent = Extent::Days(whole(day));
                     unit(day.to_string(), extent, shape.rows_of_day(n))
                 })
                 .collect(),
-            Made::Profiles => (0..shape.rows.div_ceil(PAGE).max(1))
+            Records::Profiles => (0..shape.rows.div_ceil(PAGE).max(1))
                 .map(|n| {
                     let rows = n * PAGE..((n + 1) * PAGE).min(shape.rows);
                     unit(format!("page {n}"), Extent::Page(n), rows)
@@ -193,13 +193,13 @@ impl Source for SyntheticSource {
     fn schema(&self) -> SchemaRef {
         match (&self.form, self.what) {
             (Form::Raw, _) => schema::raw(),
-            (_, Made::Events) => schema::events(),
-            (_, Made::Profiles) => schema::profiles(),
+            (_, Records::Events) => schema::events(),
+            (_, Records::Profiles) => schema::profiles(),
         }
     }
 
     fn info(&self) -> SourceInfo {
-        let is_events = self.what == Made::Events;
+        let is_events = self.what == Records::Events;
         SourceInfo {
             title: format!("made-up {}", self.kind()),
             dataset: self.dataset(),
@@ -233,7 +233,7 @@ impl Session for SyntheticSource {
     fn plan(&self) -> Result<Plan> {
         Ok(Plan {
             units: self.units(),
-            ordered: self.what == Made::Profiles,
+            ordered: self.what == Records::Profiles,
             expected_rows: Some(self.shape.rows),
             ..Plan::default()
         })
@@ -253,8 +253,8 @@ impl Session for SyntheticSource {
             decoder: Decoder::new(self.form.clone()),
             line: Vec::with_capacity(2048),
             write: move |n, line: &mut Vec<u8>| match what {
-                Made::Events => events.write(n, line),
-                Made::Profiles => profiles.write(n, line),
+                Records::Events => events.write(n, line),
+                Records::Profiles => profiles.write(n, line),
             },
         }))
     }
