@@ -123,9 +123,9 @@ fn refusals_say_what_is_meant() {
 #[test]
 fn a_query_that_needs_the_disk_has_it() {
     let place = filled();
-    let sql = "SELECT count(DISTINCT t) FROM (SELECT 'some longer text ' || n AS t FROM range(1500000) r(n) ORDER BY hash(n))";
-    let args = ["query", sql, "--scalar", "--memory", "60MB"];
-    assert_eq!(told(&place, &args), "1500000\n");
+    let sql = "SELECT count(DISTINCT t) FROM (SELECT 'some longer text ' || n AS t FROM range(3000000) r(n) ORDER BY hash(n))";
+    let args = ["query", sql, "--scalar", "--memory", "120MB"];
+    assert_eq!(told(&place, &args), "3000000\n");
     assert_eq!(place.names(), ["out.db"]);
 }
 
