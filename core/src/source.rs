@@ -147,3 +147,38 @@ pub struct Outline {
 
 /// The batches of one unit. Ends at the first error.
 pub type BatchIter<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_serde() {
+        let dataset = Dataset::default();
+        let days = DayRange {
+            first: jiff::civil::date(2024, 1, 1),
+            last: jiff::civil::date(2024, 1, 7),
+            start_us: 1_704_067_200_000_000,
+            end_us: 1_704_672_000_000_000,
+        };
+        let plan = Plan {
+            units: [Extent::Days(days), Extent::Page(3), Extent::Whole]
+                .map(|extent| Unit::new(&dataset, extent, "a part", json!({ "n": 1 })))
+                .to_vec(),
+            max_workers: NonZeroUsize::new(5),
+            ordered: true,
+            expected_rows: Some(7),
+            requests: 3,
+            warnings: vec!["61 requests are more than the quota".to_owned()],
+        };
+        let text = serde_json::to_string(&plan).expect("a plan is JSON");
+        assert_eq!(
+            serde_json::from_str::<Plan>(&text).expect("it is a plan"),
+            plan
+        );
+    }
+}
