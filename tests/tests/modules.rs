@@ -56,7 +56,10 @@ fn a_circle_is_found() {
     ]);
     assert_eq!(circles_of(&uses), [[module("a"), module("b"), module("c")]]);
     assert_eq!(
-        paths_of("use crate::a::{B, c::{self, D}};\nlet x = crate::e::f(super::g);"),
+        paths_of(
+            "use crate::a::{B, c::{self, D}};\nlet x = crate::e::f(super::g);",
+            &[]
+        ),
         [
             "crate::a::B",
             "crate::a::c",
@@ -81,7 +84,8 @@ fn uses(src: &Path) -> BTreeMap<Module, BTreeSet<Module>> {
             .filter(|line| !line.trim_start().starts_with("//"))
             .map(|line| format!("{line}\n"))
             .collect();
-        paths_of(&code)
+        let below = children(module, &modules);
+        paths_of(&code, &below)
             .iter()
             .filter_map(|path| resolved(path, module, &modules))
             .filter(|other| other != module)
@@ -118,13 +122,27 @@ fn collect(folder: &Path, above: &mut Module, files: &mut BTreeMap<Module, PathB
     }
 }
 
-/// Returns every path that begins with `crate::` or `super::`, those in braces
-/// one by one.
-fn paths_of(code: &str) -> Vec<String> {
+/// Returns the names of the modules directly below one, as paths begin with them.
+fn children(module: &Module, modules: &BTreeSet<Module>) -> Vec<String> {
+    let below = modules
+        .iter()
+        .filter(|other| other.len() == module.len() + 1 && other.starts_with(module));
+    below
+        .filter_map(|other| Some(format!("{}::", other.last()?)))
+        .collect()
+}
+
+/// Returns every path that begins with `crate::`, `super::` or one of `below`,
+/// those in braces one by one.
+fn paths_of(code: &str, below: &[String]) -> Vec<String> {
     let mut paths = Vec::new();
+    let roots = ["crate::", "super::"]
+        .into_iter()
+        .chain(below.iter().map(String::as_str));
     for line in code.split(';') {
-        let is_export = line.trim_start().starts_with("pub use");
-        for root in ["crate::", "super::"] {
+        let code = line.trim_start();
+        let is_export = code.starts_with("pub") && code.contains(" use ");
+        for root in roots.clone() {
             for (at, _) in line.match_indices(root).filter(|_| !is_export) {
                 let before = line[..at].chars().next_back();
                 if !before.is_some_and(|c| c.is_alphanumeric() || "_:$".contains(c)) {

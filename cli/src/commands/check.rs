@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
+use super::changes::overrides;
 use crate::app::App;
 use crate::args::Changes;
 use crate::exit::Exit;
@@ -19,7 +20,7 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
-    let overrides = match super::overrides(app, &args.changes) {
+    let overrides = match overrides(app, &args.changes) {
         Ok(overrides) => overrides,
         Err(exit) => return exit,
     };

@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args as ClapArgs, CommandFactory as _};
+use clap::{Args, Command};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use super::Args;
 use crate::app::App;
 use crate::exit::Exit;
 
 /// `mixflow completions`.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
@@ -18,22 +17,22 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// `mixflow man`.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// The folder to write a page for each command into
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
 }
 
-pub(crate) fn completions(app: &App, args: &CompletionsArgs) -> Exit {
+pub(crate) fn completions(app: &App, args: &CompletionsArgs, mut root: Command) -> Exit {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "mixflow", &mut text);
+    clap_complete::generate(args.shell, &mut root, "mixflow", &mut text);
     app.ui.out_bytes(&text);
     Exit::Done
 }
 
-pub(crate) fn man(app: &App, args: &ManArgs) -> Result<()> {
-    let written = pages(&args.folder).map_err(|error| {
+pub(crate) fn man(app: &App, args: &ManArgs, root: Command) -> Result<()> {
+    let written = pages(&args.folder, root).map_err(|error| {
         let message = format!("cannot write manual pages to `{}`", args.folder.display());
         Error::new(ErrorKind::Io, message).with_source(error)
     })?;
@@ -45,10 +44,10 @@ pub(crate) fn man(app: &App, args: &ManArgs) -> Result<()> {
 }
 
 /// Writes a page for each command, and returns how many there are.
-fn pages(folder: &Path) -> std::io::Result<usize> {
+fn pages(folder: &Path, root: Command) -> std::io::Result<usize> {
     std::fs::create_dir_all(folder)?;
     // `help` would have a page for each command once more.
-    let command = Args::command().disable_help_subcommand(true);
+    let command = root.disable_help_subcommand(true);
     clap_mangen::generate_to(command, folder)?;
     let entries = std::fs::read_dir(folder)?;
     let page = |name: &str| name.starts_with("mixflow") && name.ends_with(".1");

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod changes;
 mod check;
 mod components;
 mod docs;
@@ -14,12 +15,11 @@ mod run;
 mod runs;
 mod tables;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use mixflow_core::Result;
-use mixflow_core::config::{Override, OverrideValue};
 
 use crate::app::App;
-use crate::args::{Changes, Global};
+use crate::args::Global;
 use crate::exit::Exit;
 
 /// Gets Mixpanel data out, whole and on time.
@@ -105,10 +105,10 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Report(args) => shown(app, report::report(app, args)),
         Command::Init(args) => shown(app, init::init(app, args)),
         Command::NewSink(args) => shown(app, new_sink::new_sink(app, args)),
-        Command::Completions(args) => docs::completions(app, args),
-        Command::Man(args) => shown(app, docs::man(app, args)),
+        Command::Completions(args) => docs::completions(app, args, Args::command()),
+        Command::Man(args) => shown(app, docs::man(app, args, Args::command())),
         Command::Components => components::components(app),
-        Command::Docs(args) => shown(app, reference::reference(app, args)),
+        Command::Docs(args) => shown(app, reference::reference(app, args, Args::command())),
     }
 }
 
@@ -121,28 +121,4 @@ fn shown(app: &App, result: Result<()>) -> Exit {
             Exit::of(error.kind())
         }
     }
-}
-
-/// Turns `--set`, `--from` and `--to` into overrides, or says what is wrong.
-fn overrides(app: &App, changes: &Changes) -> Result<Vec<Override>, Exit> {
-    let mut overrides = Vec::new();
-    for set in &changes.set {
-        match Override::from_argument("--set", set) {
-            Ok(change) => overrides.push(change),
-            Err(problem) => {
-                app.ui.complaint(&problem);
-                return Err(Exit::Usage);
-            }
-        }
-    }
-    for (flag, value) in [("from", &changes.from), ("to", &changes.to)] {
-        if let Some(value) = value {
-            overrides.push(Override::set(
-                format!("source.{flag}"),
-                OverrideValue::Text(value.clone()),
-                format!("--{flag} {value}"),
-            ));
-        }
-    }
-    Ok(overrides)
 }

@@ -9,6 +9,7 @@ use mixflow_core::context::Delivery;
 use mixflow_core::engine::{OnFailure, Pipeline, delivery, preview};
 use mixflow_core::source::Outline;
 
+use super::changes::overrides;
 use crate::app::App;
 use crate::args::Changes;
 use crate::exit::Exit;
@@ -28,7 +29,7 @@ pub(crate) struct PlanArgs {
 const SHOWN: usize = 12;
 
 pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
-    let overrides = match super::overrides(app, &args.changes) {
+    let overrides = match overrides(app, &args.changes) {
         Ok(overrides) => overrides,
         Err(exit) => return exit,
     };

@@ -9,12 +9,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValue;
-use clap::{Arg, Args as ClapArgs, Command, CommandFactory as _, ValueEnum};
+use clap::{Arg, Args, Command, ValueEnum};
 use mixflow_core::config::RUN_DOC;
 use mixflow_core::registry::{ComponentDoc, Registry};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use super::Args;
 use crate::app::App;
 use crate::args::Format;
 
@@ -32,7 +31,7 @@ const ENDS: &str = "<!-- end -->";
 const ARGUMENTS: &str = "| argument | what it is for |\n|---|---|\n";
 
 /// `mixflow docs`.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 pub(crate) struct ReferenceArgs {
     /// A clone of mixflow
     #[arg(value_name = "DIR")]
@@ -46,8 +45,9 @@ pub(crate) struct ReferenceArgs {
 ///
 /// Fails if a page cannot be read or written, if a part is in no page, and
 /// with `--check` if a page would change.
-pub(crate) fn reference(app: &App, args: &ReferenceArgs) -> Result<()> {
-    let mut parts = Parts::of(&app.registry);
+pub(crate) fn reference(app: &App, args: &ReferenceArgs, mut root: Command) -> Result<()> {
+    root.build();
+    let mut parts = Parts::of(&app.registry, &root);
     let mut stale = Vec::new();
     for name in PAGES {
         let path = args.root.join(name);
@@ -80,7 +80,7 @@ fn cannot(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 struct Parts(BTreeMap<String, (String, bool)>);
 
 impl Parts {
-    fn of(registry: &Registry) -> Parts {
+    fn of(registry: &Registry, root: &Command) -> Parts {
         let mut parts = Parts(BTreeMap::new());
         for (layer, docs) in [
             ("source", registry.sources().collect::<Vec<_>>()),
@@ -92,8 +92,8 @@ impl Parts {
                 parts.add(&format!("{layer} {}", doc.name), component(doc));
             }
         }
-        parts.add("options of every command", everywhere());
-        parts.add("commands", commands());
+        parts.add("options of every command", everywhere(root));
+        parts.add("commands", commands(root));
         parts.add("formats of rows", formats());
         parts
     }
@@ -153,9 +153,7 @@ fn component(doc: &ComponentDoc) -> String {
 }
 
 /// Describes the options that every command takes, and what their values mean.
-fn everywhere() -> String {
-    let mut root = Args::command();
-    root.build();
+fn everywhere(root: &Command) -> String {
     let mut text = ARGUMENTS.to_owned();
     for arg in root.get_arguments().filter(|arg| arg.is_global_set()) {
         text.push_str(&argument(arg));
@@ -184,11 +182,9 @@ fn values(prefix: &str, values: Vec<PossibleValue>) -> String {
 }
 
 /// Describes every command, with what only it takes.
-fn commands() -> String {
-    let mut root = Args::command();
-    root.build();
+fn commands(root: &Command) -> String {
     let mut text = String::new();
-    below(&mut text, &root);
+    below(&mut text, root);
     text.trim_end().to_owned() + "\n"
 }
 

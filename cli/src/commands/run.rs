@@ -11,6 +11,7 @@ use mixflow_core::engine::Pipeline;
 use mixflow_core::report::RunReport;
 use mixflow_core::unit::Unit;
 
+use super::changes::overrides;
 use crate::app::{App, Manner};
 use crate::args::Changes;
 use crate::exit::Exit;
@@ -40,7 +41,7 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
-    let overrides = match super::overrides(app, &args.changes) {
+    let overrides = match overrides(app, &args.changes) {
         Ok(overrides) => overrides,
         Err(exit) => return exit,
     };

@@ -15,7 +15,7 @@ use mixflow_core::Result;
 use mixflow_core::batch::is_json;
 use mixflow_core::json::copy_on_one_line;
 
-use super::{RowWriter, unwritten};
+use super::rows::{RowWriter, unwritten};
 
 /// TIMESTAMP has no zone; what mixflow writes is in UTC.
 const UTC: &str = "%Y-%m-%dT%H:%M:%S%.fZ";

@@ -1,6 +1,7 @@
 //! Rows on stdout or in a file, in the formats of `--format`.
 
 mod json;
+mod rows;
 mod table;
 mod zones;
 
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::util::display::FormatOptions;
 use mixflow_core::staged::{FileMode, StagedFile};
 use mixflow_core::{Error, ErrorKind, Result};
 use parquet::arrow::ArrowWriter;
@@ -21,6 +22,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::args::{Format, OutputArgs};
 use crate::screen::Screen;
+use rows::{RowWriter, formatters, unwritten};
 use table::Table;
 use zones::{printable, printable_schema};
 
@@ -126,13 +128,6 @@ fn write_to<W: Write + Send>(
     writer.finish()
 }
 
-/// Writes rows in one of the formats.
-trait RowWriter {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()>;
-    /// Writes what comes after the last row.
-    fn finish(self: Box<Self>) -> Result<()>;
-}
-
 impl<W: Write> RowWriter for StreamWriter<W> {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         Ok(StreamWriter::write(self, batch)?)
@@ -202,17 +197,6 @@ impl<W: Write> RowWriter for Csv<W> {
     }
 }
 
-/// Returns what shows the values of each column.
-fn formatters<'a>(
-    batch: &'a RecordBatch,
-    options: &'a FormatOptions<'a>,
-) -> Result<Vec<ArrayFormatter<'a>>> {
-    let columns = batch.columns().iter();
-    Ok(columns
-        .map(|column| ArrayFormatter::try_new(column, options))
-        .collect::<Result<_, _>>()?)
-}
-
 /// Returns the last column of a plan, laid out as it is.
 pub(crate) fn plan(batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<String> {
     let mut plan = String::new();
@@ -265,10 +249,6 @@ pub(crate) fn scalar(batches: impl Iterator<Item = Result<RecordBatch>>) -> Resu
         Some(value) => Ok(value),
         None => refuse("it has no row".to_owned()),
     }
-}
-
-fn unwritten(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(ErrorKind::Io, "cannot write the answer").with_source(error)
 }
 
 /// Remembers that the reader went away: every format's library wraps that

@@ -9,7 +9,7 @@ use comfy_table::presets::ASCII_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Width};
 use mixflow_core::Result;
 
-use super::{RowWriter, formatters, unwritten};
+use super::rows::{RowWriter, formatters, unwritten};
 use crate::screen::plain_line;
 use crate::ui::counted;
 

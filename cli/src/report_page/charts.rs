@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use mixflow_core::report::{PartitionReport, PartitionStatus, RunReport, Timing};
 
-use super::{day, rows_of, scroll, top_events};
+use super::parts::{day, rows_of, scroll, top_events};
 use crate::ui::{count, seconds};
 
 /// Runs that the history shows.

@@ -1,19 +1,15 @@
 //! The report as a page: one file that asks for nothing.
 
 mod charts;
+mod parts;
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use mixflow_core::Error;
-use mixflow_core::report::{PartitionReport, PartitionStatus, RunReport};
+use mixflow_core::report::{PartitionStatus, RunReport};
 
 use crate::ui::{count, counted, seconds};
 use charts::{by_event, history, waterfall};
-
-/// Series of the chart of events; what is beyond is one more.
-const SERIES: usize = 7;
+use parts::{day, rows_of, scroll, top_events};
 
 /// Returns a page about `shown`, with the history of all runs.
 pub(crate) fn page(shown: &[&RunReport], all: &[RunReport]) -> String {
@@ -168,11 +164,6 @@ fn problem(error: &Error) -> Markup {
     }
 }
 
-/// Wraps what may be wider than a phone; a keyboard can scroll it.
-fn scroll(label: &str, wide: &Markup) -> Markup {
-    html! { div.scroll role="region" aria-label=(label) tabindex="0" { (wide) } }
-}
-
 fn partitions(run: &RunReport) -> Markup {
     let time = |seconds: f64| format!("{seconds:.2}");
     scroll(
@@ -203,27 +194,6 @@ fn partitions(run: &RunReport) -> Markup {
             }
         },
     )
-}
-
-/// Returns the names of the most frequent events, the most frequent first.
-fn top_events(run: &RunReport) -> Vec<String> {
-    let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
-    for (name, rows) in run.partitions.iter().flat_map(|p| &p.rows_by_event) {
-        *totals.entry(name).or_default() += rows;
-    }
-    let mut totals: Vec<(&str, u64)> = totals.into_iter().collect();
-    totals.sort_by_key(|(name, rows)| (std::cmp::Reverse(*rows), *name));
-    let names = totals.into_iter().map(|(name, _)| name.to_owned());
-    names.take(SERIES).collect()
-}
-
-/// Returns the rows of a partition for each of `names`, and for all others.
-fn rows_of(partition: &PartitionReport, names: &[String]) -> Vec<u64> {
-    let of = |name: &String| partition.rows_by_event.get(name).copied().unwrap_or(0);
-    let mut rows: Vec<u64> = names.iter().map(of).collect();
-    let all: u64 = partition.rows_by_event.values().sum();
-    rows.push(all - rows.iter().sum::<u64>());
-    rows
 }
 
 fn events_table(run: &RunReport) -> Markup {
@@ -297,9 +267,4 @@ fn past(all: &[RunReport]) -> Markup {
             }))
         }
     }
-}
-
-/// Returns the day of a time, in UTC.
-fn day(time: Timestamp) -> String {
-    time.strftime("%F").to_string()
 }

@@ -6,7 +6,7 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use serde::de::{self, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::JsonPath;
+use super::path::JsonPath;
 use super::text::decode;
 
 /// Paths, each with the number that it was added as.
