@@ -210,6 +210,7 @@ pub extern "C" fn mixflow_sink_table() -> *const Table {
         commit: Some(commit),
         abort: Some(abort),
         discard: Some(discard),
+        set_mode: None,
     };
     &TABLE
 }
