@@ -125,7 +125,8 @@ fn units_to_fetch(
         .collect::<Option<Vec<_>>>()
         .filter(|units| !units.is_empty())
         .ok_or("the history does not say which days they are")?;
-    if !units.iter().all(|unit| unit.is_of(dataset)) {
+    let dataset = dataset.key();
+    if !units.iter().all(|unit| unit.is_of(&dataset)) {
         return Err("the pipeline asks for other data than that run did".to_owned());
     }
     Ok(units)

@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_plan_survives_serde() {
-        let dataset = Dataset::default();
+        let dataset = Dataset::default().key();
         let days = DayRange {
             first: jiff::civil::date(2024, 1, 1),
             last: jiff::civil::date(2024, 1, 7),

@@ -291,9 +291,10 @@ impl TestSource {
     }
 
     fn units(&self) -> Vec<Unit> {
+        let dataset = dataset().key();
         let unit = |n| {
             let request = serde_json::json!({ "n": n });
-            Unit::new(&dataset(), self.extent(n), label(n), request)
+            Unit::new(&dataset, self.extent(n), label(n), request)
         };
         (0..self.partitions.len()).map(unit).collect()
     }

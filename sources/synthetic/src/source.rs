@@ -139,7 +139,7 @@ impl SyntheticSource {
     }
 
     fn units(&self) -> Vec<Unit> {
-        let (shape, dataset) = (self.shape, self.dataset());
+        let (shape, dataset) = (self.shape, self.dataset().key());
         let unit = |label: String, extent, rows: Range<u64>| {
             Unit::new(
                 &dataset,

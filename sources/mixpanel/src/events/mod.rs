@@ -90,13 +90,14 @@ impl Events {
 
     /// Returns the windows, as units.
     pub(crate) fn units(&self) -> Vec<Unit> {
+        let dataset = self.dataset.key();
         let unit = |window: &Window| {
             let request = json!(Days {
                 from_date: window.first,
                 to_date: window.last,
             });
             let extent = window.extent(self.zone.as_ref());
-            Unit::new(&self.dataset, extent, window.to_string(), request)
+            Unit::new(&dataset, extent, window.to_string(), request)
         };
         self.windows.iter().map(unit).collect()
     }

@@ -185,11 +185,12 @@ impl Session for ProfilesSession {
 
 impl ProfilesSession {
     fn units(&self, snapshot: &Snapshot) -> Vec<Unit> {
+        let dataset = self.profiles.dataset.key();
         let unit = |page| {
             let snapshot = snapshot.clone();
             let request = json!(PageRequest { page, snapshot });
             let (extent, label) = (Extent::Page(page), format!("page {page}"));
-            Unit::new(&self.profiles.dataset, extent, label, request)
+            Unit::new(&dataset, extent, label, request)
         };
         (0..snapshot.pages).map(unit).collect()
     }
