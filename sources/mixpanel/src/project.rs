@@ -1,10 +1,9 @@
 //! One project of Mixpanel: where it is, who asks, and within which limits.
 //!
-//! The same for every stream of it. A [`Project`] is a recipe; what a run needs
-//! beside it is a [`Connection`].
+//! The same for every stream of it.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use mixflow_core::config::{Env, Invalid, TextOrNumber};
@@ -15,12 +14,11 @@ use mixflow_core::source::{DataKind, Dataset};
 use serde_json::{Map, Value};
 
 use crate::auth::{Auth, AuthOptions};
-use crate::http::checkpoint::{Checkpoint, Checkpoints};
-use crate::http::client::{Client, Request};
+use crate::http::checkpoint::Checkpoints;
+use crate::http::client::Client;
 use crate::http::endpoint::{Endpoint, Region, Service};
 use crate::http::quota::{LimitOptions, Limits, Quota, Shared};
 use crate::http::retry::RetryOptions;
-use crate::http::room::Room;
 
 /// Records that may be rejected before a run fails, unless told otherwise.
 const MAX_REJECTS: u64 = 1000;
@@ -82,8 +80,7 @@ impl Project {
 
     /// Returns which data of the project `filters` choose.
     ///
-    /// Their lists that are sets are sorted, and nothing in them depends on the
-    /// machine or the time.
+    /// Nothing in these depends on the machine or the time.
     pub(crate) fn dataset(&self, kind: DataKind, filters: Map<String, Value>) -> Dataset {
         let zone = self.endpoint.zone.as_ref().and_then(TimeZone::iana_name);
         Dataset {
@@ -119,59 +116,23 @@ impl Project {
     ///
     /// Fails when the credentials cannot be had, or a proxy is wanted that
     /// cannot be used.
-    pub(crate) fn open(&self, cx: &RunContext) -> Result<Connection> {
-        let client = Client::new(
+    pub(crate) fn open(&self, cx: &RunContext) -> Result<Client> {
+        Client::new(
             self.endpoint.clone(),
             &self.auth.resolve(&self.env, &cx.cancel)?,
             self.retry.clone(),
             self.quota(),
             &self.env,
             &cx.cancel,
-        )?;
-        // Without the folder the system's temporary one serves.
-        let checkpoints = self.state.as_ref().and_then(|state| {
-            Checkpoints::open(state)
-                .inspect_err(|error| log::warn!("cannot keep what is fetched: {error}"))
-                .ok()
-        });
-        Ok(Connection {
-            client,
-            spool: checkpoints.as_ref().map(Checkpoints::folder),
-            checkpoints,
-            room: Room::new(&cx.cancel),
-        })
-    }
-}
-
-/// A project in one run.
-pub(crate) struct Connection {
-    pub(crate) client: Client,
-    /// Where bodies are until they are read.
-    spool: Option<PathBuf>,
-    /// Where bodies are until their run has committed.
-    checkpoints: Option<Checkpoints>,
-    /// For long lines.
-    pub(crate) room: Room,
-}
-
-impl Connection {
-    /// Returns the folder for bodies that no other run is to find.
-    pub(crate) fn spool(&self) -> Option<&Path> {
-        self.spool.as_deref()
+        )
     }
 
-    /// Returns where the next run finds the answer to a request, should this
-    /// one die.
-    pub(crate) fn checkpoint(&self, request: &Request) -> Option<Checkpoint> {
-        let checkpoints = self.checkpoints.as_ref()?;
-        Some(checkpoints.at(&self.client.identity(request)))
-    }
-
-    /// Removes what was kept for the next run.
-    pub(crate) fn release(&self) {
-        if let Some(checkpoints) = &self.checkpoints {
-            checkpoints.release();
-        }
+    /// Opens the folder where bodies are until their run has committed. Without
+    /// it the system's temporary one serves.
+    pub(crate) fn checkpoints(&self) -> Option<Checkpoints> {
+        Checkpoints::open(self.state.as_deref()?)
+            .inspect_err(|error| log::warn!("cannot keep what is fetched: {error}"))
+            .ok()
     }
 }
 

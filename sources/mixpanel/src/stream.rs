@@ -4,7 +4,8 @@ use mixflow_core::context::RunContext;
 use mixflow_core::source::{Outline, Session, SourceInfo};
 
 use crate::decode::Form;
-use crate::project::{Connection, Project};
+use crate::http::client::Client;
+use crate::project::Project;
 
 /// One kind of data that a project has: its requests and its type of record.
 ///
@@ -24,10 +25,5 @@ pub(crate) trait Stream: std::fmt::Debug + Send + Sync {
     fn outline(&self, project: &Project) -> Outline;
 
     /// Begins a run.
-    fn session(
-        &self,
-        project: &Project,
-        connection: Connection,
-        cx: &RunContext,
-    ) -> Box<dyn Session>;
+    fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session>;
 }

@@ -23,11 +23,13 @@ use self::filters::Filters;
 use self::window::EventWindow;
 use self::windows::{Window, windows, zone};
 use crate::decode::Form;
-use crate::http::client::Request;
+use crate::http::checkpoint::Checkpoints;
+use crate::http::client::{Client, Request};
 use crate::http::endpoint::Service;
 use crate::http::quota::Limits;
+use crate::http::room::Room;
 use crate::options::EventsOptions;
-use crate::project::{Connection, Project};
+use crate::project::Project;
 use crate::schema;
 use crate::stream::Stream;
 use crate::time::EventClock;
@@ -156,14 +158,11 @@ impl Stream for Events {
         }
     }
 
-    fn session(
-        &self,
-        project: &Project,
-        connection: Connection,
-        _cx: &RunContext,
-    ) -> Box<dyn Session> {
+    fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session> {
         Box::new(EventsSession {
-            connection,
+            client,
+            checkpoints: project.checkpoints(),
+            room: Room::new(&cx.cancel),
             plan: Plan {
                 units: self.units(),
                 max_workers: project.max_workers(),
@@ -188,7 +187,11 @@ struct Days {
 /// The events of one run.
 struct EventsSession {
     events: Events,
-    connection: Connection,
+    client: Client,
+    /// Where bodies are until their run has committed.
+    checkpoints: Option<Checkpoints>,
+    /// For long lines.
+    room: Room,
     plan: Plan,
     today: Date,
 }
@@ -216,24 +219,27 @@ impl Session for EventsSession {
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
         let days = Days::deserialize(&unit.request).map_err(|error| not_a_window(unit, error))?;
         let request = self.request(days);
+        let checkpoints = self.checkpoints.as_ref();
         // A day that is not over will be another one next time.
-        let is_over = days.to_date < self.today;
-        let checkpoint = is_over.then(|| self.connection.checkpoint(&request));
+        let to_keep = checkpoints.filter(|_| days.to_date < self.today);
+        let checkpoint = to_keep.map(|all| all.at(&self.client.identity(&request)));
         let window = EventWindow {
             label: &unit.label,
             request,
-            client: &self.connection.client,
+            client: &self.client,
             form: &self.events.form,
-            spool: self.connection.spool(),
-            room: &self.connection.room,
-            checkpoint: checkpoint.flatten(),
+            spool: checkpoints.map(Checkpoints::folder),
+            room: &self.room,
+            checkpoint,
         };
         window.read(cx)
     }
 
     fn finish(&self, fate: Fate) {
-        if fate != Fate::Unfinished {
-            self.connection.release();
+        if fate != Fate::Unfinished
+            && let Some(checkpoints) = &self.checkpoints
+        {
+            checkpoints.release();
         }
     }
 }

@@ -50,8 +50,8 @@ impl Checkpoints {
     }
 
     /// Returns the folder, for bodies that are not to be found again.
-    pub(crate) fn folder(&self) -> PathBuf {
-        self.folder.clone()
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn sweep(&self) -> io::Result<()> {

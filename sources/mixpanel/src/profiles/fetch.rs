@@ -21,7 +21,6 @@ use crate::http::retry::{Failure, Tries};
 use crate::http::store::Retention;
 use crate::http::tail::{BodyError, Content};
 use crate::json::repair::repair;
-use crate::project::Connection;
 
 /// A longer page is not one: pages have 1,000 profiles. It is read as a whole,
 /// so the cap bounds the memory.
@@ -35,7 +34,7 @@ const ENOUGH: u32 = 3;
 
 /// The pages of one run.
 pub(super) struct Pages {
-    connection: Connection,
+    client: Client,
     fields: Vec<(&'static str, String)>,
     form: Form,
     people: Mutex<People>,
@@ -105,13 +104,9 @@ impl FetchedPage {
 }
 
 impl Pages {
-    pub(super) fn new(
-        connection: Connection,
-        fields: Vec<(&'static str, String)>,
-        form: Form,
-    ) -> Pages {
+    pub(super) fn new(client: Client, fields: Vec<(&'static str, String)>, form: Form) -> Pages {
         Pages {
-            connection,
+            client,
             fields,
             form,
             people: Mutex::default(),
@@ -127,11 +122,7 @@ impl Pages {
 
     /// Returns what the pages are of, for errors.
     pub(super) fn what(&self) -> String {
-        self.client().what()
-    }
-
-    fn client(&self) -> &Client {
-        &self.connection.client
+        self.client.what()
     }
 
     /// Returns whether so many pages were empty that no other is to be asked
@@ -147,7 +138,7 @@ impl Pages {
     pub(super) fn fetch(&self, asked: &Asked<'_>, cx: &UnitContext) -> Result<FetchedPage> {
         let request = self.request(asked);
         let label = format!("page {}", asked.number);
-        let retry = &self.client().retry;
+        let retry = &self.client.retry;
         let mut may_be_short = retry.max_attempts <= 1;
         let mut other = None;
         let fetched = Tries::new(retry, cx, &label).run(|| {
@@ -237,7 +228,7 @@ impl Pages {
     }
 
     fn cut(&self, label: &str, reason: String) -> Failure {
-        let what = self.client().what();
+        let what = self.client.what();
         Failure::again(incomplete(format!("{label} of {what} is incomplete")).because(reason))
     }
 
@@ -253,7 +244,7 @@ impl Pages {
             let what = self.what();
             let error = incomplete(format!("cannot read {label} of {what}")).because(format!(
                 "the server answered 200 with an error: {}",
-                self.client().shown(said.as_bytes())
+                self.client.shown(said.as_bytes())
             ));
             return Err(if has_expired(&error) {
                 Failure::Final(error)
@@ -269,7 +260,7 @@ impl Pages {
 
     /// Makes a request and returns its answer when that is whole.
     fn bytes(&self, request: &Request, label: &str, cx: &UnitContext) -> Result<Vec<u8>, Failure> {
-        let mut answer = self.client().send(request, label, cx)?;
+        let mut answer = self.client.send(request, label, cx)?;
         let count = |bytes| cx.count_bytes(bytes);
         let kept = receive(
             &mut answer.wire,

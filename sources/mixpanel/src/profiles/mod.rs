@@ -28,10 +28,11 @@ use self::filters::Filters;
 use self::rows::PageRows;
 use self::snapshot::Snapshot;
 use crate::decode::Form;
+use crate::http::client::Client;
 use crate::http::endpoint::Service;
 use crate::http::quota::Limits;
 use crate::options::ProfilesOptions;
-use crate::project::{Connection, Project};
+use crate::project::Project;
 use crate::stream::Stream;
 
 /// The query endpoint of profiles.
@@ -109,16 +110,11 @@ impl Stream for Profiles {
         }
     }
 
-    fn session(
-        &self,
-        project: &Project,
-        connection: Connection,
-        cx: &RunContext,
-    ) -> Box<dyn Session> {
+    fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session> {
         Box::new(ProfilesSession {
             project: project.clone(),
             profiles: self.clone(),
-            pages: Pages::new(connection, self.fields.clone(), self.form.clone()),
+            pages: Pages::new(client, self.fields.clone(), self.form.clone()),
             first: Mutex::default(),
             cx: cx.clone(),
         })
