@@ -268,6 +268,6 @@ impl std::fmt::Debug for dyn SinkTxn + '_ {
 /// Returns the error of a sink that finds its target already there.
 ///
 /// One place for the words, because every sink with `create` needs them.
-pub fn already_exists(target: &str, ways_out: &str) -> Error {
-    Error::new(ErrorKind::TableExists, format!("{target} already exists")).hint(ways_out.to_owned())
+pub fn already_exists(target: &str) -> Error {
+    Error::new(ErrorKind::TableExists, format!("{target} already exists"))
 }

@@ -28,10 +28,9 @@ pub(crate) fn init(app: &App, args: &InitArgs) -> Result<()> {
     let written =
         created.and_then(|mut file| std::io::Write::write_all(&mut file, STARTER.as_bytes()));
     written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => already_exists(
-            &format!("`{shown}`"),
-            "choose another name, or remove it first",
-        ),
+        std::io::ErrorKind::AlreadyExists => {
+            already_exists(&format!("`{shown}`")).hint("choose another name, or remove it first")
+        }
         _ => Error::new(ErrorKind::Io, format!("cannot write `{shown}`")).with_source(error),
     })?;
     app.ui.status(&format!("wrote {shown}; now:"));

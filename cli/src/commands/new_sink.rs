@@ -36,10 +36,8 @@ pub(crate) fn new_sink(app: &App, args: &NewSinkArgs) -> Result<()> {
     let folder = Path::new(&names.kebab);
     let sources = Sources::find(args.mixflow.as_deref())?;
     if folder.exists() {
-        return Err(already_exists(
-            &format!("`{}`", folder.display()),
-            "choose another name, or move it away",
-        ));
+        return Err(already_exists(&format!("`{}`", folder.display()))
+            .hint("choose another name, or move it away"));
     }
     let files = [
         ("Cargo.toml", sources.in_manifest(MANIFEST)),

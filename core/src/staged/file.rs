@@ -173,8 +173,6 @@ impl Write for StagedFile {
 }
 
 fn target_exists(path: &Path) -> Error {
-    already_exists(
-        &format!("`{}`", path.display()),
-        "move it away, choose another path, or set `mode` to `replace`",
-    )
+    already_exists(&format!("`{}`", path.display()))
+        .hint("move it away, choose another path, or set `mode` to `replace`")
 }

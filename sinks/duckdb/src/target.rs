@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use duckdb::Connection;
 use mixflow_core::remedy::Remedy;
-use mixflow_core::sink::{TxnContext, WriteMode};
+use mixflow_core::sink::{TxnContext, WriteMode, already_exists};
 use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 
@@ -66,13 +66,10 @@ impl Target {
         let exists = found == Relation::Table;
         Ok(match self.mode {
             WriteMode::Create if exists => {
-                return Err(
-                    Error::new(ErrorKind::TableExists, format!("{place} already exists"))
-                        .with_remedy(Remedy::DropOrChoose {
-                            table: table.to_owned(),
-                            database: self.shown_path(),
-                        }),
-                );
+                return Err(already_exists(&place).with_remedy(Remedy::DropOrChoose {
+                    table: table.to_owned(),
+                    database: self.shown_path(),
+                }));
             }
             WriteMode::Append if exists => {
                 fits(connection, table, cx)?;

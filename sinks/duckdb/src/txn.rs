@@ -280,10 +280,10 @@ impl DuckdbTxn {
             .map_err(|error| error.context(format!("cannot {what}")))?;
         check_new(&self.path)?;
         publish_new(&file, &self.path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => already_exists(
-                &format!("`{}`", self.path.display()),
-                "run it again: somebody else has made it meanwhile",
-            ),
+            std::io::ErrorKind::AlreadyExists => {
+                already_exists(&format!("`{}`", self.path.display()))
+                    .hint("run it again: somebody else has made it meanwhile")
+            }
             _ => cannot(what)(error),
         })
     }

@@ -96,10 +96,7 @@ impl ParquetSink {
             fits::check(&self.path, &files, mode, by_day, cx)?;
         }
         match mode {
-            WriteMode::Create if !files.is_empty() => Err(already_exists(
-                &format!("the folder `{shown}`"),
-                "move it away, choose another path, or set `mode` to `append`, `replace` or `replace_window`",
-            )),
+            WriteMode::Create if !files.is_empty() => Err(already_exists(&format!("the folder `{shown}`")).hint("move it away, choose another path, or set `mode` to `append`, `replace` or `replace_window`")),
             WriteMode::Create | WriteMode::Append => {
                 Ok(format!("adds files to the folder `{shown}`"))
             }
