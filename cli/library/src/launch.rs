@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use mixflow_core::Result;
@@ -49,7 +49,7 @@ impl Launch {
     /// writes to the same destination makes it wait, which `observer` hears,
     /// and then fail. A history that cannot be written stops no run.
     pub fn run(
-        self,
+        mut self,
         pipeline: &Pipeline,
         observer: &mut dyn Observer,
         cancel: &CancelToken,
@@ -57,25 +57,20 @@ impl Launch {
         let run_id = run_id();
         let state = self.state.as_deref().map(State::at);
         let destination = pipeline.destination();
-        let entry = self.history.as_ref();
+        let entry = self.history.take();
+        let history = state.as_deref().filter(|_| entry.is_some());
+        let entry = entry.unwrap_or_default();
         let begin = Begin {
             run_id: &run_id,
-            pipeline_path: entry.and_then(|entry| entry.pipeline_path.as_deref()),
+            pipeline_path: entry.pipeline_path.as_deref(),
             destination: &destination,
         };
-        let history = state.as_deref().filter(|_| entry.is_some());
         if let Some(history) = history {
             let _ = history.begin_run(&begin);
             tell(history, observer);
         }
-        let setup = Setup {
-            run_id: &run_id,
-            state: self.state.as_deref(),
-            patience: self.patience,
-            units: self.units,
-        };
-        let mut report = setup.run(pipeline, observer, cancel);
-        report.only_failed_of = entry.and_then(|entry| entry.only_failed_of.clone());
+        let mut report = self.run_as(&run_id, pipeline, observer, cancel);
+        report.only_failed_of.clone_from(&entry.only_failed_of);
         if let Some(history) = history
             && let Err(error) = history.end_run(&begin, &report)
         {
@@ -87,34 +82,19 @@ impl Launch {
         }
         report
     }
-}
 
-/// Tells what is wrong with the state.
-fn tell(state: &State, observer: &mut dyn Observer) {
-    for warning in state.take_warnings() {
-        observer.on_event(&RunEvent::Notice(&Notice::Warning(warning)));
-    }
-}
-
-/// Which run it is, and where what outlives it goes.
-struct Setup<'a> {
-    run_id: &'a str,
-    state: Option<&'a Path>,
-    patience: Patience,
-    units: Option<Vec<Unit>>,
-}
-
-impl Setup<'_> {
-    fn run(
+    /// Runs `pipeline` with its lock and its reject file.
+    fn run_as(
         self,
+        run_id: &str,
         pipeline: &Pipeline,
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> RunReport {
-        let (run_id, state) = (self.run_id.to_owned(), self.state);
+        let state = self.state.as_deref();
         let holder = Holder {
             pipeline: pipeline.name.clone(),
-            run_id: run_id.clone(),
+            run_id: run_id.to_owned(),
             pid: std::process::id(),
         };
         let temporary = std::env::temp_dir();
@@ -132,10 +112,10 @@ impl Setup<'_> {
         run(
             pipeline,
             RunSetup {
-                rejects: Box::new(RejectFile::new(&rejects, &run_id)),
-                run_id,
+                run_id: run_id.to_owned(),
                 cancel: cancel.clone(),
                 observer: &mut hear,
+                rejects: Box::new(RejectFile::new(&rejects, run_id)),
                 hold: Some(Box::new(hold)),
                 patience: self.patience.programs,
                 patience_at_start: self.patience.runs,
@@ -143,6 +123,13 @@ impl Setup<'_> {
                 units: self.units,
             },
         )
+    }
+}
+
+/// Tells what is wrong with the state.
+fn tell(state: &State, observer: &mut dyn Observer) {
+    for warning in state.take_warnings() {
+        observer.on_event(&RunEvent::Notice(&Notice::Warning(warning)));
     }
 }
 
