@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use mixflow::{LimitOptions, Workspace, WorkspaceBuilder};
 use mixflow_tests::sim::{Builder, Data, Simulator};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -198,6 +199,18 @@ pub fn sim(data: Data) -> Builder {
 
 pub fn started(builder: Builder) -> Simulator {
     builder.start().unwrap()
+}
+
+/// A workspace of the simulator's project, asked faster than its limits allow.
+pub fn workspace(sim: &Simulator) -> WorkspaceBuilder {
+    Workspace::builder()
+        .project_id("12345")
+        .service_account("sim", SECRET)
+        .base_url(sim.base_url())
+        .limits(LimitOptions {
+            per_second: Some(1_000),
+            ..LimitOptions::default()
+        })
 }
 
 /// The keys that every Mixpanel source of these tests has: no waits between

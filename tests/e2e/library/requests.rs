@@ -9,22 +9,13 @@ use mixflow::core::observer::{RunEvent, Silent};
 use mixflow::core::report::{PartitionStatus, Status};
 use mixflow::sinks::{JsonlOptions, ParquetOptions};
 use mixflow::transforms::{FilterOptions, HashOptions, SelectOptions};
-use mixflow::{
-    Delivery, ErrorKind, Events, LimitOptions, OnFailure, Profiles, Workspace, WorkspaceBuilder,
-};
+use mixflow::{Delivery, ErrorKind, Events, OnFailure, Profiles, Workspace, WorkspaceBuilder};
 use mixflow_tests::sim::{Data, Fault, Simulator};
 
-use super::super::support::{Place, SECRET, sim, started};
+use crate::support::{Place, SECRET, sim, started, workspace};
 
 fn builder(sim: &Simulator, place: &Place) -> WorkspaceBuilder {
-    Workspace::builder()
-        .project_id("12345")
-        .service_account("sim", SECRET)
-        .base_url(sim.base_url())
-        .limits(LimitOptions {
-            per_second: Some(1_000),
-            ..LimitOptions::default()
-        })
+    workspace(sim)
         .home(place.path("home"))
         .state_folder(place.path("state"))
         .path(place.path("out.db"))

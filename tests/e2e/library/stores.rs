@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use mixflow::core::arrow::datatypes::{DataType, Field, Schema};
 use mixflow::core::sink::Sink as _;
-use mixflow::{Event, Events, LimitOptions, Profiles, Store, TableInput, Workspace};
+use mixflow::{Event, Events, Profiles, Store, TableInput, Workspace};
 use mixflow_sink_duckdb::{DuckdbOptions, DuckdbSink};
 use mixflow_tests::sim::{Data, Simulator};
 
-use crate::support::{Place, SECRET, sim, started};
+use crate::support::{self, Place, sim, started};
 
 fn event(n: usize) -> Event {
     let line = format!(
@@ -38,14 +38,7 @@ fn tables(path: &Path) -> Vec<(String, Option<u64>)> {
 }
 
 fn asking(sim: &Simulator, place: &Place, path: &Path) -> Workspace {
-    Workspace::builder()
-        .project_id("12345")
-        .service_account("sim", SECRET)
-        .base_url(sim.base_url())
-        .limits(LimitOptions {
-            per_second: Some(1_000),
-            ..LimitOptions::default()
-        })
+    support::workspace(sim)
         .state_folder(place.path("state"))
         .path(path)
         .build()

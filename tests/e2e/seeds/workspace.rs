@@ -6,15 +6,13 @@ use std::time::Duration;
 use mixflow::core::cancel::cancellation;
 use mixflow::core::config::Seconds;
 use mixflow::core::observer::RunEvent;
-use mixflow::{
-    ErrorKind, Events, LimitOptions, Profiles, RetryOptions, Workspace, WorkspaceBuilder,
-};
+use mixflow::{ErrorKind, Events, Profiles, RetryOptions, Workspace, WorkspaceBuilder};
 use mixflow_tests::sim::{Data, ExportQuery, Fault, Simulator};
 use tempfile::TempDir;
 
 use super::{PRO, days};
 use crate::rows::form::{Event as Row, expected_events};
-use crate::support::{SECRET, sim, started};
+use crate::support::{sim, started, workspace};
 
 fn data() -> Data {
     use jiff::civil::date;
@@ -22,14 +20,7 @@ fn data() -> Data {
 }
 
 fn builder(sim: &Simulator, folder: &TempDir) -> WorkspaceBuilder {
-    Workspace::builder()
-        .project_id("12345")
-        .service_account("sim", SECRET)
-        .base_url(sim.base_url())
-        .limits(LimitOptions {
-            per_second: Some(1_000),
-            ..LimitOptions::default()
-        })
+    workspace(sim)
         .retry(RetryOptions {
             base_delay: Seconds(Duration::from_millis(1)),
             ..RetryOptions::default()
