@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use mixflow::launch::{HistoryEntry, Launch, Patience};
 use mixflow::state_folder;
 use mixflow_core::config::{Document, Env, Override, Problems, build};
@@ -122,7 +121,7 @@ impl App {
             env: self.env.clone(),
             home: self.home.clone(),
             state: self.state_folder().map(ToOwned::to_owned),
-            ..BuildContext::new(Timestamp::now())
+            ..BuildContext::new(mixflow_core::clock::now())
         };
         let document = Document::parse(origin, text, &self.env, overrides);
         build(document, name, &self.registry, &cx)

@@ -40,6 +40,11 @@ use mixflow_core::registry::Registry;
 ///
 /// Prints, reads the environment and takes over Ctrl-C: it is for `main`.
 pub fn main(registry: Registry) -> ExitCode {
+    // For tests: a year of daily runs takes minutes.
+    let now = std::env::var("MIXFLOW_NOW").ok();
+    if let Some(now) = now.and_then(|now| now.parse().ok()) {
+        mixflow_core::clock::set(now);
+    }
     let args = commands::Args::parse();
     let app = app::App::new(registry, &args.global);
     let code = commands::dispatch(&app, &args.command);

@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
+use jiff::tz::TimeZone;
 
 use crate::cancel::CancelToken;
 use crate::dropped::Dropped;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{BodyFacts, Ledger, UnitFacts};
 use crate::reject::{Reject, Rejects};
 use crate::stand_in::StandIns;
+use crate::unit::Extent;
 
 /// When rows may leave a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,10 @@ pub struct RunContext {
     pub cancel: CancelToken,
     /// When rows may leave a unit.
     pub delivery: Delivery,
+    /// What the destination holds of the source's dataset already.
+    pub ledger: Arc<Ledger>,
+    /// The zone that the days of units are counted in.
+    pub(crate) zone: TimeZone,
     pub(crate) counters: Arc<Counters>,
     pub(crate) notices: Sender<Notice>,
     pub(crate) rejects: Arc<Rejects>,
@@ -44,9 +51,14 @@ impl RunContext {
         let _ = self.notices.send(notice);
     }
 
-    /// Returns a context for the work on one unit. A session that asks
-    /// something while it plans makes one for that, too.
+    /// Returns a context for work on no unit: for a session that asks something
+    /// while it plans.
     pub fn unit(&self) -> UnitContext {
+        self.unit_of(&Extent::Whole)
+    }
+
+    /// Returns a context for the work on one unit.
+    pub(crate) fn unit_of(&self, extent: &Extent) -> UnitContext {
         UnitContext {
             cancel: self.cancel.clone(),
             delivery: self.delivery,
@@ -54,6 +66,7 @@ impl RunContext {
             attempts: AtomicU32::new(0),
             rejected: AtomicU64::new(0),
             tally: Mutex::default(),
+            facts: Mutex::new(UnitFacts::of(extent, &self.zone)),
         }
     }
 }
@@ -72,6 +85,7 @@ pub struct UnitContext {
     /// Records of the unit that cannot be read.
     pub(crate) rejected: AtomicU64,
     tally: Mutex<Tally>,
+    facts: Mutex<UnitFacts>,
 }
 
 /// Totals of a run, counted by the sources.
@@ -168,6 +182,34 @@ impl UnitContext {
         self.tally().duplicates += rows;
     }
 
+    /// Says by their times, in microseconds since 1970 (UTC), which rows these
+    /// were, so that each counts for its day.
+    pub fn place_duplicates(&self, times: impl IntoIterator<Item = i64>) {
+        if let Some(days) = &mut self.facts().days {
+            for us in times {
+                days.at(us).duplicates += 1;
+            }
+        }
+    }
+
+    /// Says how many bytes each of some records has, before compression, and
+    /// if it is known when each happened, in microseconds since 1970 (UTC).
+    pub fn count_records(&self, times: Option<&[i64]>, lengths: &[u32]) {
+        self.facts().count_records(times, lengths);
+    }
+
+    /// Says which body the rows of the unit come from.
+    pub fn note_body(&self, body: BodyFacts) {
+        self.facts().body = Some(body);
+    }
+
+    /// Says what the largest version among some records is; see
+    /// [`ColumnRoles::version`](crate::roles::ColumnRoles::version).
+    pub fn note_version(&self, version: i64) {
+        let mut facts = self.facts();
+        facts.latest_version = facts.latest_version.max(Some(version));
+    }
+
     /// Counts rows that the transform left out, and why in a word: `false`. Rows
     /// that it leaves out without a word are counted as `other`.
     ///
@@ -194,6 +236,10 @@ impl UnitContext {
             Some(count) => *count += n,
             None => drop(tally.warnings.insert(warning.to_owned(), n)),
         }
+    }
+
+    pub(crate) fn facts(&self) -> MutexGuard<'_, UnitFacts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {

@@ -13,6 +13,7 @@
 
 pub mod batch;
 pub mod cancel;
+pub mod clock;
 pub mod config;
 pub mod context;
 pub mod destination;
@@ -22,6 +23,7 @@ pub mod error;
 pub mod fit;
 mod guard;
 pub mod json;
+pub mod ledger;
 pub mod observer;
 #[cfg(unix)]
 pub mod patient;

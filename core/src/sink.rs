@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{Batch, PartitionId};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{Earlier, FetchedUnit, Ledger};
 use crate::source::{Extent, SourceInfo};
 
 pub use crate::destination::Destination;
 pub use crate::guard::{Guarded, guarded};
 pub use crate::shrink::{ReplacedDay, check_replace, check_shrink};
-pub use crate::unit::DataKind;
+pub use crate::unit::{DataKind, Dataset};
 
 /// What happens to what is at the destination already: `mode` in TOML.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -69,6 +70,23 @@ pub trait Sink {
             ErrorKind::Config,
             "this sink has no write mode that could be chosen",
         ))
+    }
+
+    /// Returns what the destination holds of `dataset`, from the ledger that the
+    /// sink keeps with the data; `None` if it keeps none. Changes and creates nothing; a destination that is not there
+    /// holds nothing.
+    fn ledger(&self, _dataset: &Dataset) -> Result<Option<Ledger>> {
+        Ok(None)
+    }
+
+    /// Returns what becomes of earlier rows when a run commits, for whoever keeps
+    /// the ledger of a sink that keeps none. Makes no I/O.
+    fn earlier(&self) -> Earlier {
+        if self.capabilities().replaces_days {
+            Earlier::GoByDay
+        } else {
+            Earlier::Stay
+        }
     }
 
     /// Checks that rows of `schema` can be written. Makes no I/O.
@@ -190,6 +208,8 @@ pub struct Outcome<'a> {
     pub missing: &'a [(PartitionInfo, String)],
     /// Rows written.
     pub rows: u64,
+    /// The units that are committed, with what a ledger says of each.
+    pub units: &'a [FetchedUnit],
 }
 
 impl Outcome<'_> {

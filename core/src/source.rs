@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::{RunContext, UnitContext};
 use crate::error::Result;
 use crate::fit::Provenance;
+use crate::ledger::Calendar;
 use crate::roles::ColumnRoles;
 
 pub use crate::unit::{DataKind, Dataset, DayRange, Extent, Unit};
@@ -97,6 +98,11 @@ pub struct SourceInfo {
     pub to_date: Option<Date>,
     /// Whether each unit is a range of whole days.
     pub partitions_are_days: bool,
+    /// How days are counted, if each unit is a range of them.
+    pub calendar: Option<Calendar>,
+    /// Whether only a part of what there is is asked for, such as the first
+    /// thousand rows.
+    pub limited: bool,
     /// Things a person should know before the run.
     pub warnings: Vec<String>,
     /// How the rows are made. Left to the engine, which asks the transforms;
@@ -104,6 +110,21 @@ pub struct SourceInfo {
     pub provenance: Option<Provenance>,
     /// What the columns are for, if their rows are of several kinds.
     pub roles: Option<ColumnRoles>,
+}
+
+impl SourceInfo {
+    /// Narrows the days to those of `units`, if they stand for days.
+    pub(crate) fn narrow<'u>(&mut self, units: impl IntoIterator<Item = &'u Unit>) {
+        let days = units.into_iter().filter_map(|unit| match unit.extent {
+            Extent::Days(days) => Some((days.first, days.last)),
+            Extent::Page(_) | Extent::Whole => None,
+        });
+        let all = days.reduce(|all, days| (all.0.min(days.0), all.1.max(days.1)));
+        if let Some((first, last)) = all {
+            self.from_date = Some(first);
+            self.to_date = Some(last);
+        }
+    }
 }
 
 /// The work of a run, split.

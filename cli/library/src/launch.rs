@@ -5,7 +5,6 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::context::Notice;
@@ -121,6 +120,7 @@ impl Launch {
                 patience_at_start: self.patience.runs,
                 queue: None,
                 units: self.units,
+                ledgers: None,
             },
         )
     }
@@ -135,6 +135,6 @@ fn tell(state: &State, observer: &mut dyn Observer) {
 
 /// Returns an id that sorts by time and that no other run has.
 pub fn run_id() -> String {
-    let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let now = mixflow_core::clock::now().strftime("%Y%m%dT%H%M%SZ");
     format!("{now}-{:08x}", fastrand::u32(..))
 }

@@ -16,6 +16,7 @@ use crate::batch::{Batch, PartitionId};
 use crate::cancel::CancelGuard;
 use crate::context::{RunContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{FetchedUnit, LedgerStore, Recorded};
 use crate::report::PartitionStatus;
 use crate::sink::Outcome;
 use crate::source::{Plan, Session, Unit};
@@ -32,6 +33,8 @@ pub(super) struct Attempt<'r, 'b, 'o> {
     pub(super) writer: Writer<'r>,
     pub(super) books: &'b mut Books<'o>,
     pub(super) queue: Option<NonZeroUsize>,
+    /// Keeps the ledger, if the sink keeps none.
+    pub(super) ledgers: Option<&'r dyn LedgerStore>,
     /// Whether another attempt may follow this one.
     pub(super) may_start_over: bool,
 }
@@ -47,6 +50,8 @@ impl Attempt<'_, '_, '_> {
             Ok(opened) => opened,
             Err(error) => return Ending::nothing_done(error),
         };
+        // Every day is there already.
+        let nothing_to_do = plan.units.is_empty() && self.writer.run().1.partitions_are_days;
         let crew = Crew::new(
             &self.cx,
             &session,
@@ -56,7 +61,15 @@ impl Attempt<'_, '_, '_> {
             self.queue,
         );
         self.books.planned(&plan, crew.size());
-        let ending = self.finish(plan, crew, guard);
+        self.writer.narrow(&plan.units);
+        let ending = if nothing_to_do {
+            Ending::Committed {
+                rows: 0,
+                partial: false,
+            }
+        } else {
+            self.finish(plan, crew, guard)
+        };
         self.books.drain_notices();
         let told = contained("the source", || {
             session.finish(fate_of(&ending));
@@ -264,6 +277,9 @@ impl Attempt<'_, '_, '_> {
             return Err(Error::new(ErrorKind::Other, "no partition could be read"));
         }
         self.check_min_rows()?;
+        let (run_id, source) = self.writer.run();
+        let units = self.books.fetched(run_id, source.limited);
+        self.books.warn_of_rows_outside(&units);
         self.writer.begin(self.books)?;
         // The last moment at which an interrupt can still be heard.
         self.cx.cancel.check()?;
@@ -271,7 +287,9 @@ impl Attempt<'_, '_, '_> {
         let summary = self.writer.commit(&Outcome {
             missing: &missing,
             rows: self.books.rows(),
+            units: &units,
         })?;
+        self.record(&units);
         for warning in summary.warnings {
             self.books.warn(warning);
         }
@@ -279,6 +297,24 @@ impl Attempt<'_, '_, '_> {
             rows: summary.rows,
             partial: !missing.is_empty(),
         })
+    }
+
+    /// Enters what is committed into the ledger, where the sink keeps none.
+    fn record(&mut self, units: &[FetchedUnit]) {
+        let Some(store) = self.ledgers else { return };
+        let sink = &self.pipeline.sink;
+        let dataset = self.writer.run().1.dataset.clone();
+        let destination = sink.destination(&dataset.kind);
+        let recorded = Recorded {
+            units,
+            earlier: sink.earlier(),
+        };
+        if let Err(error) = store.record(&destination, &dataset, &recorded) {
+            let why = error.in_a_line();
+            self.books.warn(format!(
+                "the days of this run are not in the ledger of {destination}, so they count as missing: {why}"
+            ));
+        }
     }
 
     fn check_min_rows(&self) -> Result<()> {

@@ -13,6 +13,7 @@ use super::worker::{Counts, Spent};
 use crate::batch::PartitionId;
 use crate::context::{Counters, Notice, Tally};
 use crate::error::{Error, Result};
+use crate::ledger::{DayRecord, DayState, FetchedUnit, UnitRecord};
 use crate::observer::{Observer, Progress, RunEvent};
 use crate::reject::Rejects;
 use crate::report::{
@@ -57,7 +58,7 @@ pub(super) struct Totals {
 pub(super) struct Slot {
     pub(super) info: PartitionInfo,
     /// None for rows that were announced and belong to no unit.
-    unit: Option<Unit>,
+    pub(super) unit: Option<Unit>,
     pub(super) status: PartitionStatus,
     pub(super) rows: u64,
     attempts: u32,
@@ -89,6 +90,50 @@ impl Slot {
 
     fn of(n: usize, unit: &Unit) -> Slot {
         Slot::new(n, unit.label.clone(), unit.extent, Some(unit.clone()))
+    }
+
+    /// Returns what a ledger says of a unit that was read whole; `None` of rows
+    /// that belong to no unit.
+    fn fetched(&self, run_id: &str, limited: bool) -> Option<FetchedUnit> {
+        let unit = self.unit.as_ref()?;
+        let facts = &self.counts.facts;
+        let asked_at = self.counts.started_at.unwrap_or(Timestamp::UNIX_EPOCH);
+        let fetched_at = facts.body.as_ref().map_or(asked_at, |body| body.fetched_at);
+        let days = facts.counted(self.rows).into_iter().map(|day| DayRecord {
+            day: day.day,
+            state: match day.rows.unwrap_or(self.rows) {
+                _ if limited || fetched_at.as_microsecond() < day.end_us => DayState::Partial,
+                0 => DayState::Empty,
+                _ => DayState::Complete,
+            },
+            rows: day.rows,
+            duplicates: day.duplicates,
+            bytes: day.bytes,
+            fetched_at,
+            run_id: run_id.to_owned(),
+            unit_key: unit.key.clone(),
+        });
+        Some(FetchedUnit {
+            id: self.info.id,
+            days: days.collect(),
+            record: UnitRecord {
+                unit_key: unit.key.clone(),
+                label: unit.label.clone(),
+                days: match unit.extent {
+                    Extent::Days(days) => Some(days),
+                    Extent::Page(_) | Extent::Whole => None,
+                },
+                fetched_at,
+                run_id: run_id.to_owned(),
+                rows: self.rows,
+                duplicates: self.counts.tally.duplicates,
+                rejected: self.counts.rejected,
+                bytes: facts.bytes,
+                sha256: facts.body.as_ref().and_then(|body| body.sha256.clone()),
+                latest_version: facts.latest_version,
+                outside: facts.outside,
+            },
+        })
     }
 
     fn into_report(self) -> PartitionReport {
@@ -273,6 +318,27 @@ impl<'o> Books<'o> {
             .collect()
     }
 
+    /// Returns what a ledger says of the units that were read whole; `limited`
+    /// if the source gives only a part of a day.
+    pub(super) fn fetched(&self, run_id: &str, limited: bool) -> Vec<FetchedUnit> {
+        let slots = self.totals.slots.iter();
+        let done = slots.filter(|slot| slot.status == PartitionStatus::Done);
+        done.filter_map(|slot| slot.fetched(run_id, limited))
+            .collect()
+    }
+
+    /// Tells of rows whose time is in none of the days of their unit.
+    pub(super) fn warn_of_rows_outside(&mut self, units: &[FetchedUnit]) {
+        let outside: u64 = units.iter().map(|unit| unit.record.outside).sum();
+        let Some(first) = units.iter().find(|unit| unit.record.outside > 0) else {
+            return;
+        };
+        self.warn(format!(
+            "{outside} rows lie outside the days that they were fetched for, such as of {}: `timezone` may be wrong",
+            first.record.label
+        ));
+    }
+
     /// Returns whether every unit is of this status.
     pub(super) fn all(&self, status: PartitionStatus) -> bool {
         self.totals.slots.iter().all(|slot| slot.status == status)
@@ -427,7 +493,7 @@ impl<'o> Books<'o> {
         };
         conclude(&mut report, ending);
         report.duration_seconds = self.started.elapsed().as_secs_f64();
-        report.completed_at = Timestamp::now();
+        report.completed_at = crate::clock::now();
         report
     }
 }

@@ -24,17 +24,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::cancel::CancelToken;
 use crate::context::{Counters, Delivery, RunContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
+use crate::ledger::{Ledger, LedgerStore};
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
 use crate::report::RunReport;
 use crate::sink::{Preview, Sink, TxnContext};
-use crate::source::{Extent, Unit};
+use crate::source::Unit;
 use crate::stand_in::StandIns;
 use crate::transform::{OpenTransform, stand_ins_for};
 use attempt::Attempt;
@@ -68,6 +69,8 @@ pub struct RunSetup<'a> {
     /// The units to read, of this source's dataset; `None` is what the source
     /// plans.
     pub units: Option<Vec<Unit>>,
+    /// Keeps the ledgers of destinations whose sinks keep none.
+    pub ledgers: Option<&'a dyn LedgerStore>,
 }
 
 /// Gets what a run holds to its end. May block until the token is cancelled.
@@ -99,13 +102,14 @@ struct Run<'r, 'o> {
     patience_at_start: Duration,
     queue: Option<NonZeroUsize>,
     units: Option<Vec<Unit>>,
+    ledgers: Option<&'r dyn LedgerStore>,
 }
 
 impl<'r, 'o> Run<'r, 'o> {
-    fn new(pipeline: &'r Pipeline, setup: RunSetup<'o>) -> Run<'r, 'o> {
+    fn new<'s: 'r + 'o>(pipeline: &'r Pipeline, setup: RunSetup<'s>) -> Run<'r, 'o> {
         let mut txn_cx = txn_context(pipeline, setup.run_id, setup.cancel.clone());
         if let Some(units) = &setup.units {
-            narrow(&mut txn_cx, units);
+            txn_cx.source.narrow(units);
         }
         let counters = Arc::new(Counters::default());
         let rejects = Rejects::new(setup.rejects, pipeline.source.max_rejects());
@@ -114,6 +118,8 @@ impl<'r, 'o> Run<'r, 'o> {
         let cx = RunContext {
             cancel: setup.cancel,
             delivery: delivery(pipeline),
+            ledger: Arc::default(),
+            zone: zone(&txn_cx.source.dataset.zone),
             counters,
             notices,
             rejects: Arc::clone(&books.rejects),
@@ -128,6 +134,7 @@ impl<'r, 'o> Run<'r, 'o> {
             patience_at_start: setup.patience_at_start,
             queue: setup.queue,
             units: setup.units,
+            ledgers: setup.ledgers,
         }
     }
 
@@ -175,19 +182,39 @@ impl<'r, 'o> Run<'r, 'o> {
         if let Err(error) = writer.preview(self.patience_at_start, &mut self.books) {
             return Ending::nothing_done(error);
         }
+        let (ledger, ledgers) = match self.ledger(&writer) {
+            Ok(ledger) => ledger,
+            Err(error) => return Ending::nothing_done(error),
+        };
         let attempt = Attempt {
             pipeline: self.pipeline,
             cx: RunContext {
                 cancel,
+                ledger: Arc::new(ledger),
                 ..self.cx.clone()
             },
             transforms: Arc::clone(transforms),
             writer,
             books: &mut self.books,
             queue: self.queue,
+            ledgers,
             may_start_over: is_first,
         };
         attempt.make(self.units.as_deref(), guard)
+    }
+
+    /// Returns what the destination holds already, and who keeps its ledger if
+    /// the sink does not.
+    fn ledger(&mut self, writer: &Writer<'r>) -> Result<(Ledger, Option<&'r dyn LedgerStore>)> {
+        if let Some(ledger) = writer.ledger(self.patience_at_start, &mut self.books)? {
+            return Ok((ledger, None));
+        }
+        let Some(store) = self.ledgers else {
+            return Ok((Ledger::default(), None));
+        };
+        let dataset = &self.txn_cx.source.dataset;
+        let destination = self.pipeline.sink.destination(&dataset.kind);
+        Ok((store.read(&destination, dataset)?, Some(store)))
     }
 
     /// Closes the books. A run that ended before it had a plan names the units
@@ -198,24 +225,10 @@ impl<'r, 'o> Run<'r, 'o> {
             self.books
                 .enter(&self.units.take().unwrap_or_else(outlined));
         }
+        let units = self.books.totals.slots.iter();
+        let units = units.filter_map(|slot| slot.unit.as_ref());
+        self.txn_cx.source.narrow(units);
         self.books.report(self.pipeline, &self.txn_cx, ending)
-    }
-}
-
-/// Narrows what a transaction is told of the source to `units`.
-fn narrow(cx: &mut TxnContext, units: &[Unit]) {
-    let days = || {
-        units.iter().filter_map(|unit| match unit.extent {
-            Extent::Days(days) => Some(days),
-            Extent::Page(_) | Extent::Whole => None,
-        })
-    };
-    if let (Some(first), Some(last)) = (
-        days().map(|days| days.first).min(),
-        days().map(|days| days.last).max(),
-    ) {
-        cx.source.from_date = Some(first);
-        cx.source.to_date = Some(last);
     }
 }
 
@@ -223,6 +236,11 @@ fn narrow(cx: &mut TxnContext, units: &[Unit]) {
 pub fn preview(pipeline: &Pipeline, run_id: String) -> Result<Preview> {
     let cx = txn_context(pipeline, run_id, CancelToken::never());
     contained("the sink", || pipeline.sink.preview(&cx))
+}
+
+/// Returns the zone of a name that a source has checked; UTC if it is none.
+fn zone(name: &str) -> TimeZone {
+    TimeZone::get(name).unwrap_or(TimeZone::UTC)
 }
 
 fn txn_context(pipeline: &Pipeline, run_id: String, cancel: CancelToken) -> TxnContext {
@@ -234,7 +252,7 @@ fn txn_context(pipeline: &Pipeline, run_id: String, cancel: CancelToken) -> TxnC
         run_id,
         schema,
         source: pipeline.source.info(),
-        started_at: Timestamp::now(),
+        started_at: crate::clock::now(),
         cancel,
     }
 }

@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray as _;
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{self, Receiver, Sender};
+use jiff::Timestamp;
 
 use super::ending::contained;
 use super::pipeline::{OnFailure, Pipeline, RunOptions};
@@ -17,6 +19,8 @@ use super::room::{Door, Place, Room};
 use crate::batch::PartitionId;
 use crate::context::{RunContext, Tally, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::UnitFacts;
+use crate::roles::ColumnRoles;
 use crate::source::{BatchIter, Plan, Session, Unit};
 use crate::stand_in;
 use crate::transform::{OpenTransform, settled_after};
@@ -75,6 +79,11 @@ pub(super) struct Counts {
     pub(super) given: u64,
     pub(super) rows_by_event: BTreeMap<String, u64>,
     pub(super) tally: Tally,
+    /// Records that cannot be read.
+    pub(super) rejected: u64,
+    pub(super) facts: UnitFacts,
+    /// When a worker began to read it; none if its turn did not come.
+    pub(super) started_at: Option<Timestamp>,
 }
 
 /// Where a worker's time went.
@@ -107,7 +116,7 @@ impl Crew {
         queue: Option<NonZeroUsize>,
     ) -> Crew {
         let (size, warning) = workers(&pipeline.options, plan);
-        let kind = pipeline.source.info().roles.map(|roles| roles.kind);
+        let roles = pipeline.source.info().roles;
         let (work, work_out) = channel::unbounded();
         let (messages_in, messages) = channel::bounded(queue.map_or(size + 2, NonZeroUsize::get));
         let (alive, ended) = channel::bounded(0);
@@ -121,7 +130,7 @@ impl Crew {
                 cx: cx.clone(),
                 session: Arc::clone(session),
                 transforms: Arc::clone(transforms),
-                kind,
+                roles,
                 on_failure: pipeline.options.on_failure,
             };
             let alive = alive.clone();
@@ -194,8 +203,8 @@ struct Worker {
     cx: RunContext,
     session: Arc<dyn Session>,
     transforms: Arc<[OpenTransform]>,
-    /// The column that rows are counted by.
-    kind: Option<&'static str>,
+    /// What the columns are for that rows are counted by.
+    roles: Option<ColumnRoles>,
     on_failure: OnFailure,
 }
 
@@ -232,12 +241,17 @@ impl Worker {
 
     /// Reads a unit to its end, whatever that is.
     fn read_whole(&self, work: &Work) -> Message {
-        let cx = self.cx.unit();
+        let cx = self.cx.unit_of(&work.unit.extent);
         let mut spent = Spent::default();
-        let mut counts = Counts::default();
+        let mut counts = Counts {
+            started_at: Some(crate::clock::now()),
+            ..Counts::default()
+        };
         let what = format!("partition `{}`", work.unit.label);
         let result = contained(&what, || self.read(work, &cx, &mut spent, &mut counts));
         counts.tally = std::mem::take(&mut *cx.tally());
+        counts.facts = std::mem::take(&mut *cx.facts());
+        counts.rejected = cx.rejected.load(Ordering::Relaxed);
         Message::Done {
             id: work.id,
             attempts: cx.attempts.load(Ordering::Relaxed),
@@ -273,7 +287,9 @@ impl Worker {
             if records.num_rows() > 0 {
                 let by_event = &mut counts.rows_by_event;
                 timed(&mut spent.decode, || {
-                    count_events(&records, self.kind, by_event);
+                    let kind = self.roles.map(|roles| roles.kind);
+                    count_events(&records, kind, by_event);
+                    self.count_days(&records, cx);
                 });
                 timed(&mut spent.queue, || self.send(work.id, records))?;
             }
@@ -285,6 +301,15 @@ impl Worker {
             (0, rejected @ 1..) => Err(nothing_readable(&work.unit.label, rejected)),
             _ => Ok(()),
         }
+    }
+
+    /// Counts rows by the days that they say.
+    fn count_days(&self, records: &RecordBatch, cx: &UnitContext) {
+        let time = self.roles.map(|roles| roles.time);
+        let times = time.and_then(|time| records.column_by_name(time));
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        cx.facts()
+            .count_rows(times.map(|times| &times.values()[..]));
     }
 
     fn send(&self, id: PartitionId, records: RecordBatch) -> Result<()> {

@@ -8,9 +8,11 @@ use super::ending::{Ending, contained, is_closed};
 use crate::batch::{Batch, PartitionId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guarded;
+use crate::ledger::Ledger;
 use crate::sink::{
     CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn, TxnContext, patiently,
 };
+use crate::source::{SourceInfo, Unit};
 
 /// Writes the rows of one attempt. Dropping it aborts.
 pub(super) struct Writer<'r> {
@@ -59,6 +61,25 @@ impl<'r> Writer<'r> {
     /// Looks at the destination before the first request.
     pub(super) fn preview(&self, patience: Duration, books: &mut Books<'_>) -> Result<Preview> {
         self.patiently(patience, books, |sink, cx| sink.preview(cx))
+    }
+
+    /// Returns the run's id, and what it reads.
+    pub(super) fn run(&self) -> (&str, &SourceInfo) {
+        (&self.cx.run_id, &self.cx.source)
+    }
+
+    /// Narrows what the sink is told of the source to the days of `units`.
+    pub(super) fn narrow(&mut self, units: &[Unit]) {
+        self.cx.source.narrow(units);
+    }
+
+    /// Returns what the destination holds, if the sink keeps a ledger.
+    pub(super) fn ledger(
+        &self,
+        patience: Duration,
+        books: &mut Books<'_>,
+    ) -> Result<Option<Ledger>> {
+        self.patiently(patience, books, |sink, cx| sink.ledger(&cx.source.dataset))
     }
 
     /// Begins the transaction, unless it has begun.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
+use jiff::tz::TimeZone;
 
 use crate::cancel::CancelToken;
 use crate::context::{Delivery, Notice, RunContext, Tally, UnitContext};
@@ -17,6 +18,8 @@ pub fn run_context() -> (RunContext, Receiver<Notice>) {
     let cx = RunContext {
         cancel: CancelToken::never(),
         delivery: Delivery::Verified,
+        ledger: Arc::default(),
+        zone: TimeZone::UTC,
         counters: Arc::default(),
         notices,
         rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),
@@ -40,6 +43,10 @@ pub struct Counted {
     pub dropped: Dropped,
     /// What is told at the end of the run.
     pub warnings: BTreeMap<String, u64>,
+    /// Bytes of records, if the source has said them.
+    pub bytes: Option<u64>,
+    /// The largest version among the records.
+    pub latest_version: Option<i64>,
 }
 
 /// Returns what has been counted through `cx`.
@@ -49,9 +56,12 @@ pub fn counted(cx: &UnitContext) -> Counted {
         dropped,
         warnings,
     } = cx.tally().clone();
+    let facts = cx.facts();
     Counted {
         duplicates,
         dropped,
         warnings,
+        bytes: facts.bytes,
+        latest_version: facts.latest_version,
     }
 }

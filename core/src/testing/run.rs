@@ -50,5 +50,6 @@ pub fn test_setup(cancel: CancelToken, observer: &mut dyn Observer) -> RunSetup<
         patience_at_start: Duration::ZERO,
         queue: Some(NonZeroUsize::MIN),
         units: None,
+        ledgers: None,
     }
 }

@@ -6,7 +6,6 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 
-use jiff::Timestamp;
 use mixflow_core::private;
 use rusqlite::{Connection, params};
 
@@ -61,7 +60,7 @@ pub(crate) fn note_what_is_missing(
 pub(crate) fn add_gap(conn: &Connection, reason: &str) -> Result<(), Failure> {
     conn.execute(
         &format!("INSERT INTO gaps (position, noticed_at, reason) VALUES ({NEXT}, ?1, ?2)"),
-        params![Timestamp::now().to_string(), reason],
+        params![mixflow_core::clock::now().to_string(), reason],
     )?;
     Ok(())
 }

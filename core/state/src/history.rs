@@ -9,7 +9,6 @@
 use std::fs;
 use std::path::Path;
 
-use jiff::Timestamp;
 use mixflow_core::destination::Destination;
 use mixflow_core::report::RunReport;
 use rusqlite::params;
@@ -58,7 +57,7 @@ impl State {
     /// that the history lacks a run.
     pub fn begin_run(&self, begin: &Begin<'_>) -> Result<(), Unavailable> {
         let path = begin.pipeline_path.map(bytes);
-        let now = Timestamp::now().to_string();
+        let now = mixflow_core::clock::now().to_string();
         let begun = self.with(|db| {
             db.durably(|conn| {
                 conn.execute(

@@ -316,6 +316,7 @@ unsafe extern "C" fn commit(
         let summary = txn.commit(&Outcome {
             missing: &missing,
             rows,
+            units: &[],
         })?;
         give_text(text, write(&SummaryDoc::from(summary)))
     };

@@ -165,9 +165,8 @@ impl ContextDoc {
                 from_date: date(self.from_date)?,
                 to_date: date(self.to_date)?,
                 partitions_are_days: self.partitions_are_days,
-                warnings: Vec::new(),
                 provenance: self.provenance,
-                roles: None,
+                ..SourceInfo::default()
             },
             started_at: parsed::<Timestamp>(&self.started_at)?,
             cancel: mixflow_core::cancel::CancelToken::never(),

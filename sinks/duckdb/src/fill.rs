@@ -80,7 +80,11 @@ impl Store {
             rows += batch.records.num_rows() as u64;
             progress(rows);
         }
-        txn.commit(&Outcome { missing: &[], rows })
+        txn.commit(&Outcome {
+            missing: &[],
+            rows,
+            units: &[],
+        })
     }
 
     /// Returns a sink that writes to this store, through its open file.

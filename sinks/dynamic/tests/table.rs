@@ -266,6 +266,7 @@ fn everything_crosses_both_ways() {
     let outcome = Outcome {
         missing: &missing,
         rows: 4,
+        units: &[],
     };
     let summary = txn.commit(&outcome).unwrap();
     assert_eq!(
@@ -331,6 +332,7 @@ fn go(options: Value) -> Result<()> {
     txn.commit(&Outcome {
         missing: &[],
         rows: 1,
+        units: &[],
     })
     .map(drop)
 }

@@ -24,6 +24,7 @@ const LONG: Duration = Duration::from_secs(30);
 const ALL: Outcome<'static> = Outcome {
     missing: &[],
     rows: 0,
+    units: &[],
 };
 
 /// A folder that the program knows as `$0`.

@@ -234,6 +234,7 @@ mod tests {
     const ALL: Outcome<'static> = Outcome {
         missing: &[],
         rows: 0,
+        units: &[],
     };
 
     /// Takes so many bytes, some at a time, and then has no reader any more.

@@ -100,6 +100,7 @@ impl Place {
         let outcome = Outcome {
             missing: &[],
             rows: 1,
+            units: &[],
         };
         txn.commit(&outcome).expect("commits");
         Ok(())

@@ -98,6 +98,7 @@ impl Place {
         let outcome = Outcome {
             missing: &[],
             rows: hours.len() as u64,
+            units: &[],
         };
         txn.commit(&outcome).expect("commits").rows
     }
@@ -250,6 +251,7 @@ fn a_file_that_is_there_is_never_written_over() {
     let outcome = Outcome {
         missing: &[],
         rows: 1,
+        units: &[],
     };
     let error = txn.commit(&outcome).expect_err("one of them would be gone");
     assert_eq!(error.kind(), ErrorKind::Io);
@@ -343,6 +345,7 @@ fn a_day_that_would_shrink_a_lot_is_refused() {
     let outcome = Outcome {
         missing: &[],
         rows: 9,
+        units: &[],
     };
     let error = txn.commit(&outcome).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Data);

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use mixflow_core::config::{DateSpec, Invalid};
 use mixflow_core::context::{RunContext, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::ledger::Calendar;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
@@ -114,17 +115,9 @@ impl SyntheticSource {
     }
 
     fn dataset(&self) -> Dataset {
-        let Shape {
-            rows,
-            seed,
-            from,
-            to,
-            users,
-        } = self.shape;
+        let Shape { seed, users, .. } = self.shape;
         Dataset {
-            // All of them, because each changes every row: no two are parts of
-            // the same whole.
-            project: format!("{rows} rows of {users} users, {from}..{to}, seed {seed}"),
+            project: format!("{users} users, seed {seed}"),
             kind: self.kind(),
             zone: "UTC".to_owned(),
             filters: serde_json::Map::new(),
@@ -147,7 +140,10 @@ impl SyntheticSource {
                 label,
                 json!(Rows {
                     start: rows.start,
-                    end: rows.end
+                    end: rows.end,
+                    of: shape.rows,
+                    from: shape.from,
+                    to: shape.to,
                 }),
             )
         };
@@ -174,6 +170,10 @@ impl SyntheticSource {
 struct Rows {
     start: u64,
     end: u64,
+    /// What all of them are spread over, because that changes every row.
+    of: u64,
+    from: Date,
+    to: Date,
 }
 
 fn whole(day: Date) -> DayRange {
@@ -206,6 +206,11 @@ impl Source for SyntheticSource {
             from_date: is_events.then_some(self.shape.from),
             to_date: is_events.then_some(self.shape.to),
             partitions_are_days: is_events,
+            calendar: is_events.then_some(Calendar {
+                zone: TimeZone::UTC,
+                lookback: 0,
+                start: None,
+            }),
             roles: is_events.then_some(schema::ROLES),
             ..SourceInfo::default()
         }
@@ -240,7 +245,7 @@ impl Session for SyntheticSource {
     }
 
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
-        let Rows { start, end } = Rows::deserialize(&unit.request).map_err(|error| {
+        let Rows { start, end, .. } = Rows::deserialize(&unit.request).map_err(|error| {
             let message = format!("`{}` is no part of made-up rows", unit.label);
             Error::new(ErrorKind::Other, message).with_source(error)
         })?;
@@ -284,6 +289,6 @@ impl<W: Fn(u64, &mut Vec<u8>)> Iterator for MadeRows<'_, W> {
                 return Some(Err(Error::new(ErrorKind::Other, message).because(reason)));
             }
         }
-        self.decoder.take().map(Ok)
+        self.decoder.take_counted(self.cx).map(Ok)
     }
 }

@@ -148,6 +148,7 @@ fn a_run_writes_through_the_store_that_is_open() {
     let outcome = mixflow::core::sink::Outcome {
         missing: &[],
         rows: 0,
+        units: &[],
     };
     txn.commit(&outcome).unwrap();
     assert!(store.table_exists("events").unwrap());

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, Invalid, misfits};
@@ -41,7 +40,7 @@ impl Connection {
             state: self.state.clone(),
             store: self.project.id().map(str::to_owned),
             expanded: secrets.into_iter().map(str::to_owned).collect(),
-            ..BuildContext::new(Timestamp::now())
+            ..BuildContext::new(mixflow_core::clock::now())
         }
     }
 

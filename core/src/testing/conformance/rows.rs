@@ -148,7 +148,11 @@ pub(super) fn store_batch(sink: &dyn Sink, records: RecordBatch) -> Result<Commi
 }
 
 pub(super) fn outcome(rows: u64) -> Outcome<'static> {
-    Outcome { missing: &[], rows }
+    Outcome {
+        missing: &[],
+        rows,
+        units: &[],
+    }
 }
 
 /// Returns the rows of Arrow batches as [`Cells`], for sinks whose results

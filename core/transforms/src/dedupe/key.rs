@@ -55,6 +55,11 @@ impl Keys {
         })
     }
 
+    /// Returns which column says when a row happened.
+    pub(super) fn time(&self) -> usize {
+        self.time
+    }
+
     /// Adds a record for each row.
     pub(super) fn read(&self, records: &RecordBatch, to: &mut Vec<Record>) -> Result<()> {
         let texts = self.texts.iter();

@@ -12,10 +12,10 @@ mod winners;
 #[cfg(test)]
 mod tests;
 
-use arrow::array::BooleanArray;
+use arrow::array::{AsArray as _, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::{RunContext, UnitContext};
@@ -112,6 +112,7 @@ impl Dedupe {
             batches,
             stay,
             next: 0,
+            time: self.keys.time(),
         })
     }
 }
@@ -145,6 +146,18 @@ struct Kept {
     batches: Replay,
     stay: BooleanBuffer,
     next: usize,
+    /// The column that says when a row happened.
+    time: usize,
+}
+
+/// Says on which days the rows are that do not stay.
+fn place_duplicates(records: &RecordBatch, time: usize, stay: &BooleanBuffer, cx: &UnitContext) {
+    let times = records.column(time);
+    let Some(times) = times.as_primitive_opt::<TimestampMicrosecondType>() else {
+        return;
+    };
+    let gone = times.values().iter().zip(stay).filter(|(_, stays)| !stays);
+    cx.place_duplicates(gone.map(|(us, _)| *us));
 }
 
 impl Kept {
@@ -160,6 +173,7 @@ impl Kept {
         if stay.count_set_bits() == records.num_rows() {
             Ok(Some(records))
         } else {
+            place_duplicates(&records, self.time, &stay, cx);
             Ok(Some(filter_record_batch(
                 &records,
                 &BooleanArray::from(stay),

@@ -134,6 +134,7 @@ fn the_permit_says_what_was_sent_and_what_is_missing_and_then_goes() {
     let outcome = Outcome {
         missing: &missing,
         rows: 3,
+        units: &[],
     };
     txn.commit(&outcome).expect("it commits");
     assert_eq!(

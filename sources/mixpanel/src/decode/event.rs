@@ -22,6 +22,8 @@ use crate::time::EventClock;
 pub(super) struct Events {
     clock: EventClock,
     rows: Rows<EventColumns>,
+    /// The largest version since it was last asked for.
+    version: Option<i64>,
     scratch: Scratch,
 }
 
@@ -41,6 +43,7 @@ impl Events {
         Events {
             clock,
             rows: Rows::default(),
+            version: None,
             scratch: Scratch::default(),
         }
     }
@@ -75,6 +78,10 @@ impl Events {
             let texts = event_name.len() + distinct_id.len() + insert_id.len();
             texts + properties.append_to(&mut columns.properties)
         });
+        let version = parts
+            .version
+            .and_then(|value| text[value.span].parse().ok());
+        self.version = self.version.max(version);
         Ok(())
     }
 }
@@ -91,6 +98,10 @@ impl Records for Events {
     fn take(&mut self) -> Option<RecordBatch> {
         self.rows.take()
     }
+
+    fn take_version(&mut self) -> Option<i64> {
+        self.version.take()
+    }
 }
 
 /// Where an event's parts stand in its text.
@@ -101,6 +112,8 @@ struct Parts {
     time: Option<Value>,
     distinct_id: Option<Value>,
     insert_id: Option<Value>,
+    /// Stays among the properties.
+    version: Option<Value>,
     /// Whether its properties are to be mended.
     is_to_be_mended: bool,
 }
@@ -141,6 +154,10 @@ impl Parts {
                 () if key.is(text, "time") => &mut self.time,
                 () if key.is(text, "distinct_id") => &mut self.distinct_id,
                 () if key.is(text, "$insert_id") => &mut self.insert_id,
+                () if key.is(text, schema::ROLES.version.1) => {
+                    self.version = Some(value);
+                    return false;
+                }
                 () => return false,
             };
             *slot = Some(value);

@@ -18,8 +18,10 @@ mod raw;
 mod record;
 mod rows;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::AsArray as _;
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
+use mixflow_core::context::UnitContext;
 use mixflow_core::stand_in::StandIns;
 
 use self::event::Events;
@@ -55,6 +57,8 @@ impl Form {
 pub struct Decoder {
     records: Box<dyn Records>,
     stand_ins: StandIns,
+    /// The bytes of each record of the rows so far.
+    lengths: Vec<u32>,
 }
 
 impl Decoder {
@@ -68,6 +72,7 @@ impl Decoder {
         Decoder {
             records,
             stand_ins: StandIns::default(),
+            lengths: Vec::new(),
         }
     }
 
@@ -79,7 +84,10 @@ impl Decoder {
 
     /// Decodes one record. An error is the reason to reject it.
     pub fn push(&mut self, record: &[u8]) -> Result<(), String> {
-        self.records.push(record, &self.stand_ins)
+        self.records.push(record, &self.stand_ins)?;
+        self.lengths
+            .push(u32::try_from(record.len()).unwrap_or(u32::MAX));
+        Ok(())
     }
 
     /// Returns whether there are enough rows for a batch.
@@ -89,7 +97,22 @@ impl Decoder {
 
     /// Returns the rows so far; `None` if there are none.
     pub fn take(&mut self) -> Option<RecordBatch> {
+        self.lengths.clear();
         self.records.take()
+    }
+
+    /// Returns the rows so far, and counts their records as those of the unit
+    /// that `cx` is of: their bytes by day, and the largest version.
+    pub fn take_counted(&mut self, cx: &UnitContext) -> Option<RecordBatch> {
+        let rows = self.records.take()?;
+        let times = rows.column_by_name(schema::ROLES.time);
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        cx.count_records(times.map(|times| &times.values()[..]), &self.lengths);
+        self.lengths.clear();
+        if let Some(version) = self.records.take_version() {
+            cx.note_version(version);
+        }
+        Some(rows)
     }
 }
 

@@ -82,10 +82,10 @@ pub(super) fn scan(
     while let Some(key) = scanner.next_key(&mut first)? {
         let value = scanner.value()?;
         let end = value.span.end;
-        // Reserved keys begin with one of three letters; most keys do not.
+        // Keys that matter begin with one of four letters; most keys do not.
         let candidate = matches!(
             text.as_bytes().get(key.start + 1),
-            Some(b't' | b'd' | b'$' | b'\\')
+            Some(b't' | b'd' | b'$' | b'm' | b'\\')
         );
         if candidate && taken(key, value) {
             open = false;

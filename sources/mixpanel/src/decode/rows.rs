@@ -16,6 +16,11 @@ pub(super) trait Records: Send {
 
     /// Returns the rows so far; `None` if there are none.
     fn take(&mut self) -> Option<RecordBatch>;
+
+    /// Returns the largest version among the records since the last call.
+    fn take_version(&mut self) -> Option<i64> {
+        None
+    }
 }
 
 /// The most bytes of text in a batch; a batch ends with the row that reaches it.

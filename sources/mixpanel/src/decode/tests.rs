@@ -3,6 +3,7 @@
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
+use mixflow_core::testing::{counted, unit_context};
 use mixflow_tests::sim::{Data, EngageQuery, ExportQuery, Simulator, model};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -410,4 +411,24 @@ fn raw_records_are_not_looked_at() {
     let record = b"\xff not JSON";
     let batch = decode(Form::Raw, record).expect("it is passed on");
     assert_eq!(batch.column(0).as_binary::<i32>().value(0), record);
+}
+
+#[test]
+fn the_largest_version_and_the_bytes_of_records_are_counted() {
+    let (cx, _told) = unit_context();
+    let mut decoder = Decoder::new(Form::Events(EventClock::UTC_SECONDS));
+    let mut bytes = 0;
+    for version in ["7", "1705276123456", "12", r#""x""#] {
+        let record = format!(
+            r#"{{"event":"a","properties":{{"time":1,"mp_processing_time_ms":{version}}}}}"#
+        );
+        decoder.push(record.as_bytes()).expect("it can be read");
+        bytes += record.len() as u64;
+    }
+    decoder.push(b"{}").expect_err("no event");
+    let rows = decoder.take_counted(&cx).expect("there are rows");
+    assert_eq!(rows.num_rows(), 4);
+    let counted = counted(&cx);
+    assert_eq!(counted.latest_version, Some(1_705_276_123_456));
+    assert_eq!(counted.bytes, Some(bytes));
 }

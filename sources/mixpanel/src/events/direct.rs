@@ -239,7 +239,7 @@ impl Iterator for DirectRows<'_> {
                 self.failed = Some(error);
             }
         }
-        let rows = self.decoder.take().map(Ok);
+        let rows = self.decoder.take_counted(self.tries.cx).map(Ok);
         rows.or_else(|| self.failed.take().map(Err))
     }
 }

@@ -72,7 +72,7 @@ impl Filters {
                 format!("this needs one window, and there are {windows}: leave `window_days` out"),
             ));
         }
+        // Not a choice of data: less of the same.
         self.query.push(("limit", limit.to_string()));
-        self.chosen.insert("limit".to_owned(), json!(limit));
     }
 }

@@ -5,12 +5,12 @@ mod filters;
 mod window;
 mod windows;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::{RunContext, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::ledger::Calendar;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
@@ -54,6 +54,8 @@ pub(crate) struct Events {
     form: Form,
     windows: Vec<Window>,
     zone: Option<TimeZone>,
+    calendar: Calendar,
+    limit: Option<i64>,
     query: Vec<(&'static str, String)>,
 }
 
@@ -67,6 +69,12 @@ impl Events {
         let zone = zone(options.timezone.as_deref(), &mut invalid);
         let windows = windows(&options, zone.as_ref(), cx, &mut invalid);
         let filters = Filters::new(&options, windows.len(), &mut invalid);
+        let calendar = Calendar {
+            zone: zone.clone().unwrap_or(TimeZone::UTC),
+            lookback: options.lookback.map_or(0, |days| days.0),
+            start: None,
+        };
+        let limit = options.limit;
         let in_ms = options.time_in_ms.unwrap_or(false);
         let options = options.project();
         let project = Project::new(options, &EXPORT, zone.clone(), cx, &mut invalid);
@@ -85,6 +93,8 @@ impl Events {
             form,
             windows,
             zone,
+            calendar,
+            limit,
             query: filters.query,
         };
         Ok((project, events))
@@ -97,6 +107,7 @@ impl Events {
             let request = json!(Days {
                 from_date: window.first,
                 to_date: window.last,
+                limit: self.limit,
             });
             let extent = window.extent(self.zone.as_ref());
             Unit::new(&dataset, extent, window.to_string(), request)
@@ -109,7 +120,7 @@ impl Events {
     /// Without a zone the project may be in any, and in the last of them it
     /// is twelve hours before UTC.
     fn today(&self) -> Date {
-        let now = Timestamp::now();
+        let now = mixflow_core::clock::now();
         match &self.zone {
             Some(zone) => now.to_zoned(zone.clone()).date(),
             None => now.to_zoned(TimeZone::fixed(jiff::tz::offset(-12))).date(),
@@ -138,6 +149,8 @@ impl Stream for Events {
             from_date: self.windows.first().map(|window| window.first),
             to_date: self.windows.last().map(|window| window.last),
             partitions_are_days: true,
+            calendar: Some(self.calendar.clone()),
+            limited: self.limit.is_some(),
             roles: Some(schema::ROLES),
             ..SourceInfo::default()
         }
@@ -182,6 +195,9 @@ impl Stream for Events {
 struct Days {
     from_date: Date,
     to_date: Date,
+    /// The most events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<i64>,
 }
 
 /// The events of one run.

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use arrow::record_batch::RecordBatch;
+use mixflow_core::clock;
 use mixflow_core::context::{Delivery, Notice, UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::ledger::BodyFacts;
 use mixflow_core::reject::Reject;
 use mixflow_core::source::BatchIter;
 
@@ -68,6 +70,10 @@ impl<'a> EventWindow<'a> {
                     cx.notify(Notice::Reused {
                         label: self.label.to_owned(),
                     });
+                    cx.note_body(BodyFacts {
+                        fetched_at: file.written_at,
+                        sha256: None,
+                    });
                     return Ok(Body::of_file(file));
                 }
                 Retention::UntilCommit(checkpoint)
@@ -90,9 +96,14 @@ impl<'a> EventWindow<'a> {
         cx: &UnitContext,
     ) -> Result<Body, Failure> {
         loop {
+            let fetched_at = clock::now();
             let body = self.ask(place, cx)?;
             let before = earlier.replace(body.sum());
             if body.is_proven() || before == Some(body.sum()) {
+                cx.note_body(BodyFacts {
+                    fetched_at,
+                    sha256: None,
+                });
                 return body.settle().map_err(|error| self.cut(&error.to_string()));
             }
             if before.is_some() {
@@ -177,6 +188,6 @@ impl Iterator for BodyRows<'_> {
                 }
             }
         }
-        self.decoder.take().map(Ok)
+        self.decoder.take_counted(self.cx).map(Ok)
     }
 }

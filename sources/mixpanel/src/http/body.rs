@@ -81,6 +81,7 @@ impl Body {
             file,
             encoding,
             sum,
+            written_at: _,
         } = file;
         Body {
             encoding,

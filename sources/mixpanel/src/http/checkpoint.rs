@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
+use mixflow_core::clock;
 use mixflow_state::{Checkpoint as Row, State};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -133,7 +135,7 @@ impl Checkpoints {
 /// Returns whether a body is of the last day. One from the future has been
 /// written by a clock that was wrong, so its age is not known.
 fn is_fresh(row: &Row) -> bool {
-    let age = SystemTime::now().duration_since(row.written_at);
+    let age = SystemTime::from(clock::now()).duration_since(row.written_at);
     age.is_ok_and(|age| age <= LIFETIME)
 }
 
@@ -154,6 +156,8 @@ pub(crate) struct BodyFile {
     pub(crate) file: File,
     pub(crate) encoding: Encoding,
     pub(crate) sum: Sum,
+    /// When it had come.
+    pub(crate) written_at: Timestamp,
 }
 
 /// A body that is being written.
@@ -216,6 +220,7 @@ fn left(path: &Path, row: &Row) -> Result<BodyFile, String> {
             file,
             encoding,
             sum,
+            written_at: Timestamp::try_from(row.written_at).unwrap_or_else(|_| clock::now()),
         }),
         Ok(found) if found.length != sum.length => Err(format!(
             "it has {} bytes where {} were written",
@@ -263,7 +268,7 @@ impl Part {
             encoding: encoding.name().to_owned(),
             length: sum.length,
             hash: sum.hash,
-            written_at: SystemTime::now(),
+            written_at: SystemTime::from(clock::now()),
             pid: std::process::id(),
         };
         let all = &self.checkpoint.all;
@@ -343,7 +348,7 @@ mod tests {
     fn what_is_not_of_the_last_day_or_unfinished_is_not_used() {
         let folder = tempfile::tempdir().expect("a temp folder");
         let first = open(&folder);
-        let now = SystemTime::now();
+        let now = SystemTime::from(clock::now());
         for (request, time) in [
             ("old", now - LIFETIME * 2),
             // A clock that was wrong: nobody knows when it was written.

@@ -133,8 +133,10 @@ impl Client {
         if is_html(&response) {
             return Err(Unanswered::WithData(self.not_an_answer(response)));
         }
-        self.quota
-            .hear(&ServerLimits::by(response.headers(), SystemTime::now()));
+        self.quota.hear(&ServerLimits::by(
+            response.headers(),
+            SystemTime::from(mixflow_core::clock::now()),
+        ));
         let coding = response.headers().get("content-encoding");
         let is_gzip = coding.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
         Ok(Wire {
@@ -198,7 +200,10 @@ impl Client {
     /// Reads what a status other than 200 means.
     fn refused(&self, response: Response<Body>) -> Failure {
         let status = response.status();
-        let limits = ServerLimits::by(response.headers(), SystemTime::now());
+        let limits = ServerLimits::by(
+            response.headers(),
+            SystemTime::from(mixflow_core::clock::now()),
+        );
         let location = response.headers().get("location").cloned();
         let text = self.excerpt(response);
         let mut said = format!("the server answered {}", status_line(status));

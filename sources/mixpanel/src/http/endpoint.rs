@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mixflow_core::config::{Invalid, Secret, TextOrNumber};
 use serde::Deserialize;
@@ -113,7 +112,7 @@ impl Endpoint {
     pub(crate) fn today_is(&self) -> String {
         let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
         let name = zone.iana_name().unwrap_or("UTC").to_owned();
-        let today = Timestamp::now().to_zoned(zone).date();
+        let today = mixflow_core::clock::now().to_zoned(zone).date();
         format!(
             "the project reads days in its own time zone, and `timezone` says `{name}`, where today is {today}: set `timezone` to the project's, or `to = \"yesterday\"`"
         )

@@ -187,6 +187,7 @@ pub(super) fn commit_of_a_partial_run(
     let outcome = Outcome {
         missing: &missing,
         rows: 2,
+        units: &[],
     };
     well("commit", txn.commit(&outcome))?;
     expect_ids(case, "after commit", Some(ids(0..2)))?;

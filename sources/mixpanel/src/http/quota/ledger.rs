@@ -98,7 +98,7 @@ impl Ledger {
 }
 
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now()
+    let since = SystemTime::from(mixflow_core::clock::now())
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,0 +1,20 @@
+//! The ledger: what a destination holds of a dataset, day by day.
+//!
+//! A run leaves a [`UnitRecord`] for each unit that it commits and a
+//! [`DayRecord`] for each of the unit's days, in the same commit as the rows.
+//! A sink that can keeps them with the data
+//! ([`Sink::ledger`](crate::sink::Sink::ledger)); for the others the run is
+//! given a [`LedgerStore`]. What a [`Ledger`] says is all that `status`,
+//! `gaps`, catching up and filling up go by.
+
+mod calendar;
+mod counting;
+mod record;
+mod store;
+
+pub use calendar::{Calendar, Standing, ranges};
+pub use counting::{BodyFacts, DayCount, DayCounter};
+pub use record::{DayRecord, DayState, FetchedUnit, Ledger, UnitRecord};
+pub use store::{Earlier, LedgerStore, Recorded};
+
+pub(crate) use counting::UnitFacts;
