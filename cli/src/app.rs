@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mixflow::launch::{HistoryEntry, Launch, Patience};
 use mixflow::state_folder;
-use mixflow_core::config::{Document, Env, Override, Problems, build};
+use mixflow_core::config::{Document, Env, Known, Override, Problems, build};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
 use mixflow_core::report::RunReport;
@@ -21,9 +21,10 @@ use crate::exit::Exit;
 use crate::interrupt::{self, Tidying};
 use crate::progress::Reporter;
 use crate::remedies;
-use crate::report_file;
+use crate::report_file::{self, Reports};
 use crate::screen::plain;
 use crate::ui::{self, Ui};
+use crate::unrun::{self, Unbuilt};
 
 /// How a pipeline is run.
 pub(crate) struct Manner {
@@ -109,14 +110,15 @@ impl App {
         ))
     }
 
-    /// Builds the pipeline of a text. Makes no I/O.
+    /// Builds the pipeline of a text, or says what is wrong with it. Makes no
+    /// I/O.
     pub(crate) fn build(
         &self,
         origin: &str,
         name: &str,
         text: &str,
         overrides: &[Override],
-    ) -> Result<Pipeline, Problems> {
+    ) -> Result<Pipeline, Box<Unbuilt>> {
         let cx = BuildContext {
             env: self.env.clone(),
             home: self.home.clone(),
@@ -124,39 +126,38 @@ impl App {
             ..BuildContext::new(mixflow_core::clock::now())
         };
         let document = Document::parse(origin, text, &self.env, overrides);
-        build(document, name, &self.registry, &cx)
+        let known = Known::of(&document, self.home.as_deref());
+        build(document, name, &self.registry, &cx).map_err(|problems| {
+            self.complain(&problems);
+            Box::new(Unbuilt::new(name, known, unrun::of_problems(&problems)))
+        })
     }
 
     /// Builds the pipeline of a file, or says why not.
     pub(crate) fn load(&self, file: &Path, overrides: &[Override]) -> Option<Pipeline> {
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) => {
-                let message = format!("cannot read the pipeline file `{}`", file.display());
-                let missing = error.kind() == std::io::ErrorKind::NotFound;
-                let mut error = Error::new(ErrorKind::Config, message).with_source(error);
-                if missing {
-                    let file = file.display();
-                    error = error.hint(format!("`mixflow init {file}` writes one to begin with"));
-                }
-                self.ui.error(&error);
-                return None;
-            }
-        };
+        self.load_or_report(file, overrides).ok()
+    }
+
+    /// Builds the pipeline of a file; or says why not, and returns it for the
+    /// report.
+    pub(crate) fn load_or_report(
+        &self,
+        file: &Path,
+        overrides: &[Override],
+    ) -> Result<Pipeline, Box<Unbuilt>> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let error = unreadable(file, error);
+            self.ui.error(&error);
+            Box::new(Unbuilt::new(&name, Known::default(), error))
+        })?;
         let defaults = defaults::of_file(&text, &self.registry, &self.env);
         let changes: Vec<Override> = overrides.iter().cloned().chain(defaults).collect();
-        match self.build(&file.display().to_string(), &name, &text, &changes) {
-            Ok(pipeline) => Some(pipeline),
-            Err(problems) => {
-                self.complain(&problems);
-                None
-            }
-        }
+        self.build(&file.display().to_string(), &name, &text, &changes)
     }
 
     /// Prints what is wrong with a pipeline.
-    pub(crate) fn complain(&self, problems: &Problems) {
+    fn complain(&self, problems: &Problems) {
         let text = problems.to_string();
         for problem in text.split("\n\n") {
             self.ui.complaint(problem);
@@ -182,6 +183,20 @@ impl App {
         report
     }
 
+    /// Checks that `--report` is not one of the pipelines' files, or says so.
+    pub(crate) fn check_report_beside(&self, files: &[PathBuf]) -> Result<(), Exit> {
+        let Some(report) = &self.global.report else {
+            return Ok(());
+        };
+        let mut checks = files
+            .iter()
+            .map(|file| report_file::check_file(report, file));
+        checks.find_map(Result::err).map_or(Ok(()), |error| {
+            self.ui.error(&error);
+            Err(Exit::Usage)
+        })
+    }
+
     /// Checks that `--report` does not stand where the run writes, or says so.
     pub(crate) fn check_report(&self, pipeline: &Pipeline) -> Result<(), Exit> {
         let (Some(report), Some(place)) = (&self.global.report, pipeline.destination().path) else {
@@ -194,12 +209,23 @@ impl App {
     }
 
     /// Writes `--report`. What became of the rows does not depend on it.
-    pub(crate) fn write_report(&self, reports: &[RunReport]) {
+    pub(crate) fn write_report(&self, reports: &Reports) {
         if let Some(path) = &self.global.report
             && let Err(error) = report_file::write(path, reports)
         {
             self.ui.warning(&error.in_a_line());
         }
+    }
+}
+
+fn unreadable(file: &Path, error: io::Error) -> Error {
+    let missing = error.kind() == io::ErrorKind::NotFound;
+    let file = file.display();
+    let message = format!("cannot read the pipeline file `{file}`");
+    let error = Error::new(ErrorKind::Config, message).with_source(error);
+    match missing {
+        true => error.hint(format!("`mixflow init {file}` writes one to begin with")),
+        false => error,
     }
 }
 

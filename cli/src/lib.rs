@@ -30,6 +30,7 @@ mod report_file;
 mod report_page;
 mod screen;
 mod ui;
+mod unrun;
 
 use std::process::ExitCode;
 

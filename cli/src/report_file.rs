@@ -7,6 +7,38 @@ use mixflow_core::report::RunReport;
 use mixflow_core::staged::cannot;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_state::real;
+use serde_json::Value;
+
+/// What `--report` is to say.
+#[derive(Default)]
+pub(crate) struct Reports {
+    /// A report for each file.
+    pub(crate) list: Vec<RunReport>,
+    /// Whether they are written as a list: of several files they are.
+    pub(crate) several: bool,
+    /// Whether there are pipelines whose destination is not known.
+    pub(crate) some_unbuilt: bool,
+    /// What these may have for a destination.
+    pub(crate) places: Vec<PathBuf>,
+}
+
+impl Reports {
+    /// Returns the report of one file.
+    pub(crate) fn one(report: RunReport) -> Reports {
+        Reports {
+            list: vec![report],
+            ..Reports::default()
+        }
+    }
+
+    /// Returns what becomes of the reports of so many files.
+    pub(crate) fn of_files(files: usize) -> Reports {
+        Reports {
+            several: files > 1,
+            ..Reports::default()
+        }
+    }
+}
 
 /// Checks that a report at `report` does not destroy what is at `destination`.
 pub(crate) fn check(report: &Path, destination: &Path) -> Result<()> {
@@ -21,11 +53,35 @@ pub(crate) fn check(report: &Path, destination: &Path) -> Result<()> {
     .hint("choose another file for `--report`"))
 }
 
-/// Writes the report of one run, or a list of several.
-pub(crate) fn write(path: &Path, reports: &[RunReport]) -> Result<()> {
-    let json = match reports {
-        [report] => serde_json::to_string_pretty(report),
-        several => serde_json::to_string_pretty(several),
+/// Checks that a report at `report` does not destroy a pipeline's file.
+pub(crate) fn check_file(report: &Path, file: &Path) -> Result<()> {
+    if real(report) != real(file) && !is_same_file(report, file) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        format!("cannot write the report to `{}`", report.display()),
+    )
+    .because("the pipeline stands there")
+    .hint("choose another file for `--report`"))
+}
+
+/// Writes the report of one file, or a list of several.
+///
+/// Of a pipeline that could not be built it is not known where it would have
+/// written: nothing is overwritten then but a report.
+pub(crate) fn write(path: &Path, reports: &Reports) -> Result<()> {
+    for place in &reports.places {
+        check(path, place)?;
+    }
+    if reports.some_unbuilt && !may_be_a_report(path) {
+        let message = format!("cannot write the report to `{}`", path.display());
+        return Err(Error::new(ErrorKind::Config, message)
+            .because("what is there is no report, and may be the destination of a pipeline that could not be built"));
+    }
+    let json = match reports.list.as_slice() {
+        [report] if !reports.several => serde_json::to_string_pretty(report),
+        list => serde_json::to_string_pretty(list),
     };
     json.map_err(std::io::Error::from)
         .and_then(|json| std::fs::write(path, json + "\n"))
@@ -33,6 +89,29 @@ pub(crate) fn write(path: &Path, reports: &[RunReport]) -> Result<()> {
             "write the report to `{}`",
             path.display()
         )))
+}
+
+/// Whether nothing is lost at a path but a report: there is no file, or an
+/// empty one, or one with reports in it.
+fn may_be_a_report(path: &Path) -> bool {
+    // A pipe or a device loses nothing, and is not to be read.
+    let is_file = std::fs::metadata(path).is_ok_and(|found| found.is_file());
+    if !is_file {
+        return true;
+    }
+    let Ok(text) = std::fs::read(path) else {
+        return false;
+    };
+    let is_report = |value: &Value| {
+        let has = |key| value.get(key).is_some_and(Value::is_string);
+        has("run_id") && has("status")
+    };
+    text.is_empty()
+        || match serde_json::from_slice::<Value>(&text) {
+            Ok(Value::Array(list)) => list.iter().all(is_report),
+            Ok(value) => is_report(&value),
+            Err(_) => false,
+        }
 }
 
 /// Whether the first path is the second one, in it, or DuckDB's log of it.

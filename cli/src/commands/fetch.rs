@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 use mixflow::launch::{HistoryEntry, Patience};
-use mixflow_core::config::{Override, OverrideValue};
+use mixflow_core::config::{Known, Override, OverrideValue};
 use mixflow_core::{Error, ErrorKind};
 
 use crate::app::{App, Manner};
 use crate::args::local;
 use crate::defaults::credentials;
 use crate::exit::Exit;
+use crate::report_file::Reports;
+use crate::unrun::Unbuilt;
 
 /// `mixflow fetch`.
 #[derive(Debug, Subcommand)]
@@ -122,19 +124,15 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
         FetchCommand::Profiles(args) => ("fetch profiles", &args.common, profiles(args)),
     };
     changes.extend(credentials(&app.env));
-    let config = match config(app, common.config.as_deref()) {
-        Ok(config) => config,
-        Err(error) => {
+    let built = config(app, common.config.as_deref())
+        .map_err(|error| {
             app.ui.error(&error);
-            return Exit::Usage;
-        }
-    };
-    let pipeline = match app.build(&config.origin, name, &config.text, &changes) {
+            Box::new(Unbuilt::new(name, Known::default(), error))
+        })
+        .and_then(|config| app.build(&config.origin, name, &config.text, &changes));
+    let pipeline = match built {
         Ok(pipeline) => pipeline,
-        Err(problems) => {
-            app.complain(&problems);
-            return Exit::Usage;
-        }
+        Err(unbuilt) => return unbuilt_exit(app, *unbuilt),
     };
     if let Err(exit) = app.check_report(&pipeline) {
         return exit;
@@ -147,7 +145,18 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
     };
     let report = app.run(&pipeline, manner);
     let exit = Exit::after(&report);
-    app.write_report(&[report]);
+    app.write_report(&Reports::one(report));
+    exit
+}
+
+/// Writes the report of what could not be built.
+fn unbuilt_exit(app: &App, unbuilt: Unbuilt) -> Exit {
+    let exit = Exit::after(&unbuilt.report);
+    app.write_report(&Reports {
+        some_unbuilt: true,
+        places: unbuilt.places,
+        ..Reports::one(unbuilt.report)
+    });
     exit
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use mixflow::launch::{HistoryEntry, Patience};
+use mixflow_core::Error;
 use mixflow_core::config::Seconds;
 use mixflow_core::engine::Pipeline;
 use mixflow_core::report::RunReport;
@@ -16,6 +17,8 @@ use crate::app::{App, Manner};
 use crate::args::Changes;
 use crate::exit::Exit;
 use crate::only_failed::{Remainder, canonical, remainder};
+use crate::report_file::Reports;
+use crate::unrun;
 
 /// `mixflow run`.
 #[derive(Debug, ClapArgs)]
@@ -45,52 +48,47 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         Ok(overrides) => overrides,
         Err(exit) => return exit,
     };
+    if let Err(exit) = app.check_report_beside(&args.files) {
+        return exit;
+    }
     let mut worst = Exit::Done;
-    let mut reports = Vec::new();
+    let mut reports = Reports::of_files(args.files.len());
     for file in &args.files {
         if args.files.len() > 1 {
             app.ui.status(&format!("running {}", file.display()));
         }
-        let Some(pipeline) = app.load(file, &overrides) else {
-            worst = worst.max(Exit::Usage);
-            continue;
-        };
-        // The reports of runs before it are not written either: the place of
-        // them all is this one's destination.
-        if let Err(exit) = app.check_report(&pipeline) {
-            return worst.max(exit);
-        }
-        let exit = match one(app, args, file, pipeline) {
-            Ok(Some(report)) => {
-                let exit = Exit::after(&report);
-                reports.push(report);
-                exit
+        let report = match app.load_or_report(file, &overrides) {
+            Ok(pipeline) => {
+                // The reports of runs before it are not written either: the
+                // place of them all is this one's destination.
+                if let Err(exit) = app.check_report(&pipeline) {
+                    return worst.max(exit);
+                }
+                one(app, args, file, pipeline)
             }
-            Ok(None) => Exit::Done,
-            Err(exit) => exit,
+            Err(unbuilt) => {
+                reports.some_unbuilt = true;
+                reports.places.extend(unbuilt.places);
+                unbuilt.report
+            }
         };
+        let exit = Exit::after(&report);
+        reports.list.push(report);
         worst = worst.max(exit);
         // Who interrupts means all of it.
         if exit == Exit::Interrupted {
             break;
         }
     }
-    // Of what could not be built it is not known where it would have written.
-    if worst != Exit::Usage || !reports.is_empty() {
-        app.write_report(&reports);
-    }
+    app.write_report(&reports);
     worst
 }
 
-/// Runs the pipeline of a file; `None` if nothing of it is missing.
-fn one(
-    app: &App,
-    args: &RunArgs,
-    file: &Path,
-    pipeline: Pipeline,
-) -> Result<Option<RunReport>, Exit> {
-    let Some(work) = to_run(app, args, file, pipeline)? else {
-        return Ok(None);
+/// Runs the pipeline of a file, if something of it is missing.
+fn one(app: &App, args: &RunArgs, file: &Path, pipeline: Pipeline) -> RunReport {
+    let work = match to_run(app, args, file, pipeline) {
+        Ok(work) => work,
+        Err(report) => return *report,
     };
     let entry = HistoryEntry {
         pipeline_path: canonical(file),
@@ -102,7 +100,7 @@ fn one(
         entry,
         remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
     };
-    Ok(Some(app.run(&work.pipeline, manner)))
+    app.run(&work.pipeline, manner)
 }
 
 /// Takes `--wait`, which means for ever, and `--wait=TIME`.
@@ -127,31 +125,34 @@ struct Work {
     of: Option<String>,
 }
 
-/// Returns what is to be run of a file's pipeline; `None` if nothing is.
+/// Returns what is to be run of a file's pipeline, or the report of why nothing
+/// is.
 fn to_run(
     app: &App,
     args: &RunArgs,
     file: &Path,
     mut pipeline: Pipeline,
-) -> Result<Option<Work>, Exit> {
+) -> Result<Work, Box<RunReport>> {
     if !args.only_failed {
-        return Ok(Some(Work {
+        return Ok(Work {
             pipeline,
             units: None,
             of: None,
-        }));
+        });
     }
-    let remainder = remainder(app.state(), file, &pipeline).map_err(|error| {
+    let refused = |pipeline: &Pipeline, error: Error| {
         app.ui.error(&error);
-        Exit::of(error.kind())
-    })?;
+        Box::new(unrun::of_pipeline(pipeline, Some(error)))
+    };
+    let remainder =
+        remainder(app.state(), file, &pipeline).map_err(|error| refused(&pipeline, error))?;
     let (of, units, mode) = match remainder {
         Remainder::Nothing { completed_at } => {
+            let name = &pipeline.name;
             app.ui.status(&format!(
-                "{}: nothing is missing from the run of {completed_at}",
-                pipeline.name
+                "{name}: nothing is missing from the run of {completed_at}"
             ));
-            return Ok(None);
+            return Err(Box::new(unrun::of_pipeline(&pipeline, None)));
         }
         Remainder::Units { of, units, mode } => (of, Some(units), mode),
         Remainder::All { of, reason, mode } => {
@@ -159,17 +160,17 @@ fn to_run(
             (of, None, mode)
         }
     };
-    if let Some(mode) = mode {
-        pipeline.sink.set_mode(mode).map_err(|error| {
-            let name = &pipeline.name;
-            let error = error.context(format!("cannot add what is missing to `{name}`"));
-            app.ui.error(&error.hint("run it without `--only-failed`"));
-            Exit::Usage
-        })?;
+    if let Some(mode) = mode
+        && let Err(error) = pipeline.sink.set_mode(mode)
+    {
+        let name = &pipeline.name;
+        let error = error.context(format!("cannot add what is missing to `{name}`"));
+        let error = error.hint("run it without `--only-failed`");
+        return Err(refused(&pipeline, error));
     }
-    Ok(Some(Work {
+    Ok(Work {
         pipeline,
         units,
         of: Some(of),
-    }))
+    })
 }

@@ -100,6 +100,11 @@ impl<'t> Document<'t> {
         &self.secret_variables
     }
 
+    /// Returns what of a text may be shown.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        self.mask.message(text)
+    }
+
     /// Adds a problem at the place of `path`, or of the nearest table around it.
     ///
     /// Says nothing more of a value that could not even be read.

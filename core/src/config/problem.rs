@@ -75,21 +75,37 @@ impl fmt::Display for Problems {
 }
 
 impl Problems {
-    fn show(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
+    /// Returns each problem in a line: where it is, and what is wrong.
+    pub fn in_lines(&self) -> Vec<String> {
+        let problems = self.list.iter();
+        problems.map(|problem| self.in_a_line(problem)).collect()
+    }
+
+    fn in_a_line(&self, problem: &Problem) -> String {
         let subject = match problem.path.as_str() {
             "" => String::new(),
             path => format!("`{path}`: "),
         };
-        match &problem.place {
-            Place::Nowhere => write!(f, "{}: {subject}{}", self.origin, problem.message),
-            Place::Override(argument) => {
-                write!(f, "{argument}: {subject}{}", problem.message)
-            }
+        let place = match &problem.place {
+            Place::Nowhere => self.origin.clone(),
+            Place::Override(argument) => argument.clone(),
             Place::Text(span) => {
                 let (line, column, source) = locate(&self.text, span.start);
                 let chars = source
                     .get(..column - 1)
                     .map_or(column, |before| before.chars().count() + 1);
+                format!("{}:{line}:{chars}", self.origin)
+            }
+        };
+        format!("{place}: {subject}{}", problem.message)
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
+        f.write_str(&self.in_a_line(problem))?;
+        match &problem.place {
+            Place::Nowhere | Place::Override(_) => Ok(()),
+            Place::Text(span) => {
+                let (line, column, source) = locate(&self.text, span.start);
                 let (column, source) = excerpt(column, source);
                 let width = span
                     .end
@@ -107,12 +123,7 @@ impl Problems {
                     .get(column - 1..column - 1 + width)
                     .map_or(width, |marked| marked.chars().count());
                 let margin = " ".repeat(line.to_string().len());
-                let mut block = String::new();
-                writeln!(
-                    block,
-                    "{}:{line}:{chars}: {subject}{}",
-                    self.origin, problem.message
-                )?;
+                let mut block = String::from("\n");
                 writeln!(block, "{margin} |")?;
                 writeln!(block, "{line} | {source}")?;
                 write!(block, "{margin} | {before}{}", "^".repeat(shown.max(1)))?;

@@ -1,0 +1,87 @@
+//! What was not run, and the reports of that.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use mixflow::launch::run_id;
+use mixflow_core::config::{Known, Problems};
+use mixflow_core::engine::Pipeline;
+use mixflow_core::report::{RunReport, Status};
+use mixflow_core::{Error, ErrorKind};
+
+use crate::remedies;
+
+/// A pipeline that could not be built.
+#[derive(Debug)]
+pub(crate) struct Unbuilt {
+    /// What its report says.
+    pub(crate) report: RunReport,
+    /// Where it may have been meant to write.
+    pub(crate) places: Vec<PathBuf>,
+}
+
+impl Unbuilt {
+    /// Says why the pipeline `name` could not be built; `known` is what its text
+    /// says all the same.
+    pub(crate) fn new(name: &str, known: Known, error: Error) -> Unbuilt {
+        let now = Timestamp::now();
+        let report = RunReport {
+            run_id: run_id(),
+            pipeline: known.name.unwrap_or_else(|| name.to_owned()),
+            status: Status::Aborted,
+            started_at: now,
+            completed_at: now,
+            error: Some(remedies::as_typed(error)),
+            ..RunReport::default()
+        };
+        Unbuilt {
+            report,
+            places: known.places,
+        }
+    }
+}
+
+/// Returns the error of a text that has problems, each as a cause.
+pub(crate) fn of_problems(problems: &Problems) -> Error {
+    let config = |message: String| Error::new(ErrorKind::Config, message);
+    let innermost_first = problems.in_lines().into_iter().rev();
+    let causes = innermost_first.fold(None, |cause: Option<Error>, line| {
+        Some(match cause {
+            Some(cause) => config(line).with_source(cause),
+            None => config(line),
+        })
+    });
+    let error = config(format!("cannot build the pipeline of {}", problems.origin));
+    match causes {
+        Some(causes) => error.with_source(causes),
+        None => error,
+    }
+    .hint("correct it; `mixflow check FILE` shows where")
+}
+
+/// Returns the report of a pipeline that was not run: because of an error, or
+/// because nothing was missing.
+pub(crate) fn of_pipeline(pipeline: &Pipeline, error: Option<Error>) -> RunReport {
+    let now = Timestamp::now();
+    let info = pipeline.source.info();
+    let destination = pipeline.destination();
+    RunReport {
+        run_id: run_id(),
+        pipeline: pipeline.name.clone(),
+        source: pipeline.source_type.clone(),
+        sink: pipeline.sink_type.clone(),
+        table: destination.table.clone(),
+        destination,
+        data_type: info.dataset.kind,
+        from_date: info.from_date,
+        to_date: info.to_date,
+        status: match error {
+            Some(_) => Status::Aborted,
+            None => Status::Committed,
+        },
+        started_at: now,
+        completed_at: now,
+        error: error.map(remedies::as_typed),
+        ..RunReport::default()
+    }
+}
