@@ -100,9 +100,8 @@ pub struct SourceInfo {
     pub partitions_are_days: bool,
     /// How days are counted, if each unit is a range of them.
     pub calendar: Option<Calendar>,
-    /// Whether only a part of what there is is asked for, such as the first
-    /// thousand rows.
-    pub limited: bool,
+    /// The most rows, if not all that there is is asked for.
+    pub limit: Option<u64>,
     /// Things a person should know before the run.
     pub warnings: Vec<String>,
     /// How the rows are made. Left to the engine, which asks the transforms;

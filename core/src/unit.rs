@@ -116,6 +116,11 @@ impl DatasetKey {
 }
 
 impl UnitKey {
+    /// Returns the key that was kept as these digits.
+    pub fn of_digits(digits: impl Into<String>) -> UnitKey {
+        UnitKey(digits.into())
+    }
+
     /// Returns the key of the unit of `dataset` that is had by `request`.
     ///
     /// Of a plan's units there may be 100,000, and a dataset may name as many

@@ -278,7 +278,7 @@ impl Attempt<'_, '_, '_> {
         }
         self.check_min_rows()?;
         let (run_id, source) = self.writer.run();
-        let units = self.books.fetched(run_id, source.limited);
+        let units = self.books.fetched(run_id, source.limit.is_some());
         self.books.warn_of_rows_outside(&units);
         self.writer.begin(self.books)?;
         // The last moment at which an interrupt can still be heard.

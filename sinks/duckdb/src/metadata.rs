@@ -13,12 +13,22 @@ use mixflow_core::source::Extent;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::{Relation, find, quoted};
+use crate::ledger::TableLedger;
 use crate::open::failed;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _metadata (\
     table_name VARCHAR, type VARCHAR, fetched_at TIMESTAMP, from_date DATE, to_date DATE, \
     row_count BIGINT, filters JSON, run_id VARCHAR, mixflow_version VARCHAR, status VARCHAR, \
     missing JSON)";
+
+/// The columns that were added to the first six.
+const ADDED: [&str; 5] = [
+    "filters JSON",
+    "run_id VARCHAR",
+    "mixflow_version VARCHAR",
+    "status VARCHAR",
+    "missing JSON",
+];
 
 /// A partition that is not in a table, as `_metadata.missing` lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +60,7 @@ pub(crate) struct Fetch<'a> {
 /// spans, and what is missing from it, also from earlier runs that added to it.
 pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) -> Result<()> {
     let what = format!("record the table `{table}` in `_metadata`");
-    connection.execute_batch(CREATE).map_err(failed(&what))?;
+    create(connection).map_err(failed(&what))?;
     let before = if fetch.fresh {
         None
     } else {
@@ -59,13 +69,20 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
     let source = &fetch.cx.source;
     let filters = filters_with_provenance(fetch.cx, before.as_ref());
     let (mut from, mut to) = (source.from_date, source.to_date);
+    let ledger = TableLedger::new(connection, table);
     let mut missing = Vec::new();
     if let Some(before) = before {
         from = before.from_date.into_iter().chain(from).min();
         to = before.to_date.into_iter().chain(to).max();
-        missing = still_missing(before.missing, fetch.done);
+        missing = before.missing;
     }
     add_missing(&mut missing, fetch.outcome);
+    let missing = match (from, to) {
+        (Some(from), Some(to)) if source.partitions_are_days => {
+            missing_days(missing, &ledger.days_held()?, from, to)
+        }
+        _ => still_missing(missing, fetch.done),
+    };
     let count = format!("SELECT count(*) FROM {}", quoted(table));
     let rows: i64 = connection
         .query_row(&count, [], |row| row.get(0))
@@ -79,7 +96,9 @@ pub(crate) fn record(connection: &Connection, table: &str, fetch: &Fetch<'_>) ->
     let date = |date: Option<Date>| date.map(|date| date.to_string());
     connection
         .execute(
-            "INSERT INTO _metadata VALUES (?, ?, ?, ?::DATE, ?::DATE, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO _metadata (table_name, type, fetched_at, from_date, to_date, row_count, \
+             filters, run_id, mixflow_version, status, missing) \
+             VALUES (?, ?, ?, ?::DATE, ?::DATE, ?, ?, ?, ?, ?, ?)",
             params![
                 table,
                 source.dataset.kind.as_str(),
@@ -104,6 +123,9 @@ fn filters_with_provenance(
     before: Option<&TableMetadata>,
 ) -> serde_json::Map<String, serde_json::Value> {
     let mut filters = cx.source.dataset.filters.clone();
+    if let Some(limit) = cx.source.limit {
+        filters.insert("limit".to_owned(), limit.into());
+    }
     let known = cx.source.provenance.clone();
     let known = known.or_else(|| before.and_then(provenance));
     if let Some(known) = known.filter(|known| !known.is_empty()) {
@@ -178,19 +200,26 @@ fn provenance(table: &TableMetadata) -> Option<Provenance> {
     Provenance::deserialize(known).ok()
 }
 
-/// Returns the row of a table, if mixflow wrote it.
+/// Returns the row of a table, if mixflow wrote it, or the Python tool
+/// `mixpanel_data`, whose `_metadata` has the first six columns only.
 pub(crate) fn read(connection: &Connection, table: &str) -> Result<Option<TableMetadata>> {
     let what = "read `_metadata`";
     if find(connection, "_metadata")? == Relation::None {
         return Ok(None);
     }
+    // By name, so that a column that is not there is one without a value.
     let date = |value: Option<String>| value.and_then(|text| text.parse().ok());
     let json = |value: Option<String>| value.unwrap_or_else(|| "null".to_owned());
+    let text = |value: Option<String>| value.unwrap_or_default();
     connection
         .query_row(
-            "SELECT table_name, type, epoch_us(fetched_at), from_date::VARCHAR, \
-             to_date::VARCHAR, row_count, filters::VARCHAR, run_id, mixflow_version, status, \
-             missing::VARCHAR FROM _metadata WHERE lower(table_name) = lower(?)",
+            "SELECT r.table_name, r.type, epoch_us(r.fetched_at::TIMESTAMP), r.from_date::VARCHAR, \
+             r.to_date::VARCHAR, r.row_count::BIGINT, r.filters::VARCHAR, r.run_id, \
+             r.mixflow_version, r.status, r.missing::VARCHAR FROM (\
+                FROM _metadata UNION ALL BY NAME SELECT NULL::JSON AS filters, \
+                NULL::VARCHAR AS run_id, NULL::VARCHAR AS mixflow_version, \
+                NULL::VARCHAR AS status, NULL::JSON AS missing WHERE false) AS r \
+             WHERE lower(r.table_name) = lower(?)",
             params![table],
             |row| {
                 Ok(TableMetadata {
@@ -201,9 +230,11 @@ pub(crate) fn read(connection: &Connection, table: &str) -> Result<Option<TableM
                     to_date: date(row.get(4)?),
                     row_count: row.get(5)?,
                     filters: serde_json::from_str(&json(row.get(6)?)).unwrap_or_default(),
-                    run_id: row.get(7)?,
-                    mixflow_version: row.get(8)?,
-                    status: row.get(9)?,
+                    run_id: text(row.get(7)?),
+                    mixflow_version: text(row.get(8)?),
+                    status: row
+                        .get::<_, Option<String>>(9)?
+                        .unwrap_or_else(|| "committed".to_owned()),
                     missing: serde_json::from_str(&json(row.get(10)?)).unwrap_or_default(),
                 })
             },
@@ -225,6 +256,64 @@ pub(crate) fn forget(connection: &Connection, table: &str) -> Result<()> {
         .map(|_| ())
         .map_err(failed(&format!("remove `{table}` from `_metadata`")))
 }
+
+/// Makes the table, or gives it the columns that it lacks: the Python tool
+/// `mixpanel_data` makes the first six.
+fn create(connection: &Connection) -> duckdb::Result<()> {
+    connection.execute_batch(CREATE)?;
+    for column in ADDED {
+        connection.execute_batch(&format!(
+            "ALTER TABLE _metadata ADD COLUMN IF NOT EXISTS {column}"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Returns what is missing of the days from `first` to `last`, of which
+/// `held` are there: with the reason, where a run has left one.
+fn missing_days(
+    known: Vec<Missing>,
+    held: &[(Date, Date)],
+    first: Date,
+    last: Date,
+) -> Vec<Missing> {
+    let days = |first: Date, last: Date| {
+        let all = first.series(jiff::Span::new().days(1));
+        all.take_while(move |day| *day <= last)
+    };
+    let held: BTreeSet<Date> = held.iter().flat_map(|(a, b)| days(*a, *b)).collect();
+    let mut missing: Vec<Missing> = Vec::new();
+    for day in days(first, last).filter(|day| !held.contains(day)) {
+        let reason = known.iter().rev().find(|known| {
+            matches!((known.from, known.to), (Some(from), Some(to)) if (from..=to).contains(&day))
+        });
+        let error = reason.map_or(NEVER_FETCHED, |known| known.error.as_str());
+        match missing.last_mut() {
+            Some(before)
+                if before.error == error
+                    && before.to.and_then(|to| to.tomorrow().ok()) == Some(day) =>
+            {
+                before.to = Some(day);
+            }
+            _ => missing.push(Missing {
+                partition: String::new(),
+                from: Some(day),
+                to: Some(day),
+                error: error.to_owned(),
+            }),
+        }
+    }
+    for range in &mut missing {
+        range.partition = match (range.from, range.to) {
+            (Some(from), Some(to)) if from < to => format!("{from}..{to}"),
+            (from, _) => from.map(|from| from.to_string()).unwrap_or_default(),
+        };
+    }
+    missing
+}
+
+/// Why a day is missing that lies between others.
+const NEVER_FETCHED: &str = "nobody has fetched it";
 
 /// Leaves out what has been had by now.
 fn still_missing(missing: Vec<Missing>, done: &[PartitionInfo]) -> Vec<Missing> {

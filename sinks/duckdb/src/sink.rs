@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::Schema;
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
+use mixflow_core::ledger::Ledger;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
 };
 use mixflow_core::staged::check_folder;
-use mixflow_core::unit::DataKind;
+use mixflow_core::unit::{DataKind, Dataset};
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::columns::sql_type;
 use crate::database::Database;
+use crate::ledger::TableLedger;
 use crate::open::{Access, check_new};
 use crate::target::{Target, check_name, default_path};
 use crate::txn::DuckdbTxn;
@@ -122,6 +124,15 @@ impl Sink for DuckdbSink {
 
     fn destination(&self, kind: &DataKind) -> Destination {
         Destination::at(&self.target.path).with_table(self.target.table_for(kind))
+    }
+
+    fn ledger(&self, dataset: &Dataset) -> Result<Option<Ledger>> {
+        if !self.target.exists() {
+            return Ok(Some(Ledger::default()));
+        }
+        let database = self.target.database(Access::Read)?;
+        let table = self.target.table_for(&dataset.kind);
+        TableLedger::new(&database, table).read(dataset).map(Some)
     }
 
     fn set_mode(&mut self, mode: WriteMode) -> Result<()> {

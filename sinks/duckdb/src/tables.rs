@@ -7,6 +7,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 use crate::columns::{Relation, find, quoted};
+use crate::ledger::TableLedger;
 use crate::metadata::{self, TableMetadata};
 use crate::open::failed;
 use crate::store::Store;
@@ -206,6 +207,7 @@ impl Store {
             .execute_batch(&format!("DROP {kind} {}", quoted(&table)))
             .map_err(failed(&what))?;
         metadata::forget(&transaction, &table)?;
+        TableLedger::new(&transaction, &table).forget()?;
         transaction.commit().map_err(failed(&what))
     }
 

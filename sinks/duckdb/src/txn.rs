@@ -22,9 +22,11 @@ use mixflow_core::{Error, ErrorKind, Result};
 use crate::columns::{Codecs, Relation, definition, find, quoted};
 use crate::commit::{Closed, check_whole, fate, judged};
 use crate::database::Database;
+use crate::ledger::{TableLedger, Written};
 use crate::memory::Allowance;
 use crate::metadata;
 use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
+use crate::outside::Outside;
 use crate::target::Target;
 
 /// A transaction on a table. Dropping it rolls back.
@@ -38,6 +40,10 @@ pub(crate) struct DuckdbTxn {
     table: String,
     mode: WriteMode,
     cx: TxnContext,
+    /// Whether the table is made by this run.
+    is_new: bool,
+    /// Looks after rows whose time is in none of their days.
+    outside: Option<Outside>,
     /// The last row that was there before, for `replace_window`.
     last_old_row: Option<i64>,
     /// The rows of the table that is replaced, if there is one and they matter.
@@ -83,6 +89,8 @@ impl DuckdbTxn {
             table: target.table_for(&cx.source.dataset.kind).to_owned(),
             mode: target.mode,
             cx: cx.clone(),
+            is_new: false,
+            outside: None,
             last_old_row: None,
             replaced: None,
             deleted: (!target.allow_shrink).then(BTreeMap::new),
@@ -114,6 +122,13 @@ impl DuckdbTxn {
                     Err(error)
                 }
             })?;
+        let ledger = TableLedger::new(self.connection(), &self.table);
+        ledger.create()?;
+        if self.is_new {
+            // Somebody may have dropped the table, who knows of no ledger.
+            ledger.forget()?;
+        }
+        self.outside = Outside::begin(self.connection(), &self.table, &self.cx)?;
         let table = quoted(&self.table);
         if self.mode == WriteMode::ReplaceWindow {
             self.last_old_row = self
@@ -133,6 +148,8 @@ impl DuckdbTxn {
             .map_err(failed(what))?;
         // What `preview` saw may have changed; inside the transaction it can't.
         target.check(self.connection(), &self.cx)?;
+        self.is_new = self.mode == WriteMode::Replace
+            || find(self.connection(), &self.table)? != Relation::Table;
         if self.mode == WriteMode::Replace && !target.allow_shrink {
             self.replaced = self.count_table(what)?;
         }
@@ -176,15 +193,22 @@ impl DuckdbTxn {
         };
         let at = |us| Value::Timestamp(TimeUnit::Microsecond, us);
         let what = format!("replace {} in `{}`", info.label, self.table);
-        let rows = format!(
+        let mut rows = format!(
             "FROM {} WHERE event_time >= ? AND event_time < ? AND rowid <= ?",
             quoted(&self.table)
         );
-        let range = [
+        let mut range = vec![
             at(days.start_us),
             at(days.end_us),
             Value::BigInt(last_old_row),
         ];
+        if let Some(outside) = &self.outside {
+            outside.delete(self.connection(), &days, last_old_row)?;
+            if let Some((condition, parameters)) = outside.at_home(&days, last_old_row) {
+                rows = format!("{rows} AND {condition}");
+                range.extend(parameters);
+            }
+        }
         if self.deleted.is_some() {
             let counted = self.count_days(&rows, &range, &what)?;
             let deleted = self.deleted.get_or_insert_default();
@@ -238,6 +262,29 @@ impl DuckdbTxn {
             })
             .collect();
         check_shrink(&days)
+    }
+
+    /// Enters what is committed into the ledger.
+    fn record(&self, outcome: &Outcome<'_>) -> Result<()> {
+        // Rows that are of no units say nothing of days.
+        if outcome.units.is_empty() {
+            return Ok(());
+        }
+        let written = match self.mode {
+            _ if self.is_new => Written::New,
+            WriteMode::ReplaceWindow => Written::InPlaceOfDays,
+            WriteMode::Create | WriteMode::Append | WriteMode::Replace => Written::Beside,
+        };
+        let ledger = TableLedger::new(self.connection(), &self.table);
+        if !self.is_new && !ledger.knows_anything()? {
+            // Written before there was a ledger, or by another program.
+            let before = metadata::read(self.connection(), &self.table)?;
+            let days = before.and_then(|before| Some((before.from_date?, before.to_date?)));
+            if let Some((first, last)) = days {
+                ledger.record_unknown(first, last)?;
+            }
+        }
+        ledger.record(&self.cx.source.dataset, outcome.units, written)
     }
 
     /// Closes the database, and with it rolls back what is not committed.
@@ -332,6 +379,9 @@ impl SinkTxn for DuckdbTxn {
         if self.mode == WriteMode::ReplaceWindow {
             self.delete_days(info)?;
         }
+        if let Some(outside) = &mut self.outside {
+            outside.announce(info);
+        }
         self.announced.push(info.clone());
         Ok(())
     }
@@ -340,6 +390,9 @@ impl SinkTxn for DuckdbTxn {
         let what = format!("write to the table `{}`", self.table);
         let rows = batch.records.num_rows() as u64;
         let records = readable(&batch.records)?;
+        if let Some(outside) = &self.outside {
+            outside.note(self.connection(), batch.partition, &records)?;
+        }
         if let Some(mb) = self.allowance.raised_for(&records) {
             log::debug!("DuckDB may use {mb} MB, for large values");
             limit_memory(self.connection(), &format!("{mb}MB"))?;
@@ -362,6 +415,7 @@ impl SinkTxn for DuckdbTxn {
         let destination = format!("table {} in {}", self.table, self.path.display());
         let what = format!("commit to `{}`", self.path.display());
         self.check_shrink(&what)?;
+        self.record(outcome)?;
         metadata::record(
             self.connection(),
             &self.table,
@@ -369,7 +423,7 @@ impl SinkTxn for DuckdbTxn {
                 cx: &self.cx,
                 outcome,
                 done: &self.announced,
-                fresh: matches!(self.mode, WriteMode::Create | WriteMode::Replace),
+                fresh: self.is_new,
             },
         )?;
         let committed = self

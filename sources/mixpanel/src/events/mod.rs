@@ -150,7 +150,7 @@ impl Stream for Events {
             to_date: self.windows.last().map(|window| window.last),
             partitions_are_days: true,
             calendar: Some(self.calendar.clone()),
-            limited: self.limit.is_some(),
+            limit: self.limit.and_then(|limit| u64::try_from(limit).ok()),
             roles: Some(schema::ROLES),
             ..SourceInfo::default()
         }

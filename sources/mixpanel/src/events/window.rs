@@ -38,6 +38,8 @@ impl<'a> EventWindow<'a> {
     /// Reads the rows; see [`Session::read`](mixflow_core::source::Session::read).
     pub(super) fn read(self, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
         let decoder = Decoder::new(self.form.clone()).with_stand_ins(cx.stand_ins());
+        // A day without events has no bytes, which is known.
+        cx.count_records(Some(&[]), &[]);
         match cx.delivery {
             Delivery::Direct => Ok(Box::new(DirectRows::new(
                 self.client,
