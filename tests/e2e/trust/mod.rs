@@ -7,6 +7,7 @@ mod full_files;
 mod full_state;
 mod interrupts;
 mod kills;
+mod ledger;
 mod locks;
 mod matrix;
 mod recovery;
