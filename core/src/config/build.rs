@@ -8,6 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::alarms::alarms;
 use super::document::{Document, join};
 use super::problem::{Invalid, Problems};
 use super::reader::Reader;
@@ -20,7 +21,7 @@ use crate::suggest::did_you_mean;
 use crate::transform::NamedTransform;
 
 /// The tables and keys at the top of a pipeline file.
-const TOP: [&str; 5] = ["name", "source", "transform", "sink", "run"];
+const TOP: [&str; 6] = ["name", "source", "transform", "sink", "run", "notify"];
 
 /// Builds the pipeline that `document` describes.
 ///
@@ -38,6 +39,9 @@ pub fn build(
     let sink_table = component(&mut document, &root, "sink", &registry.sink_names());
     let beside = source_table.as_ref().map(|source| &source.table);
     let run = run_table(&mut document, &root, beside);
+    let metrics = run.as_ref().and_then(|run| run.metrics.as_deref());
+    let alarms = alarms(&mut document, &root, metrics, cx.home.as_deref());
+    let run = run.map(|run| run.options());
 
     let store = |table| store_name(registry, table);
     let cx = BuildContext {
@@ -60,8 +64,8 @@ pub fn build(
     check_run(&mut document, run.as_ref(), sink.as_ref());
     document.into_problems()?;
     // Whatever is `None` has left a problem.
-    let (Some(name), Some(source), Some(sink), Some(transforms), Some(run)) =
-        (name, source, sink, transforms, run)
+    let (Some(name), Some(source), Some(sink), Some(transforms), Some(run), Some(alarms)) =
+        (name, source, sink, transforms, run, alarms)
     else {
         unreachable!("a part that could not be built has left a problem");
     };
@@ -74,6 +78,7 @@ pub fn build(
         sink_type,
         sink,
         options: run,
+        alarms,
     })
 }
 

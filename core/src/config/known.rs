@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::alarms::Alarms;
 use super::document::Document;
 use super::path::local_path;
 
@@ -14,6 +15,8 @@ pub struct Known {
     pub name: Option<String>,
     /// Every path that its rows may be meant for: the texts of its sinks.
     pub places: Vec<PathBuf>,
+    /// Who is to be told of its runs.
+    pub alarms: Alarms,
 }
 
 impl Known {
@@ -29,6 +32,7 @@ impl Known {
         Known {
             name: name.map(|name| document.shown(name)),
             places: texts.iter().filter_map(path).collect(),
+            alarms: Alarms::known(document, home),
         }
     }
 }
@@ -67,6 +71,23 @@ mod tests {
         let places = ["duckdb", "out/a.db", "/home/ann/b", "c"].map(PathBuf::from);
         assert_eq!(found.places.len(), places.len());
         assert!(places.iter().all(|place| found.places.contains(place)));
+    }
+
+    #[test]
+    fn who_is_to_be_told_is_read_of_a_file_that_is_wrong() {
+        let found = known(
+            "[source]\ntype = 1\n[run]\nworkers = 0\nmetrics = \"~/a.prom\"\n[notify]\ncommand = [\"mail\"]\n",
+        );
+        assert_eq!(
+            found.alarms.metrics,
+            Some(PathBuf::from("/home/ann/a.prom"))
+        );
+        let notify = found.alarms.notify.expect("the table is right");
+        assert_eq!(notify.command, Some(vec!["mail".to_owned()]));
+        assert_eq!(notify.on.len(), 3);
+        // A table that is wrong itself says nothing for sure.
+        let wrong = "[notify]\ncommand = [\"mail\"]\nonn = []\n";
+        assert_eq!(known(wrong).alarms.notify, None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Building makes no I/O, so that `check` and `run` build the same way. All
 //! errors of a file are reported at once, each with its place.
 
+mod alarms;
 mod blank;
 mod build;
 mod document;
@@ -22,6 +23,7 @@ mod sensitive;
 mod values;
 mod variables;
 
+pub use alarms::{Alarms, NOTIFY_DOC, Notify, Occasion};
 pub use build::{build, misfits};
 pub use document::Document;
 pub use env::Env;

@@ -1,6 +1,7 @@
 //! The `[run]` table.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::de::DeTable;
@@ -22,7 +23,12 @@ pub struct RunTable {
     pub delivery: Option<DeliveryName>,
     /// Fewer rows than this fail the run.
     pub min_rows: Option<u64>,
+    /// The file with the numbers of the last run.
+    pub metrics: Option<PathBuf>,
 }
+
+/// Where `metrics` stands.
+pub(super) const METRICS: &str = "run.metrics";
 
 /// What `mixflow components` shows of the `[run]` table.
 pub const RUN_DOC: ComponentDoc = ComponentDoc {
@@ -48,6 +54,11 @@ pub const RUN_DOC: ComponentDoc = ComponentDoc {
             "min_rows",
             "number, default 0",
             "fewer rows than this fail the run, and nothing is committed",
+        ),
+        OptionDoc::new(
+            "metrics",
+            "path",
+            "a Prometheus text file that is written after each run, also when nothing could be done: the time of the last success, rows, missing days, by pipeline; several pipelines may share it",
         ),
     ],
 };
@@ -98,7 +109,7 @@ pub(super) fn run_table<'t>(
     document: &mut Document<'t>,
     root: &DeTable<'t>,
     source: Option<&DeTable<'t>>,
-) -> Option<RunOptions> {
+) -> Option<RunTable> {
     let mut run: RunTable = match root.get("run") {
         Some(value) => document.read("run", value.clone())?,
         None => RunTable::default(),
@@ -108,7 +119,7 @@ pub(super) fn run_table<'t>(
         None => None,
     };
     run.workers = beside.or(run.workers);
-    Some(run.options())
+    Some(run)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde::Deserialize;
 
+use crate::config::Alarms;
 use crate::context::Delivery;
 use crate::destination::Destination;
 use crate::sink::Sink;
@@ -26,6 +27,8 @@ pub struct Pipeline {
     pub sink: Box<dyn Sink>,
     /// How to run it.
     pub options: RunOptions,
+    /// Who is told how its runs end; not by the engine.
+    pub alarms: Alarms,
 }
 
 impl Pipeline {
@@ -39,6 +42,7 @@ impl Pipeline {
         let mut warnings = self.source.info().warnings;
         let transforms = self.transforms.iter();
         warnings.extend(transforms.flat_map(|named| named.transform.warnings()));
+        warnings.extend(self.alarms.warnings.iter().cloned());
         warnings
     }
 }

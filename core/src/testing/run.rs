@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{TestSink, TestSource};
 use crate::cancel::CancelToken;
+use crate::config::Alarms;
 use crate::engine::{self, Pipeline, RunOptions, RunSetup};
 use crate::observer::{Observer, Silent};
 use crate::reject::CountRejects;
@@ -20,6 +21,7 @@ pub fn pipeline(source: TestSource, sink: TestSink) -> Pipeline {
         sink_type: "test_sink".to_owned(),
         sink: Box::new(sink),
         options: RunOptions::default(),
+        alarms: Alarms::default(),
     }
 }
 

@@ -127,6 +127,38 @@ impl State {
         })
     }
 
+    /// Returns the last run of a pipeline's file, wherever it wrote to, that is
+    /// one of those that are looked for; `None` for a file means the runs that
+    /// have none.
+    ///
+    /// Fails when the state cannot be used.
+    pub fn last_run_that(
+        &self,
+        pipeline_path: Option<&Path>,
+        is_it: impl Fn(&RunReport) -> bool,
+    ) -> Result<Option<RunReport>, Unavailable> {
+        if !self.exists() {
+            return Ok(None);
+        }
+        self.with(|db| {
+            let mut statement = db.conn.prepare(
+                "SELECT report FROM runs WHERE pipeline_path IS ?1 AND report IS NOT NULL
+                 ORDER BY position DESC",
+            )?;
+            let path = pipeline_path.map(bytes);
+            let mut rows = statement.query(params![path])?;
+            while let Some(row) = rows.next()? {
+                let report: String = row.get(0)?;
+                if let Ok(report) = serde_json::from_str(&report)
+                    && is_it(&report)
+                {
+                    return Ok(Some(report));
+                }
+            }
+            Ok(None)
+        })
+    }
+
     /// Returns the runs of a pipeline's file into a destination, those that
     /// have not ended among them, at most `most`.
     ///

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::config::{Env, Invalid, misfits};
+use mixflow_core::config::{Alarms, Env, Invalid, misfits};
 use mixflow_core::context::Notice;
 use mixflow_core::engine::Pipeline;
 use mixflow_core::observer::{Observer, RunEvent};
@@ -85,6 +85,7 @@ impl Connection {
             sink_type,
             sink,
             options,
+            alarms: Alarms::default(),
         })
     }
 

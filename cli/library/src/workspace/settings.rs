@@ -37,6 +37,7 @@ impl Settings {
             on_failure: self.on_failure,
             delivery: None,
             min_rows: Some(self.min_rows),
+            metrics: None,
         };
         Ok(RunOptions {
             delivery: self.delivery,

@@ -89,6 +89,29 @@ fn runs_are_found_by_the_pipelines_path_and_the_destination() {
 }
 
 #[test]
+fn the_last_run_of_a_file_is_found_wherever_it_wrote_to() {
+    let folder = Folder::new();
+    let state = folder.state();
+    let last = |path: Option<&str>, not: &str| {
+        let is_it = |run: &RunReport| run.run_id != not;
+        let found = state.last_run_that(path.map(Path::new), is_it);
+        found.expect("the state can be used").map(|run| run.run_id)
+    };
+    assert_eq!(last(Some(PIPELINE), ""), None);
+    for (id, path, destination) in [
+        ("1", PIPELINE, "a.db"),
+        ("2", PIPELINE, "b.db"),
+        ("3", "/other/a.toml", "a.db"),
+    ] {
+        of(id, path, destination).begins(&state).ends(&state);
+    }
+    of("goes on", PIPELINE, "a.db").begins(&state);
+    assert_eq!(last(Some(PIPELINE), "").as_deref(), Some("2"));
+    assert_eq!(last(Some(PIPELINE), "2").as_deref(), Some("1"));
+    assert_eq!(last(None, ""), None);
+}
+
+#[test]
 fn a_run_that_did_not_end_is_known_and_the_order_is_that_of_the_ends() {
     let folder = Folder::new();
     let state = folder.state();
