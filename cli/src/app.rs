@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mixflow::alarms::{self, Means, News};
 use mixflow::launch::{HistoryEntry, Launch, Patience};
 use mixflow::state_folder;
-use mixflow_core::config::{Document, Env, Known, Override, Problems, build};
+use mixflow_core::config::{Alarms, Document, Env, Known, Override, Problems, build};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
 use mixflow_core::report::RunReport;
@@ -21,7 +22,7 @@ use crate::exit::Exit;
 use crate::interrupt::{self, Tidying};
 use crate::progress::Reporter;
 use crate::remedies;
-use crate::report_file::{self, Reports};
+use crate::report_file::{self, METRICS, REPORT, Reports};
 use crate::screen::plain;
 use crate::ui::{self, Ui};
 use crate::unrun::{self, Unbuilt};
@@ -168,6 +169,7 @@ impl App {
     pub(crate) fn run(&self, pipeline: &Pipeline, manner: Manner) -> RunReport {
         let _tidying = Tidying::begin();
         let mut reporter = Reporter::new(self.ui, &self.global, &*pipeline.source);
+        let file = manner.entry.pipeline_path.clone();
         let launch = Launch {
             state: self.state_folder().map(ToOwned::to_owned),
             patience: manner.patience,
@@ -180,7 +182,36 @@ impl App {
         if !reporter.finished(&report) {
             ending::tell(self.ui, &report, manner.remedy);
         }
+        let missing_days = alarms::missing_days(pipeline);
+        self.raise(&pipeline.alarms, &mut report, file.as_deref(), missing_days);
         report
+    }
+
+    /// Tells those that a pipeline names how its run has ended, or why there
+    /// was none. Who cannot be told is a warning.
+    pub(crate) fn raise(
+        &self,
+        alarms: &Alarms,
+        report: &mut RunReport,
+        file: Option<&Path>,
+        missing_days: Option<u64>,
+    ) {
+        let _tidying = Tidying::begin();
+        let news = News {
+            report,
+            pipeline_path: file,
+            missing_days,
+        };
+        let means = Means {
+            env: &self.env,
+            state: self.state(),
+            cancel: &interrupt::token(),
+        };
+        let warnings = alarms::raise(alarms, &news, &means);
+        for warning in &warnings {
+            self.ui.warning(warning);
+        }
+        report.warnings.extend(warnings);
     }
 
     /// Checks that `--report` is not one of the pipelines' files, or says so.
@@ -197,12 +228,18 @@ impl App {
         })
     }
 
-    /// Checks that `--report` does not stand where the run writes, or says so.
+    /// Checks that neither `--report` nor the metrics stand where the run
+    /// writes, or says so.
     pub(crate) fn check_report(&self, pipeline: &Pipeline) -> Result<(), Exit> {
-        let (Some(report), Some(place)) = (&self.global.report, pipeline.destination().path) else {
+        let Some(place) = pipeline.destination().path else {
             return Ok(());
         };
-        report_file::check(report, &place).map_err(|error| {
+        let report = self.global.report.as_deref().map(|path| (REPORT, path));
+        let metrics = pipeline.alarms.metrics.as_deref();
+        let metrics = metrics.map(|path| (METRICS, path));
+        let mut files = report.into_iter().chain(metrics);
+        let checked = files.try_for_each(|(what, path)| report_file::check(what, path, &place));
+        checked.map_err(|error| {
             self.ui.error(&error);
             Exit::Usage
         })

@@ -40,17 +40,35 @@ impl Reports {
     }
 }
 
-/// Checks that a report at `report` does not destroy what is at `destination`.
-pub(crate) fn check(report: &Path, destination: &Path) -> Result<()> {
-    if !is_in(report, destination) {
+/// A file that is written beside a run, and what names it.
+pub(crate) struct Beside {
+    what: &'static str,
+    named_by: &'static str,
+}
+
+/// The report.
+pub(crate) const REPORT: Beside = Beside {
+    what: "report",
+    named_by: "`--report`",
+};
+
+/// The metrics.
+pub(crate) const METRICS: Beside = Beside {
+    what: "metrics",
+    named_by: "`metrics` in `[run]`",
+};
+
+/// Checks that a file at `path` does not destroy what is at `destination`.
+pub(crate) fn check(file: Beside, path: &Path, destination: &Path) -> Result<()> {
+    if !is_in(path, destination) {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Config,
-        format!("cannot write the report to `{}`", report.display()),
+        format!("cannot write the {} to `{}`", file.what, path.display()),
     )
     .because("the rows of the run go there")
-    .hint("choose another file for `--report`"))
+    .hint(format!("choose another file for {}", file.named_by)))
 }
 
 /// Checks that a report at `report` does not destroy a pipeline's file.
@@ -72,7 +90,7 @@ pub(crate) fn check_file(report: &Path, file: &Path) -> Result<()> {
 /// written: nothing is overwritten then but a report.
 pub(crate) fn write(path: &Path, reports: &Reports) -> Result<()> {
     for place in &reports.places {
-        check(path, place)?;
+        check(REPORT, path, place)?;
     }
     if reports.some_unbuilt && !may_be_a_report(path) {
         let message = format!("cannot write the report to `{}`", path.display());

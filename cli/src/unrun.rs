@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use mixflow::launch::run_id;
-use mixflow_core::config::{Known, Problems};
+use mixflow_core::config::{Alarms, Known, Problems};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::report::{RunReport, Status};
-use mixflow_core::{Error, ErrorKind};
+use mixflow_core::{Error, ErrorKind, clock};
 
 use crate::remedies;
 
@@ -18,13 +17,15 @@ pub(crate) struct Unbuilt {
     pub(crate) report: RunReport,
     /// Where it may have been meant to write.
     pub(crate) places: Vec<PathBuf>,
+    /// Who is to be told.
+    pub(crate) alarms: Alarms,
 }
 
 impl Unbuilt {
     /// Says why the pipeline `name` could not be built; `known` is what its text
     /// says all the same.
     pub(crate) fn new(name: &str, known: Known, error: Error) -> Unbuilt {
-        let now = Timestamp::now();
+        let now = clock::now();
         let report = RunReport {
             run_id: run_id(),
             pipeline: known.name.unwrap_or_else(|| name.to_owned()),
@@ -37,6 +38,7 @@ impl Unbuilt {
         Unbuilt {
             report,
             places: known.places,
+            alarms: known.alarms,
         }
     }
 }
@@ -62,7 +64,7 @@ pub(crate) fn of_problems(problems: &Problems) -> Error {
 /// Returns the report of a pipeline that was not run: because of an error, or
 /// because nothing was missing.
 pub(crate) fn of_pipeline(pipeline: &Pipeline, error: Option<Error>) -> RunReport {
-    let now = Timestamp::now();
+    let now = clock::now();
     let info = pipeline.source.info();
     let destination = pipeline.destination();
     RunReport {

@@ -49,6 +49,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alarms;
 pub mod launch;
 mod lock;
 mod rejects;

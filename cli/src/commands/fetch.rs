@@ -150,7 +150,8 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
 }
 
 /// Writes the report of what could not be built.
-fn unbuilt_exit(app: &App, unbuilt: Unbuilt) -> Exit {
+fn unbuilt_exit(app: &App, mut unbuilt: Unbuilt) -> Exit {
+    app.raise(&unbuilt.alarms, &mut unbuilt.report, None, None);
     let exit = Exit::after(&unbuilt.report);
     app.write_report(&Reports {
         some_unbuilt: true,

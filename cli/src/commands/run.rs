@@ -67,6 +67,9 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
                 one(app, args, file, pipeline)
             }
             Err(unbuilt) => {
+                let mut unbuilt = *unbuilt;
+                let file = canonical(file);
+                app.raise(&unbuilt.alarms, &mut unbuilt.report, file.as_deref(), None);
                 reports.some_unbuilt = true;
                 reports.places.extend(unbuilt.places);
                 unbuilt.report
@@ -142,7 +145,10 @@ fn to_run(
     }
     let refused = |pipeline: &Pipeline, error: Error| {
         app.ui.error(&error);
-        Box::new(unrun::of_pipeline(pipeline, Some(error)))
+        let mut report = unrun::of_pipeline(pipeline, Some(error));
+        let file = canonical(file);
+        app.raise(&pipeline.alarms, &mut report, file.as_deref(), None);
+        Box::new(report)
     };
     let remainder =
         remainder(app.state(), file, &pipeline).map_err(|error| refused(&pipeline, error))?;

@@ -10,6 +10,8 @@ mod kills;
 mod ledger;
 mod locks;
 mod matrix;
+mod metrics;
+mod notify;
 mod recovery;
 mod rejects;
 mod shrink;
