@@ -6,6 +6,7 @@ use mixflow_core::batch::is_json;
 use mixflow_core::fit::check_columns;
 use mixflow_core::{Error, ErrorKind, Result};
 
+use crate::datasets;
 use crate::open::failed;
 
 /// Returns the SQL type of a column, or says that there is none.
@@ -118,8 +119,8 @@ pub(crate) fn find(connection: &Connection, table: &str) -> Result<Relation> {
     })
 }
 
-/// Checks that rows of `schema` fit into a table that is there.
-pub(crate) fn check_fits(connection: &Connection, table: &str, schema: &Schema) -> Result<()> {
+/// Returns the columns of a table, each with its type.
+pub(crate) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<(String, String)>> {
     let what = "look up columns";
     let mut statement = connection
         .prepare(
@@ -128,16 +129,20 @@ pub(crate) fn check_fits(connection: &Connection, table: &str, schema: &Schema) 
              AND lower(table_name) = lower(?) ORDER BY ordinal_position",
         )
         .map_err(failed(what))?;
-    let has = statement
-        .query_map(params![table], |row| {
-            Ok(format!(
-                "{} {}",
-                row.get::<_, String>(0)?.to_lowercase(),
-                row.get::<_, String>(1)?
-            ))
-        })
-        .and_then(Iterator::collect::<duckdb::Result<Vec<String>>>)
-        .map_err(failed(what))?;
+    statement
+        .query_map(params![table], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect)
+        .map_err(failed(what))
+}
+
+/// Checks that rows of `schema` fit into a table that is there.
+pub(crate) fn check_fits(connection: &Connection, table: &str, schema: &Schema) -> Result<()> {
+    let has = columns_of(connection, table)?;
+    let has: Vec<String> = has
+        .into_iter()
+        .filter(|(name, _)| name != datasets::COLUMN)
+        .map(|(name, kind)| format!("{} {kind}", name.to_lowercase()))
+        .collect();
     let needs = schema
         .fields()
         .iter()

@@ -9,6 +9,7 @@
 mod columns;
 mod commit;
 mod database;
+mod datasets;
 mod fill;
 mod ledger;
 mod memory;
@@ -52,6 +53,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "mode",
             "create | append | replace | replace_window, default create",
             "what happens to a table that is there",
+        ),
+        OptionDoc::new(
+            "scope",
+            "window | filter, default window",
+            "with filter, replace_window replaces only rows of the same events and where; a last column says whose a row is",
         ),
         OptionDoc::new(
             "allow_shrink",

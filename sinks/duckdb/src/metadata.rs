@@ -124,7 +124,7 @@ fn filters_with_provenance(
 ) -> serde_json::Map<String, serde_json::Value> {
     let mut filters = cx.source.dataset.filters.clone();
     if let Some(limit) = cx.source.limit {
-        filters.insert("limit".to_owned(), limit.into());
+        filters.insert(LIMIT.to_owned(), limit.into());
     }
     let known = cx.source.provenance.clone();
     let known = known.or_else(|| before.and_then(provenance));
@@ -176,6 +176,20 @@ pub struct TableMetadata {
     /// What is missing.
     pub missing: Vec<Missing>,
 }
+
+impl TableMetadata {
+    /// Returns the filters that tell its dataset from others; `None` if nobody
+    /// knows them, as of a table that the Python tool has made.
+    pub(crate) fn filters_of_dataset(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let mut filters = self.filters.as_object()?.clone();
+        filters.remove(PROVENANCE);
+        filters.remove(LIMIT);
+        Some(filters)
+    }
+}
+
+/// Where the most rows of a run stand among the filters.
+const LIMIT: &str = "limit";
 
 /// Where the provenance of a table's rows stands among the filters.
 const PROVENANCE: &str = "provenance";

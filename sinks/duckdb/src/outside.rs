@@ -41,6 +41,8 @@ pub(crate) struct Outside {
     days: BTreeMap<PartitionId, DayCounter>,
     /// Whether there are any from before.
     has_old: bool,
+    /// What is true of the run's own rows, where several share the table.
+    ours: Option<String>,
 }
 
 impl Outside {
@@ -49,6 +51,7 @@ impl Outside {
     pub(crate) fn begin(
         connection: &Connection,
         table: &str,
+        ours: Option<String>,
         cx: &TxnContext,
     ) -> Result<Option<Outside>> {
         let Some((time, texts)) = columns(cx) else {
@@ -71,6 +74,7 @@ impl Outside {
             texts,
             days: BTreeMap::new(),
             has_old: old > 0,
+            ours,
         }))
     }
 
@@ -103,7 +107,7 @@ impl Outside {
             day_value(range.first),
             day_value(range.last),
         ];
-        let rows = self.rows_of(own, last);
+        let rows = self.rows_of(own, last, self.ours.as_deref());
         connection
             .execute(
                 &format!(
@@ -131,7 +135,7 @@ impl Outside {
         let others = "lower(table_name) = lower(?) AND run_id <> ? AND event_time >= ? \
                       AND event_time < ?";
         let at = |us| Value::Timestamp(TimeUnit::Microsecond, us);
-        let condition = format!("rowid NOT IN ({})", self.rows_of(others, last));
+        let condition = format!("rowid NOT IN ({})", self.rows_of(others, last, None));
         let parameters = vec![
             Value::Text(self.table.clone()),
             Value::Text(self.run_id.clone()),
@@ -142,8 +146,10 @@ impl Outside {
     }
 
     /// Returns a query for the rows of before that stand in `_mixflow_outside`
-    /// where `whose` is true: as many of each as are noted.
-    fn rows_of(&self, whose: &str, last: i64) -> String {
+    /// where `whose` is true, and of which `besides` is: as many of each as are
+    /// noted.
+    fn rows_of(&self, whose: &str, last: i64, besides: Option<&str>) -> String {
+        let besides = besides.unwrap_or("true");
         let texts = self.texts.iter();
         let texts = texts.map(|(_, name)| format!("coalesce(t.{}, '')", quoted(name)));
         let identity = format!(
@@ -156,7 +162,7 @@ impl Outside {
              FROM {} AS t JOIN (SELECT event_time, identity, count(*) AS copies \
                 FROM _mixflow_outside WHERE {whose} GROUP BY event_time, identity) AS o \
              ON t.event_time = o.event_time AND {identity} = o.identity \
-             WHERE t.rowid <= {last}) WHERE n <= copies",
+             WHERE t.rowid <= {last} AND {besides}) WHERE n <= copies",
             quoted(&self.table)
         )
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::Schema;
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
-use mixflow_core::ledger::Ledger;
+use mixflow_core::ledger::{Earlier, Ledger, Scope};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
@@ -35,6 +35,8 @@ pub struct DuckdbOptions {
     /// Whether `replace` and `replace_window` may leave less than half of a
     /// table or day.
     pub allow_shrink: Option<bool>,
+    /// Which rows of its days `replace_window` replaces.
+    pub scope: Option<Scope>,
 }
 
 /// Writes rows into a table of a DuckDB file, in one transaction.
@@ -83,6 +85,7 @@ impl DuckdbSink {
                     default_path,
                     mode: options.mode.unwrap_or_default(),
                     allow_shrink: options.allow_shrink.unwrap_or(false),
+                    scope: options.scope.unwrap_or_default(),
                     table: options.table,
                     shared: None,
                 },
@@ -124,6 +127,14 @@ impl Sink for DuckdbSink {
 
     fn destination(&self, kind: &DataKind) -> Destination {
         Destination::at(&self.target.path).with_table(self.target.table_for(kind))
+    }
+
+    fn earlier(&self) -> Earlier {
+        match self.target.mode {
+            WriteMode::Append => Earlier::Stay,
+            WriteMode::ReplaceWindow => Earlier::GoByDay,
+            WriteMode::Create | WriteMode::Replace => Earlier::Go,
+        }
     }
 
     fn ledger(&self, dataset: &Dataset) -> Result<Option<Ledger>> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use duckdb::Connection;
+use mixflow_core::ledger::Scope;
 use mixflow_core::remedy::Remedy;
 use mixflow_core::sink::{TxnContext, WriteMode, already_exists};
 use mixflow_core::unit::DataKind;
@@ -10,6 +11,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{Relation, check_fits, find};
 use crate::database::Database;
+use crate::datasets;
 use crate::metadata;
 use crate::open::Access;
 
@@ -21,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) default_path: bool,
     pub(crate) mode: WriteMode,
     pub(crate) allow_shrink: bool,
+    /// Which rows of its days `replace_window` replaces.
+    pub(crate) scope: Scope,
     /// The table; named after what the source reads if it is not given.
     pub(crate) table: Option<String>,
     /// The database, where a store has it open already.
@@ -73,10 +77,14 @@ impl Target {
             }
             WriteMode::Append if exists => {
                 fits(connection, table, cx)?;
+                if datasets::is_shared(connection, table)? {
+                    datasets::check(connection, table, &place, self.scope, &cx.source.dataset)?;
+                }
                 format!("adds to {place}")
             }
             WriteMode::ReplaceWindow if exists => {
                 fits(connection, table, cx)?;
+                datasets::check(connection, table, &place, self.scope, &cx.source.dataset)?;
                 format!("replaces the fetched days of {place}")
             }
             WriteMode::Replace if exists => format!("replaces {place}"),

@@ -11,17 +11,20 @@ use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params_from_iter};
 use mixflow_core::batch::{Batch, is_json};
 use mixflow_core::json::{lone_halves, without_halves};
+use mixflow_core::ledger::Scope;
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
     already_exists, check_replace, check_shrink,
 };
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
+use mixflow_core::unit::DatasetKey;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{Codecs, Relation, definition, find, quoted};
 use crate::commit::{Closed, check_whole, fate, judged};
 use crate::database::Database;
+use crate::datasets::{is_of, marked, share, with_column};
 use crate::ledger::{TableLedger, Written};
 use crate::memory::Allowance;
 use crate::metadata;
@@ -40,6 +43,8 @@ pub(crate) struct DuckdbTxn {
     table: String,
     mode: WriteMode,
     cx: TxnContext,
+    /// The key that the rows get, where several datasets share the table.
+    shared_by: Option<DatasetKey>,
     /// Whether the table is made by this run.
     is_new: bool,
     /// Looks after rows whose time is in none of their days.
@@ -89,6 +94,7 @@ impl DuckdbTxn {
             table: target.table_for(&cx.source.dataset.kind).to_owned(),
             mode: target.mode,
             cx: cx.clone(),
+            shared_by: (target.scope == Scope::Filter).then(|| cx.source.dataset.key()),
             is_new: false,
             outside: None,
             last_old_row: None,
@@ -128,7 +134,11 @@ impl DuckdbTxn {
             // Somebody may have dropped the table, who knows of no ledger.
             ledger.forget()?;
         }
-        self.outside = Outside::begin(self.connection(), &self.table, &self.cx)?;
+        if self.shared_by.is_some() {
+            share(self.connection(), &self.table, &self.cx.source.dataset)?;
+        }
+        let ours = self.shared_by.as_ref().map(is_of);
+        self.outside = Outside::begin(self.connection(), &self.table, ours, &self.cx)?;
         let table = quoted(&self.table);
         if self.mode == WriteMode::ReplaceWindow {
             self.last_old_row = self
@@ -158,7 +168,10 @@ impl DuckdbTxn {
             WriteMode::Replace => "CREATE OR REPLACE TABLE",
             WriteMode::Append | WriteMode::ReplaceWindow => "CREATE TABLE IF NOT EXISTS",
         };
-        let columns = definition(&self.cx.schema, codecs)?;
+        let columns = match &self.shared_by {
+            Some(_) => definition(&with_column(&self.cx.schema), codecs)?,
+            None => definition(&self.cx.schema, codecs)?,
+        };
         self.connection()
             .execute_batch(&format!("{create} {} {columns}", quoted(&self.table)))
             .map_err(failed(what))
@@ -202,6 +215,9 @@ impl DuckdbTxn {
             at(days.end_us),
             Value::BigInt(last_old_row),
         ];
+        if let Some(key) = &self.shared_by {
+            rows = format!("{rows} AND {}", is_of(key));
+        }
         if let Some(outside) = &self.outside {
             outside.delete(self.connection(), &days, last_old_row)?;
             if let Some((condition, parameters)) = outside.at_home(&days, last_old_row) {
@@ -397,6 +413,10 @@ impl SinkTxn for DuckdbTxn {
             log::debug!("DuckDB may use {mb} MB, for large values");
             limit_memory(self.connection(), &format!("{mb}MB"))?;
         }
+        let records = match &self.shared_by {
+            Some(key) => marked(&records, key)?,
+            None => records,
+        };
         let mut appender = self
             .connection()
             .appender(&self.table)

@@ -20,7 +20,7 @@ impl SinkUnderTest for Duckdb {
             path: Some(file(place)),
             table: Some("events".to_owned()),
             mode: Some(mode),
-            allow_shrink: None,
+            ..DuckdbOptions::default()
         };
         let cx = BuildContext::new("2024-02-01T00:00:00Z".parse().unwrap());
         Some(Box::new(DuckdbSink::new(options, &cx).unwrap()))
