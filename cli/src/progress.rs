@@ -430,7 +430,7 @@ fn goes_on(label: &str, left: Duration) -> String {
 
 /// Returns the requests that are left of the hour, if that is known.
 fn quota_left(source: &dyn Source) -> Option<u64> {
-    let outline = source.outline();
+    let outline = source.outline(&mixflow_core::ledger::Held::default());
     let used = outline.used_in_last_hour.unwrap_or(0);
     Some(u64::from(outline.requests_per_hour?).saturating_sub(used))
 }

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use crate::cancel::CancelToken;
 use crate::dropped::Dropped;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{BodyFacts, Ledger, UnitFacts};
+use crate::ledger::{BodyFacts, Held, UnitFacts};
 use crate::reject::{Reject, Rejects};
 use crate::stand_in::StandIns;
 use crate::unit::Extent;
@@ -34,8 +34,8 @@ pub struct RunContext {
     pub cancel: CancelToken,
     /// When rows may leave a unit.
     pub delivery: Delivery,
-    /// What the destination holds of the source's dataset already.
-    pub ledger: Arc<Ledger>,
+    /// What the destination holds already.
+    pub held: Held,
     /// The zone that the days of units are counted in.
     pub(crate) zone: TimeZone,
     pub(crate) counters: Arc<Counters>,

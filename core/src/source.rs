@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::{RunContext, UnitContext};
 use crate::error::Result;
 use crate::fit::Provenance;
-use crate::ledger::Calendar;
+use crate::ledger::{Calendar, Held};
 use crate::roles::ColumnRoles;
 
 pub use crate::unit::{DataKind, Dataset, DayRange, Extent, Unit};
@@ -27,8 +27,9 @@ pub trait Source: Send + Sync {
     /// Returns what is known of the rows before any request.
     fn info(&self) -> SourceInfo;
 
-    /// Describes the work without asking the endpoint that counts it.
-    fn outline(&self) -> Outline;
+    /// Describes the work without asking the endpoint that counts it, as it is
+    /// for a destination that holds `held`.
+    fn outline(&self, held: &Held) -> Outline;
 
     /// Begins a run: resolves credentials, makes a client.
     ///

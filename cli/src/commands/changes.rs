@@ -27,5 +27,13 @@ pub(crate) fn overrides(app: &App, changes: &Changes) -> Result<Vec<Override>, E
             ));
         }
     }
+    if changes.from.is_some() || changes.to.is_some() {
+        // Just these days.
+        overrides.push(Override::set(
+            "source.lookback",
+            OverrideValue::Nothing,
+            "--from, --to".to_owned(),
+        ));
+    }
     Ok(overrides)
 }

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use mixflow::launch::run_id;
 use mixflow_core::context::Delivery;
 use mixflow_core::engine::{OnFailure, Pipeline, delivery, preview};
+use mixflow_core::ledger::Held;
 use mixflow_core::source::Outline;
 
 use super::changes::overrides;
@@ -57,7 +58,7 @@ pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
 /// Says what a run would do, a fact a line.
 fn describe(pipeline: &Pipeline) -> String {
     let info = pipeline.source.info();
-    let outline = pipeline.source.outline();
+    let outline = pipeline.source.outline(&Held::default());
     let mut text = String::new();
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<11} {value}");

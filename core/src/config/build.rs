@@ -14,6 +14,7 @@ use super::problem::{Invalid, Problems};
 use super::reader::Reader;
 use super::run::run_table;
 use crate::engine::{Pipeline, RunOptions, check_delivery};
+use crate::ledger::Earlier;
 use crate::registry::{BuildContext, Registry};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
@@ -368,6 +369,15 @@ pub fn misfits(
         invalid.push(Invalid::new(
             "sink.mode",
             "`replace_window` needs a source whose partitions are days; use `replace`",
+        ));
+    }
+    let days = source.info().calendar;
+    if sink.earlier() == Earlier::Stay
+        && days.is_some_and(|days| days.catches_up && days.lookback > 0)
+    {
+        invalid.push(Invalid::new(
+            "source.lookback",
+            "days that are fetched again would come twice: leave it out, or set `mode = \"replace_window\"`",
         ));
     }
     invalid

@@ -71,6 +71,8 @@ pub enum OverrideValue {
     List(Vec<String>),
     /// A table.
     Table(Vec<(String, OverrideValue)>),
+    /// Nothing: the key goes.
+    Nothing,
     /// A value for a key that the file does not have.
     IfMissing(Box<OverrideValue>),
 }
@@ -99,6 +101,7 @@ impl OverrideValue {
                     })
                     .collect(),
             ),
+            OverrideValue::Nothing => DeValue::Table(DeTable::new()),
             OverrideValue::IfMissing(value) => return value.parse(span),
         };
         Spanned::new(span.clone(), value)
@@ -142,6 +145,9 @@ pub(super) fn set<'t>(
     }
     // Removed first: an insert would keep the old key and with it its place.
     table.remove(last);
+    if *value == OverrideValue::Nothing {
+        return Ok(());
+    }
     table.insert(
         Spanned::new(span.clone(), Cow::Borrowed(last)),
         value.parse(span),

@@ -110,7 +110,7 @@ impl Attempt<'_, '_, '_> {
                     None => session.plan()?,
                     Some(units) => Plan {
                         units: units.to_vec(),
-                        max_workers: source.outline().max_workers,
+                        max_workers: source.outline(&cx.held).max_workers,
                         requests: units.len() as u64,
                         ..Plan::default()
                     },

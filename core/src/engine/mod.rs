@@ -30,7 +30,7 @@ use crate::cancel::CancelToken;
 use crate::context::{Counters, Delivery, RunContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
-use crate::ledger::{Ledger, LedgerStore};
+use crate::ledger::{Held, Ledger, LedgerStore};
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
 use crate::report::RunReport;
@@ -118,7 +118,7 @@ impl<'r, 'o> Run<'r, 'o> {
         let cx = RunContext {
             cancel: setup.cancel,
             delivery: delivery(pipeline),
-            ledger: Arc::default(),
+            held: Held::default(),
             zone: zone(&txn_cx.source.dataset.zone),
             counters,
             notices,
@@ -190,7 +190,10 @@ impl<'r, 'o> Run<'r, 'o> {
             pipeline: self.pipeline,
             cx: RunContext {
                 cancel,
-                ledger: Arc::new(ledger),
+                held: Held {
+                    ledger: Arc::new(ledger),
+                    earlier: self.pipeline.sink.earlier(),
+                },
                 ..self.cx.clone()
             },
             transforms: Arc::clone(transforms),
@@ -221,7 +224,7 @@ impl<'r, 'o> Run<'r, 'o> {
     /// that it was to read, as far as they are known.
     fn report(mut self, ending: Ending) -> RunReport {
         if self.books.totals.slots.is_empty() {
-            let outlined = || self.pipeline.source.outline().units;
+            let outlined = || self.pipeline.source.outline(&Held::default()).units;
             self.books
                 .enter(&self.units.take().unwrap_or_else(outlined));
         }

@@ -15,6 +15,8 @@ pub struct Calendar {
     pub lookback: u32,
     /// The first day that is ever wanted.
     pub start: Option<Date>,
+    /// Whether the days that are fetched are those which the ledger lacks.
+    pub catches_up: bool,
 }
 
 /// How a day stands, seen from now.
@@ -121,7 +123,7 @@ impl Calendar {
 }
 
 /// Returns the days from `first` to `last`, both inclusive.
-pub(super) fn days(first: Date, last: Date) -> impl Iterator<Item = Date> {
+pub fn days(first: Date, last: Date) -> impl Iterator<Item = Date> {
     first
         .series(Span::new().days(1))
         .take_while(move |day| *day <= last)
@@ -177,6 +179,7 @@ mod tests {
             zone: TimeZone::get(zone).expect("a zone"),
             lookback,
             start: None,
+            catches_up: false,
         }
     }
 

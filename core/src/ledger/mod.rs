@@ -13,10 +13,10 @@ mod record;
 mod scope;
 mod store;
 
-pub use calendar::{Calendar, Standing, ranges};
+pub use calendar::{Calendar, Standing, days, ranges};
 pub use counting::{BodyFacts, DayCount, DayCounter};
 pub use record::{DayRecord, DayState, FetchedUnit, Ledger, UnitRecord};
 pub use scope::{Scope, check_scope};
-pub use store::{Earlier, LedgerStore, Recorded};
+pub use store::{Earlier, Held, LedgerStore, Recorded};
 
 pub(crate) use counting::UnitFacts;

@@ -1,5 +1,7 @@
 //! Ledgers of destinations that keep none themselves.
 
+use std::sync::Arc;
+
 use super::record::{FetchedUnit, Ledger};
 use crate::destination::Destination;
 use crate::error::Result;
@@ -28,6 +30,15 @@ pub struct Recorded<'a> {
     /// The units.
     pub units: &'a [FetchedUnit],
     /// What became of the rows that were there.
+    pub earlier: Earlier,
+}
+
+/// What a source may know of the destination when it plans.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// What is held of the source's dataset.
+    pub ledger: Arc<Ledger>,
+    /// What becomes of it when the run commits.
     pub earlier: Earlier,
 }
 

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::cancel::CancelToken;
 use crate::context::{Delivery, Notice, RunContext, Tally, UnitContext};
+use crate::ledger::Held;
 use crate::reject::{CountRejects, Rejects};
 use crate::report::Dropped;
 use crate::stand_in::StandIns;
@@ -18,7 +19,7 @@ pub fn run_context() -> (RunContext, Receiver<Notice>) {
     let cx = RunContext {
         cancel: CancelToken::never(),
         delivery: Delivery::Verified,
-        ledger: Arc::default(),
+        held: Held::default(),
         zone: TimeZone::UTC,
         counters: Arc::default(),
         notices,

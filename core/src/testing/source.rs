@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use super::Gate;
 use crate::context::{Notice, RunContext, UnitContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Held;
 use crate::reject::Reject;
 use crate::source::{
     BatchIter, Dataset, DayRange, Extent, Fate, Outline, Plan, Session, Source, SourceInfo, Unit,
@@ -334,7 +335,7 @@ impl Source for TestSource {
         }
     }
 
-    fn outline(&self) -> Outline {
+    fn outline(&self, _held: &Held) -> Outline {
         Outline {
             units: self.units(),
             max_workers: self.max_workers,

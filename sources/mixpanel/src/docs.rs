@@ -89,8 +89,8 @@ pub(crate) const EVENTS: ComponentDoc = ComponentDoc {
         AUTH,
         OptionDoc::new(
             "from",
-            "YYYY-MM-DD | today | yesterday | -7d",
-            "the first day, inclusive",
+            "YYYY-MM-DD | today | yesterday | -7d | last",
+            "the first day, inclusive; `last` is the day after those that the destination has",
         ),
         OptionDoc::new(
             "to",
@@ -98,9 +98,14 @@ pub(crate) const EVENTS: ComponentDoc = ComponentDoc {
             "the last day, inclusive",
         ),
         OptionDoc::new(
+            "start",
+            "YYYY-MM-DD | -90d",
+            "the first day ever wanted; `from = \"last\"` needs it",
+        ),
+        OptionDoc::new(
             "lookback",
             "days such as 5d",
-            "moves `from` back to catch late events",
+            "moves `from` back to days that may still change, to catch late events",
         ),
         OptionDoc::new(
             "events",

@@ -9,6 +9,40 @@ use crate::http::quota::LimitOptions;
 use crate::http::retry::RetryOptions;
 use crate::project::ProjectOptions;
 
+/// `from`: a day, or `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// This day.
+    Day(DateSpec),
+    /// The day after those that the destination has.
+    Last,
+}
+
+impl<'de> Deserialize<'de> for From {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct FromVisitor;
+        impl serde::de::Visitor<'_> for FromVisitor {
+            type Value = From;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a date such as `2024-01-31`, `yesterday` or `last`")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<From, E> {
+                match text {
+                    "last" => Ok(From::Last),
+                    day => day.parse().map(From::Day).map_err(E::custom),
+                }
+            }
+        }
+        from.deserialize_str(FromVisitor)
+    }
+}
+
+impl std::convert::From<DateSpec> for From {
+    fn from(day: DateSpec) -> From {
+        From::Day(day)
+    }
+}
+
 /// `window_days`: a number of days, or `"auto"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowDays {
@@ -55,9 +89,11 @@ pub struct EventsOptions {
     /// The credentials.
     pub auth: Option<AuthOptions>,
     /// The first day, inclusive.
-    pub from: Option<DateSpec>,
+    pub from: Option<From>,
     /// The last day, inclusive.
     pub to: Option<DateSpec>,
+    /// The first day that is ever wanted.
+    pub start: Option<DateSpec>,
     /// Moves `from` back to catch late events.
     pub lookback: Option<Days>,
     /// The names of the events wanted; all if not given.

@@ -1,6 +1,7 @@
 //! What the streams of a project have in common.
 
 use mixflow_core::context::RunContext;
+use mixflow_core::ledger::Held;
 use mixflow_core::source::{Outline, Session, SourceInfo};
 
 use crate::decode::Form;
@@ -21,8 +22,9 @@ pub(crate) trait Stream: std::fmt::Debug + Send + Sync {
     /// Returns whether fewer records than the server announces are no failure.
     fn accepts_short(&self) -> bool;
 
-    /// Describes its requests without making one.
-    fn outline(&self, project: &Project) -> Outline;
+    /// Describes its requests without making one, as they are for a destination
+    /// that holds `held`.
+    fn outline(&self, project: &Project, held: &Held) -> Outline;
 
     /// Begins a run.
     fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session>;

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use mixflow_core::config::{DateSpec, Invalid};
 use mixflow_core::context::{RunContext, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
-use mixflow_core::ledger::Calendar;
+use mixflow_core::ledger::{Calendar, Held};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
@@ -210,6 +210,7 @@ impl Source for SyntheticSource {
                 zone: TimeZone::UTC,
                 lookback: 0,
                 start: None,
+                catches_up: false,
             }),
             roles: is_events.then_some(schema::ROLES),
             ..SourceInfo::default()
@@ -220,7 +221,7 @@ impl Source for SyntheticSource {
         Ok(Box::new(self.clone()))
     }
 
-    fn outline(&self) -> Outline {
+    fn outline(&self, _held: &Held) -> Outline {
         Outline {
             units: self.units(),
             requests: Some(0),

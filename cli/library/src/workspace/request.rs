@@ -236,7 +236,8 @@ impl Events {
     /// `yesterday` or `-7d`.
     pub fn between(from: impl AsRef<str>, to: impl AsRef<str>) -> Events {
         let mut events = Events::from(EventsOptions::default());
-        events.options.from = day("source.from", from.as_ref(), &mut events.invalid);
+        let from = day("source.from", from.as_ref(), &mut events.invalid);
+        events.options.from = from.map(Into::into);
         events.options.to = day("source.to", to.as_ref(), &mut events.invalid);
         events
     }
@@ -244,7 +245,7 @@ impl Events {
     /// The events of some days, both inclusive.
     pub fn on(first: Date, last: Date) -> Events {
         Events::from(EventsOptions {
-            from: Some(DateSpec::Day(first)),
+            from: Some(DateSpec::Day(first).into()),
             to: Some(DateSpec::Day(last)),
             ..EventsOptions::default()
         })

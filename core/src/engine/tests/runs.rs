@@ -226,7 +226,7 @@ fn an_observer_hears_while_nothing_arrives() {
 #[test]
 fn a_run_reads_the_units_that_it_is_given() {
     let source = TestSource::new([good(1), good(2), good(3)]).days();
-    let chosen: Vec<_> = crate::source::Source::outline(&source).units;
+    let chosen: Vec<_> = crate::source::Source::outline(&source, &Default::default()).units;
     let sink = TestSink::recording();
     let log = sink.log();
     let report = super::super::run(
@@ -247,7 +247,7 @@ fn a_run_reads_the_units_that_it_is_given() {
 #[test]
 fn a_run_that_has_no_plan_names_what_it_was_to_read() {
     let source = TestSource::new([good(1), good(2)]).days().failing_plan();
-    let units = crate::source::Source::outline(&source).units;
+    let units = crate::source::Source::outline(&source, &Default::default()).units;
     let (report, _) = run_default(source, TestSink::recording());
     assert_eq!(report.status, Status::Aborted);
     assert_eq!(statuses(&report), [PartitionStatus::Skipped; 2]);

@@ -2,15 +2,17 @@
 
 mod direct;
 mod filters;
+mod wanted;
 mod window;
 mod windows;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use mixflow_core::clock;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::{RunContext, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
-use mixflow_core::ledger::Calendar;
+use mixflow_core::ledger::{Calendar, Held, Ledger};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
@@ -20,8 +22,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::filters::Filters;
+use self::wanted::Wanted;
 use self::window::EventWindow;
-use self::windows::{Window, windows, zone};
+use self::windows::{Window, WindowSize, zone};
 use crate::decode::Form;
 use crate::http::checkpoint::Checkpoints;
 use crate::http::client::{Client, Request};
@@ -52,9 +55,9 @@ static EXPORT: Service = Service {
 pub(crate) struct Events {
     dataset: Dataset,
     form: Form,
-    windows: Vec<Window>,
+    wanted: Wanted,
+    size: WindowSize,
     zone: Option<TimeZone>,
-    calendar: Calendar,
     limit: Option<i64>,
     query: Vec<(&'static str, String)>,
 }
@@ -67,18 +70,24 @@ impl Events {
     ) -> Result<(Project, Events), Vec<Invalid>> {
         let mut invalid = Vec::new();
         let zone = zone(options.timezone.as_deref(), &mut invalid);
-        let windows = windows(&options, zone.as_ref(), cx, &mut invalid);
-        let filters = Filters::new(&options, windows.len(), &mut invalid);
         let calendar = Calendar {
             zone: zone.clone().unwrap_or(TimeZone::UTC),
             lookback: options.lookback.map_or(0, |days| days.0),
             start: None,
+            catches_up: false,
         };
+        let wanted = Wanted::new(&options, calendar, cx, &mut invalid);
+        let size = WindowSize::new(&options);
+        let windows = wanted.as_ref().map_or(0, |wanted| {
+            let all: Vec<Date> = wanted.days(&Held::default()).into_iter().collect();
+            size.split(&all, &Ledger::default()).len()
+        });
+        let filters = Filters::new(&options, windows, &mut invalid);
         let limit = options.limit;
         let in_ms = options.time_in_ms.unwrap_or(false);
         let options = options.project();
         let project = Project::new(options, &EXPORT, zone.clone(), cx, &mut invalid);
-        let (Some(project), true) = (project, invalid.is_empty()) else {
+        let (Some(project), Some(wanted), true) = (project, wanted, invalid.is_empty()) else {
             return Err(invalid);
         };
         let form = match cx.records {
@@ -91,17 +100,29 @@ impl Events {
         let events = Events {
             dataset: project.dataset(DataKind::Events, filters.chosen),
             form,
-            windows,
+            wanted,
+            size,
             zone,
-            calendar,
             limit,
             query: filters.query,
         };
         Ok((project, events))
     }
 
-    /// Returns the windows, as units.
-    pub(crate) fn units(&self) -> Vec<Unit> {
+    /// Returns the windows to fetch for a destination that holds `held`.
+    fn windows(&self, held: &Held) -> Vec<Window> {
+        let days: Vec<Date> = self.wanted.days(held).into_iter().collect();
+        self.size.split(&days, &held.ledger)
+    }
+
+    /// Returns what is to be fetched for a destination that holds `held`.
+    #[cfg(test)]
+    pub(crate) fn planned(&self, held: &Held) -> Vec<Unit> {
+        self.units(&self.windows(held))
+    }
+
+    /// Returns windows as units.
+    fn units(&self, windows: &[Window]) -> Vec<Unit> {
         let dataset = self.dataset.key();
         let unit = |window: &Window| {
             let request = json!(Days {
@@ -112,7 +133,7 @@ impl Events {
             let extent = window.extent(self.zone.as_ref());
             Unit::new(&dataset, extent, window.to_string(), request)
         };
-        self.windows.iter().map(unit).collect()
+        windows.iter().map(unit).collect()
     }
 
     /// Returns a day that nowhere in the project's zone is later than today.
@@ -120,21 +141,26 @@ impl Events {
     /// Without a zone the project may be in any, and in the last of them it
     /// is twelve hours before UTC.
     fn today(&self) -> Date {
-        let now = mixflow_core::clock::now();
+        let now = clock::now();
         match &self.zone {
             Some(zone) => now.to_zoned(zone.clone()).date(),
             None => now.to_zoned(TimeZone::fixed(jiff::tz::offset(-12))).date(),
         }
     }
 
-    fn quota_warning(&self, project: &Project) -> Option<String> {
-        let (requests, hourly) = (self.windows.len(), project.per_hour() as usize);
-        (requests * 5 >= hourly * 4).then(|| {
+    /// Warns of what a person might want to change before the windows are
+    /// fetched.
+    fn warnings(&self, windows: &[Window], project: &Project) -> Vec<String> {
+        let (requests, hourly) = (windows.len(), project.per_hour() as usize);
+        let quota = (requests * 5 >= hourly * 4).then(|| {
             format!(
                 "{requests} requests are {} % of the {hourly} that Mixpanel allows in an hour; a larger `window_days` makes fewer",
                 requests * 100 / hourly
             )
-        })
+        });
+        let first = windows.first().map(|window| &window.first);
+        let age = self.wanted.warning_of_age(first, clock::now());
+        quota.into_iter().chain(age).collect()
     }
 }
 
@@ -144,12 +170,13 @@ impl Stream for Events {
     }
 
     fn info(&self) -> SourceInfo {
+        let (from, to) = self.wanted.range();
         SourceInfo {
             dataset: self.dataset.clone(),
-            from_date: self.windows.first().map(|window| window.first),
-            to_date: self.windows.last().map(|window| window.last),
+            from_date: Some(from),
+            to_date: Some(to),
             partitions_are_days: true,
-            calendar: Some(self.calendar.clone()),
+            calendar: Some(self.wanted.calendar.clone()),
             limit: self.limit.and_then(|limit| u64::try_from(limit).ok()),
             roles: Some(schema::ROLES),
             ..SourceInfo::default()
@@ -160,29 +187,31 @@ impl Stream for Events {
         false
     }
 
-    fn outline(&self, project: &Project) -> Outline {
+    fn outline(&self, project: &Project, held: &Held) -> Outline {
+        let windows = self.windows(held);
         Outline {
-            units: self.units(),
-            requests: Some(self.windows.len() as u64),
+            units: self.units(&windows),
+            requests: Some(windows.len() as u64),
             requests_per_hour: Some(project.per_hour()),
             used_in_last_hour: Some(project.quota().used()),
             max_workers: project.max_workers(),
-            notes: self.quota_warning(project).into_iter().collect(),
+            notes: self.warnings(&windows, project),
         }
     }
 
     fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session> {
+        let windows = self.windows(&cx.held);
         Box::new(EventsSession {
             client,
             checkpoints: project.checkpoints(),
             room: Room::new(&cx.cancel),
             plan: Plan {
-                units: self.units(),
+                units: self.units(&windows),
                 max_workers: project.max_workers(),
                 ordered: false,
                 expected_rows: None,
-                requests: self.windows.len() as u64,
-                warnings: self.quota_warning(project).into_iter().collect(),
+                requests: windows.len() as u64,
+                warnings: self.warnings(&windows, project),
             },
             today: self.today(),
             events: self.clone(),

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use mixflow_core::config::Invalid;
 use mixflow_core::context::{RunContext, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::ledger::Held;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
@@ -98,7 +99,7 @@ impl Stream for Profiles {
         self.accept_short
     }
 
-    fn outline(&self, project: &Project) -> Outline {
+    fn outline(&self, project: &Project, _held: &Held) -> Outline {
         let quota = project.quota();
         Outline {
             units: Vec::new(),

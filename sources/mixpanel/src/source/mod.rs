@@ -4,6 +4,7 @@ use arrow::datatypes::SchemaRef;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::RunContext;
 use mixflow_core::error::Result;
+use mixflow_core::ledger::Held;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::source::{Outline, Session, Source, SourceInfo};
 
@@ -64,8 +65,8 @@ impl Source for MixpanelSource {
         }
     }
 
-    fn outline(&self) -> Outline {
-        self.stream.outline(&self.project)
+    fn outline(&self, held: &Held) -> Outline {
+        self.stream.outline(&self.project, held)
     }
 
     fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use mixflow_core::config::Env;
+use mixflow_core::ledger::Held;
 use mixflow_core::unit::{DatasetKey, UnitKey};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -96,7 +97,8 @@ fn windows(request: &[Line], machine: &Machine) -> Vec<UnitKey> {
     let lines = [request, &machine.lines].concat();
     let made = Events::new(options(&lines), &context(machine));
     let (_, events) = made.expect("the options are right");
-    events.units().into_iter().map(|unit| unit.key).collect()
+    let units = events.planned(&Held::default()).into_iter();
+    units.map(|unit| unit.key).collect()
 }
 
 /// The key of the dataset of profiles, which is part of the key of each page.
