@@ -251,3 +251,78 @@ fn a_file_of_the_python_tool_is_asked_and_added_to() {
     let ids = "SELECT string_agg(insert_id, ' ' ORDER BY insert_id) FROM events";
     assert_eq!(place.sql("out.db", ids), [["a b e"]]);
 }
+
+/// Events of two names, on each of three days.
+fn two_names() -> Data {
+    let mut data = Data::default();
+    for day in 1..4 {
+        for (name, id) in [("A", "a"), ("B", "b"), ("B", "c")] {
+            let line = line(
+                name,
+                &format!("2024-01-0{day}T10:00:00Z"),
+                &format!("{id}{day}"),
+            );
+            data.add_raw_line(date(2024, 1, day), line.as_bytes());
+        }
+    }
+    data
+}
+
+fn named(place: &Place, sim: &Simulator, name: &str, sink: &str) -> Ran {
+    let days = format!(
+        "from = \"2024-01-01\"\nto = \"2024-01-03\"\nwindow_days = 1\nevents = [\"{name}\"]\n"
+    );
+    place.run(&pipeline(&[&events(sim, &days), sink])).0
+}
+
+#[test]
+fn a_pipeline_with_another_filter_does_not_remove_what_is_there() {
+    let sim = started(sim(two_names()));
+    let place = Place::new();
+    named(&place, &sim, "A", SINK).ended(0);
+    sim.clear_log();
+    named(&place, &sim, "B", SINK)
+        .ended(6)
+        .says("they were fetched with `events = [\"A\"]`, and this pipeline has `events = [\"B\"]`")
+        .says("scope = \"filter\"");
+    assert!(sim.requests().is_empty());
+    assert_eq!(place.sql("out.db", "SELECT count(*) FROM events"), [["3"]]);
+    // The same of an older mixflow, which kept no ledger.
+    let store = mixflow::Store::open(place.path("out.db")).unwrap();
+    let drop = "DROP VIEW _mixflow_days; DROP TABLE _mixflow_unit_days; \
+                DROP TABLE _mixflow_units; DROP TABLE _mixflow_datasets";
+    store.connection().unwrap().execute_batch(drop).unwrap();
+    std::mem::drop(store);
+    named(&place, &sim, "B", SINK)
+        .ended(6)
+        .says("`events = [\"A\"]`");
+    named(&place, &sim, "A", SINK).ended(0);
+}
+
+#[test]
+fn datasets_that_share_a_table_are_kept_apart() {
+    let sim = started(sim(two_names()));
+    let place = Place::new();
+    let shared = format!("{SINK}scope = \"filter\"\n");
+    // The first one was there before anybody thought of sharing.
+    named(&place, &sim, "A", SINK).ended(0);
+    let counts = "SELECT string_agg(event_name || n, ' ' ORDER BY event_name) FROM \
+                  (SELECT event_name, count(*) AS n FROM events GROUP BY ALL)";
+    for (name, expected) in [("B", "A3 B6"), ("A", "A3 B6"), ("B", "A3 B6")] {
+        named(&place, &sim, name, &shared).ended(0);
+        assert_eq!(place.sql("out.db", counts), [[expected]]);
+    }
+    let days = "SELECT day, sum(rows), count(*) FROM _mixflow_days GROUP BY day ORDER BY day";
+    assert_eq!(place.sql("out.db", days)[0], ["2024-01-01", "3", "2"]);
+    // What is gone at the server goes from its own rows only.
+    let mut fewer = Data::default();
+    let a = line("A", "2024-01-02T10:00:00Z", "a2");
+    fewer.add_raw_line(date(2024, 1, 2), a.as_bytes());
+    sim.set_data(fewer);
+    named(&place, &sim, "B", &shared).ended(0);
+    assert_eq!(place.sql("out.db", counts), [["A3"]]);
+    // Without a scope nobody may touch it.
+    named(&place, &sim, "A", SINK)
+        .ended(6)
+        .says("it has rows of several datasets, which are kept apart");
+}
