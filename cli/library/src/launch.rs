@@ -9,6 +9,7 @@ use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::context::Notice;
 use mixflow_core::engine::{Pipeline, RunSetup, run};
+use mixflow_core::ledger::LedgerStore;
 use mixflow_core::observer::{Observer, RunEvent};
 use mixflow_core::report::RunReport;
 use mixflow_core::unit::Unit;
@@ -68,7 +69,8 @@ impl Launch {
             let _ = history.begin_run(&begin);
             tell(history, observer);
         }
-        let mut report = self.run_as(&run_id, pipeline, observer, cancel);
+        let ledgers = state.as_deref().map(|state| state as &dyn LedgerStore);
+        let mut report = self.run_as(&run_id, pipeline, ledgers, observer, cancel);
         report.only_failed_of.clone_from(&entry.only_failed_of);
         if let Some(history) = history
             && let Err(error) = history.end_run(&begin, &report)
@@ -87,6 +89,7 @@ impl Launch {
         self,
         run_id: &str,
         pipeline: &Pipeline,
+        ledgers: Option<&dyn LedgerStore>,
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> RunReport {
@@ -120,7 +123,7 @@ impl Launch {
                 patience_at_start: self.patience.runs,
                 queue: None,
                 units: self.units,
-                ledgers: None,
+                ledgers,
             },
         )
     }

@@ -207,7 +207,8 @@ impl<'r, 'o> Run<'r, 'o> {
     }
 
     /// Returns what the destination holds already, and who keeps its ledger if
-    /// the sink does not.
+    /// the sink does not. A ledger that cannot be read is a warning, and is not
+    /// added to: its days are fetched again.
     fn ledger(&mut self, writer: &Writer<'r>) -> Result<(Ledger, Option<&'r dyn LedgerStore>)> {
         if let Some(ledger) = writer.ledger(self.patience_at_start, &mut self.books)? {
             return Ok((ledger, None));
@@ -217,7 +218,16 @@ impl<'r, 'o> Run<'r, 'o> {
         };
         let dataset = &self.txn_cx.source.dataset;
         let destination = self.pipeline.sink.destination(&dataset.kind);
-        Ok((store.read(&destination, dataset)?, Some(store)))
+        match store.read(&destination, dataset) {
+            Ok(ledger) => Ok((ledger, Some(store))),
+            Err(error) => {
+                let why = error.in_a_line();
+                self.books.warn(format!(
+                    "{why}; its days count as missing, and so do those of this run"
+                ));
+                Ok((Ledger::default(), None))
+            }
+        }
     }
 
     /// Closes the books. A run that ended before it had a plan names the units

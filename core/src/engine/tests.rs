@@ -3,6 +3,7 @@
 mod cancel;
 mod failures;
 mod faults;
+mod ledgers;
 mod runs;
 mod transforms;
 mod waiting;

@@ -178,13 +178,14 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Db, Failure> {
     let ready = |conn: Connection| -> Result<Db, Failure> {
         match version(&conn)? {
             Version::Newer => Err(Failure::Newer(path.to_owned())),
-            found if found.is_latest() => Ok(Db {
+            // Also one that lacks the tables of later versions.
+            Version::Known(_) => Ok(Db {
                 conn,
                 path: path.to_owned(),
                 identity: identity(path),
                 may_write: false,
             }),
-            _ => Err(Failure::Foreign(path.to_owned())),
+            Version::New | Version::Foreign => Err(Failure::Foreign(path.to_owned())),
         }
     };
     let opened = Connection::open_with_flags(path, flags);

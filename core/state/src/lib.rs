@@ -1,5 +1,6 @@
 //! What mixflow remembers from run to run: the history of runs, the requests
-//! that count for a quota, and what bodies earlier runs have left.
+//! that count for a quota, what bodies earlier runs have left, and what
+//! destinations hold whose sinks keep no ledger.
 //!
 //! It is all in `state.db`, an SQLite database in the state folder, which any
 //! number of processes share and any of them may leave at any moment. Nothing
@@ -20,6 +21,7 @@ mod gaps;
 mod history;
 mod identity;
 mod import;
+mod ledger;
 mod locks;
 mod migrate;
 mod place;

@@ -48,6 +48,45 @@ const STEPS: &[&str] = &[
         pid INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX checkpoints_by_request ON checkpoints (request);",
+    // What destinations hold whose sinks keep no ledger. Times and days are
+    // texts as RFC 3339 has them.
+    "CREATE TABLE ledgers (
+        ledger INTEGER PRIMARY KEY,
+        destination TEXT NOT NULL,
+        dataset TEXT NOT NULL,
+        UNIQUE (destination, dataset)
+    ) STRICT;
+    CREATE TABLE ledger_days (
+        ledger INTEGER NOT NULL,
+        day TEXT NOT NULL,
+        state TEXT NOT NULL,
+        rows INTEGER,
+        duplicates INTEGER NOT NULL,
+        bytes INTEGER,
+        fetched_at TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        unit_key TEXT NOT NULL,
+        PRIMARY KEY (ledger, day)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE ledger_units (
+        ledger INTEGER NOT NULL,
+        unit_key TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        label TEXT NOT NULL,
+        first_day TEXT NOT NULL,
+        last_day TEXT NOT NULL,
+        start_us INTEGER NOT NULL,
+        end_us INTEGER NOT NULL,
+        fetched_at TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        duplicates INTEGER NOT NULL,
+        rejected INTEGER NOT NULL,
+        bytes INTEGER,
+        sha256 TEXT,
+        latest_version INTEGER,
+        outside INTEGER NOT NULL,
+        PRIMARY KEY (ledger, unit_key, run_id)
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// What a file is to this program.
@@ -61,12 +100,6 @@ pub(crate) enum Version {
     Newer,
     /// Another program has made it.
     Foreign,
-}
-
-impl Version {
-    pub(crate) fn is_latest(self) -> bool {
-        self == Version::Known(STEPS.len())
-    }
 }
 
 /// Looks what a database is, and changes nothing.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use arrow::datatypes::Schema;
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
+use mixflow_core::ledger::Earlier;
 #[cfg(unix)]
 use mixflow_core::patient::Patient;
 use mixflow_core::sink::{
@@ -126,6 +127,13 @@ impl Sink for JsonlSink {
         Ok(())
     }
 
+    fn earlier(&self) -> Earlier {
+        match &self.file {
+            Some((_, FileMode::Create | FileMode::Replace)) => Earlier::Go,
+            Some((_, FileMode::Append)) | None => Earlier::Stay,
+        }
+    }
+
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         Encoder::new(schema, self.records).map(|_| ())
     }
@@ -196,6 +204,19 @@ mod tests {
         assert!(refused(r#"{"mode": "replace"}"#).contains("this is for a file"));
         assert!(refused(r#"{"path": "a", "mode": "replace_window"}"#).contains("no days"));
         assert!(refused(r#"{"path": ""}"#).contains("empty"));
+    }
+
+    #[test]
+    fn rows_that_were_there_stay_where_they_are_added_to() {
+        for (json, earlier) in [
+            (r#"{"path": "a"}"#, Earlier::Go),
+            (r#"{"path": "a", "mode": "replace"}"#, Earlier::Go),
+            (r#"{"path": "a", "mode": "append"}"#, Earlier::Stay),
+            ("{}", Earlier::Stay),
+        ] {
+            let sink = JsonlSink::new(toml_of(json)).expect("fine");
+            assert_eq!(sink.earlier(), earlier, "{json}");
+        }
     }
 
     #[test]

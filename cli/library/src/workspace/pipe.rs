@@ -4,8 +4,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use crossbeam::channel::Sender;
 use mixflow_core::batch::Batch;
+use mixflow_core::ledger::Ledger;
 use mixflow_core::sink::{
-    Capabilities, CommitSummary, DataKind, Destination, Outcome, PartitionInfo, Preview,
+    Capabilities, CommitSummary, DataKind, Dataset, Destination, Outcome, PartitionInfo, Preview,
     RecordFormat, Residue, Sink, SinkTxn, TxnContext,
 };
 use mixflow_core::{Error, ErrorKind, Result};
@@ -29,6 +30,11 @@ impl Sink for Pipe {
 
     fn destination(&self, _kind: &DataKind) -> Destination {
         Destination::named("the stream")
+    }
+
+    /// A stream holds nothing, also when it was read to its end.
+    fn ledger(&self, _dataset: &Dataset) -> Result<Option<Ledger>> {
+        Ok(Some(Ledger::default()))
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod history;
+mod ledger;
 mod locks;
 mod places;
 mod processes;
