@@ -24,7 +24,9 @@
  *
  * Description {"transactional": true, "replaces_days": false,
  *              "records": "normalized" | "raw", "destination": "out.csv",
- *              "place": "out.csv" | null, "table": "events" | null}
+ *              "place": "out.csv" | null, "table": "events" | null,
+ *              "earlier": "stay" | "go_by_day" | "go" | absent}; the last one is
+ *              what becomes of earlier rows at commit
  * Context     {"run_id", "started_at", "data_type": "events" | "profiles",
  *              "project": "12345", "zone": "UTC",
  *              "title", "from_date": "2024-01-31" | null, "to_date",

@@ -12,6 +12,7 @@ use jiff::civil::Date;
 use mixflow_core::batch::PartitionId;
 use mixflow_core::destination::Destination;
 use mixflow_core::fit::Provenance;
+use mixflow_core::ledger::Earlier;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     TxnContext,
@@ -40,6 +41,22 @@ pub struct DescriptionDoc {
     /// The name of the table, if there is one.
     #[serde(default)]
     pub table: Option<String>,
+    /// What becomes of earlier rows at commit; by default those of the days go
+    /// if days are replaced, and otherwise all stay.
+    #[serde(default)]
+    pub earlier: Option<EarlierDoc>,
+}
+
+/// What becomes of earlier rows at commit.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EarlierDoc {
+    /// They stay.
+    Stay,
+    /// Those of the days that were fetched go.
+    GoByDay,
+    /// All of them go, or there were none.
+    Go,
 }
 
 /// The form of record that a sink wants.
@@ -73,6 +90,22 @@ impl DescriptionDoc {
             destination: destination.uri,
             place: destination.path,
             table: destination.table,
+            earlier: Some(match sink.earlier() {
+                Earlier::Stay => EarlierDoc::Stay,
+                Earlier::GoByDay => EarlierDoc::GoByDay,
+                Earlier::Go => EarlierDoc::Go,
+            }),
+        }
+    }
+
+    /// Returns what becomes of earlier rows when a run commits.
+    pub fn earlier(&self) -> Earlier {
+        match self.earlier {
+            Some(EarlierDoc::Stay) => Earlier::Stay,
+            Some(EarlierDoc::GoByDay) => Earlier::GoByDay,
+            Some(EarlierDoc::Go) => Earlier::Go,
+            None if self.replaces_days => Earlier::GoByDay,
+            None => Earlier::Stay,
         }
     }
 

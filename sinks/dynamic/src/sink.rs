@@ -9,6 +9,7 @@ use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use mixflow_core::batch::Batch;
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
+use mixflow_core::ledger::Earlier;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn,
     TxnContext, WriteMode,
@@ -88,6 +89,7 @@ impl PluginSink {
                 destination: String::new(),
                 place: None,
                 table: None,
+                earlier: None,
             },
             handle,
         };
@@ -244,6 +246,10 @@ impl Sink for PluginSink {
 
     fn destination(&self, _kind: &DataKind) -> Destination {
         self.description.destination()
+    }
+
+    fn earlier(&self) -> Earlier {
+        self.description.earlier()
     }
 
     fn set_mode(&mut self, mode: WriteMode) -> Result<()> {

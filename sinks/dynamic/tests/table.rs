@@ -16,6 +16,7 @@ use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
+use mixflow_core::ledger::Earlier;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     SinkTxn, TxnContext,
@@ -108,6 +109,10 @@ impl Sink for Memory {
 
     fn destination(&self, _: &DataKind) -> Destination {
         Destination::named("memory").with_table("rows")
+    }
+
+    fn earlier(&self) -> Earlier {
+        Earlier::Go
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
@@ -250,6 +255,7 @@ fn everything_crosses_both_ways() {
         records: RecordFormat::Raw,
     };
     assert_eq!(sink.capabilities(), expected);
+    assert_eq!(sink.earlier(), Earlier::Go);
     sink.check_schema(&schema()).unwrap();
     assert_eq!(
         sink.preview(&context()).unwrap().actions,

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use mixflow_sink_abi::arrow::datatypes::Schema;
 use mixflow_sink_abi::core::batch::Batch;
 use mixflow_sink_abi::core::config::Invalid;
+use mixflow_sink_abi::core::ledger::Earlier;
 use mixflow_sink_abi::core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_sink_abi::core::sink::{
     Capabilities, CommitSummary, DataKind, Destination, Outcome, PartitionInfo, Preview,
@@ -170,6 +171,14 @@ impl Sink for CsvSink {
 
     fn destination(&self, _kind: &DataKind) -> Destination {
         Destination::at(&self.path)
+    }
+
+    /// `mixflow status` shows the days that the file has.
+    fn earlier(&self) -> Earlier {
+        match self.mode {
+            FileMode::Append => Earlier::Stay,
+            FileMode::Create | FileMode::Replace => Earlier::Go,
+        }
     }
 
     /// `mixflow run --only-failed` adds to what is there with this.
