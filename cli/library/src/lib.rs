@@ -40,6 +40,8 @@
 //!   what each kind means. What went wrong in a run that went on is in its report.
 //! - **Async programs**: calls block, so they belong on a thread of their own;
 //!   `examples/async_stream.rs` is a program with tokio.
+//! - **What is there already**: [`Days`] says of each day of a pipeline's
+//!   destination whether it is held, and [`ledger_of`] what was fetched when.
 //! - **Pipeline files**: [`registry`] has the components that they name, and
 //!   [`launch`](mod@launch) runs a pipeline as the command line does: one at a
 //!   time for each destination, with its rejects in a file.
@@ -50,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alarms;
+mod days;
 pub mod launch;
 mod lock;
 mod rejects;
@@ -59,6 +62,7 @@ use std::path::{Path, PathBuf};
 
 use mixflow_core::registry::Registry;
 
+pub use days::{Days, DaysAsked, ledger_of, missing_days};
 pub use mixflow_core as core;
 pub use mixflow_core::context::Delivery;
 pub use mixflow_core::engine::OnFailure;

@@ -1,0 +1,150 @@
+//! What a pipeline's destination holds, day by day.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use mixflow_core::config::DateSpec;
+use mixflow_core::engine::Pipeline;
+use mixflow_core::ledger::{Calendar, DayRecord, Ledger, Standing, ranges};
+use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_state::State;
+
+/// Returns what the pipeline's destination holds of what its source gives: from
+/// the ledger that the sink keeps, else from the one in the folder `state`.
+///
+/// Needs no secret, asks no server, and makes and changes nothing; a
+/// destination that is not there holds nothing. Fails with
+/// [`ErrorKind::Locked`] while another process writes to a database.
+pub fn ledger_of(pipeline: &Pipeline, state: Option<&Path>) -> Result<Ledger> {
+    let dataset = pipeline.source.info().dataset;
+    if let Some(ledger) = pipeline.sink.ledger(&dataset)? {
+        return Ok(ledger);
+    }
+    let Some(state) = state.map(State::at) else {
+        return Ok(Ledger::default());
+    };
+    let destination = pipeline.destination();
+    state.ledger(&destination, &dataset).map_err(|error| {
+        // The error says it.
+        state.take_warnings();
+        let message = format!("cannot read the ledger of {destination}");
+        Error::new(ErrorKind::Destination, message).with_source(error)
+    })
+}
+
+/// Returns how many days are missing or partial from `start` (else from the
+/// first day held) to yesterday; `None` for a source that has no days.
+///
+/// Fails as [`ledger_of`] does.
+pub fn missing_days(pipeline: &Pipeline, state: Option<&Path>) -> Result<Option<u64>> {
+    if pipeline.source.info().calendar.is_none() {
+        return Ok(None);
+    }
+    let days = Days::of(pipeline, state, DaysAsked::default())?;
+    Ok(Some(days.missing()))
+}
+
+/// Which days are looked at, both inclusive.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DaysAsked {
+    /// The first day; by default `start`, else the first day held, else the
+    /// first day that the pipeline asks for.
+    pub from: Option<DateSpec>,
+    /// The last day; by default yesterday.
+    pub to: Option<DateSpec>,
+}
+
+/// The days of a pipeline's destination, and how each stands now.
+#[derive(Clone, Debug)]
+pub struct Days {
+    /// How days are counted.
+    pub calendar: Calendar,
+    /// What is held, also of other days.
+    pub ledger: Ledger,
+    /// The first and the last day that were asked for; `None` if there are
+    /// none, as when everything begins today.
+    pub range: Option<(Date, Date)>,
+}
+
+impl Days {
+    /// Looks at the days of the pipeline's destination.
+    ///
+    /// Fails with [`ErrorKind::Config`] for a source that has no days and for
+    /// days that are in the wrong order, and as [`ledger_of`] does.
+    pub fn of(pipeline: &Pipeline, state: Option<&Path>, asked: DaysAsked) -> Result<Days> {
+        let Some(calendar) = pipeline.source.info().calendar else {
+            return Err(no_days(pipeline));
+        };
+        let now = mixflow_core::clock::now();
+        let day = |spec: Option<DateSpec>| resolve(spec, now, &calendar);
+        let (from, to) = (day(asked.from)?, day(asked.to)?);
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("{from} is after {to}"),
+            ));
+        }
+        let ledger = ledger_of(pipeline, state)?;
+        let last = to.unwrap_or_else(|| calendar.yesterday(now));
+        let first = from
+            .or(calendar.start)
+            .or_else(|| ledger.first_day())
+            .or_else(|| pipeline.source.info().from_date);
+        let range = first.map(|first| (first, last));
+        Ok(Days {
+            range: range.filter(|(first, last)| first <= last),
+            calendar,
+            ledger,
+        })
+    }
+
+    /// Returns each day with how it stands, and what is held of it.
+    pub fn iter(&self) -> impl Iterator<Item = (Date, Standing, Option<&DayRecord>)> {
+        let range = self.range.into_iter();
+        let days = range.flat_map(|(first, last)| {
+            let standings = self.calendar.standings(&self.ledger, first, last);
+            standings.map(|(day, standing)| (day, standing, self.ledger.get(day)))
+        });
+        days
+    }
+
+    /// Returns the ranges of days that are missing or partial, both ends
+    /// inclusive.
+    pub fn gaps(&self) -> Vec<(Date, Date)> {
+        ranges(self.lacking())
+    }
+
+    /// Returns how many days are missing or partial.
+    pub fn missing(&self) -> u64 {
+        self.lacking().count() as u64
+    }
+
+    fn lacking(&self) -> impl Iterator<Item = Date> {
+        let days = self.iter();
+        days.filter(|(_, standing, _)| !standing.is_whole())
+            .map(|(day, _, _)| day)
+    }
+}
+
+fn resolve(spec: Option<DateSpec>, now: Timestamp, calendar: &Calendar) -> Result<Option<Date>> {
+    let day = spec.map(|spec| spec.resolve(now, &calendar.zone));
+    day.transpose()
+        .map_err(|why| Error::new(ErrorKind::Config, why))
+}
+
+fn no_days(pipeline: &Pipeline) -> Error {
+    let Pipeline {
+        name, source_type, ..
+    } = pipeline;
+    Error::new(
+        ErrorKind::Config,
+        format!("cannot count the days of `{name}`"),
+    )
+    .because(format!(
+        "`{source_type}` gives no days, but all that there is now"
+    ))
+    .hint("see `mixflow runs` for when it was fetched")
+}
