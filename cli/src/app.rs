@@ -73,8 +73,20 @@ impl App {
         self.state.as_deref()
     }
 
-    fn state_folder(&self) -> Option<&Path> {
+    /// Returns the folder of what is remembered, if there is one.
+    pub(crate) fn state_folder(&self) -> Option<&Path> {
         self.state().map(State::folder)
+    }
+
+    /// Says what went wrong, if something did, and returns how to end.
+    pub(crate) fn exit_of(&self, result: Result<(), Error>) -> Exit {
+        match result {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                self.ui.error(&error);
+                Exit::of(error.kind())
+            }
+        }
     }
 
     /// Tells what a person should know of the state and has not been told.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args as ClapArgs, ValueEnum};
-use mixflow_core::config::local_path;
+use mixflow_core::config::{DateSpec, local_path};
 
 /// What every command takes.
 #[derive(Clone, Debug, ClapArgs)]
@@ -20,7 +20,7 @@ pub(crate) struct Global {
     /// Write the run report as JSON
     #[arg(long, global = true, value_name = "FILE", value_parser = local)]
     pub(crate) report: Option<PathBuf>,
-    /// When to use colours on stderr
+    /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
 }
@@ -63,6 +63,23 @@ pub(crate) struct Changes {
     /// Override source.to
     #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
     pub(crate) to: Option<String>,
+}
+
+/// Which days of which pipeline's destination.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DaysArgs {
+    /// Pipeline file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Override a key of the file, such as sink.table=other
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// First day: YYYY-MM-DD, today, yesterday or -7d [default: `start`, else the first day held]
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    pub(crate) from: Option<DateSpec>,
+    /// Last day [default: yesterday]
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    pub(crate) to: Option<DateSpec>,
 }
 
 /// Which database.

@@ -16,6 +16,7 @@
 
 mod app;
 mod args;
+mod calendar;
 mod commands;
 mod defaults;
 mod ending;

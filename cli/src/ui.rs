@@ -16,22 +16,24 @@ use crate::screen::{plain, plain_json};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {
     color: bool,
+    color_on_stdout: bool,
     quiet: bool,
 }
 
 impl Ui {
     pub(crate) fn new(global: &Global) -> Ui {
-        let color = match global.color {
+        let color = |is_terminal: bool| match global.color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                io::stderr().is_terminal()
+                is_terminal
                     && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
                     && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
             }
         };
         Ui {
-            color,
+            color: color(io::stderr().is_terminal()),
+            color_on_stdout: color(io::stdout().is_terminal()),
             quiet: global.quiet,
         }
     }
@@ -47,6 +49,16 @@ impl Ui {
             false => text.into(),
         };
         let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    pub(crate) fn has_color_on_stdout(self) -> bool {
+        self.color_on_stdout
+    }
+
+    /// Prints a text of ours, with its colours; what is not ours in it is
+    /// [`plain`].
+    pub(crate) fn out_styled(self, text: &str) {
+        self.out_bytes(text.as_bytes());
     }
 
     /// Prints bytes that are to be taken as they are.

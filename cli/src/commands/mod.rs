@@ -5,6 +5,7 @@ mod check;
 mod components;
 mod docs;
 mod fetch;
+mod gaps;
 mod init;
 mod new_sink;
 mod plan;
@@ -13,10 +14,10 @@ mod reference;
 mod report;
 mod run;
 mod runs;
+mod status;
 mod tables;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use mixflow_core::Result;
 
 use crate::app::App;
 use crate::args::Global;
@@ -48,6 +49,15 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     /// Show what a run would do, without asking Mixpanel
     Plan(plan::PlanArgs),
+    /// Show what a pipeline's destination holds, day by day
+    ///
+    /// On a terminal it is a calendar; elsewhere, and with --format, a row a day.
+    /// Needs no secret, asks no server, and changes nothing.
+    Status(status::StatusArgs),
+    /// Show the days that a pipeline's destination lacks, as ranges
+    ///
+    /// A day is lacking if it is missing or partial. Exit 0 if there is none, 3 if there are.
+    Gaps(gaps::GapsArgs),
     /// Fetch without a pipeline file
     ///
     /// Credentials come from MIXPANEL_USERNAME, MIXPANEL_SECRET, MIXPANEL_PROJECT_ID,
@@ -93,32 +103,23 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Run(args) => run::run(app, args),
         Command::Check(args) => check::check(app, args),
         Command::Plan(args) => plan::plan(app, args),
+        Command::Status(args) => status::status(app, args),
+        Command::Gaps(args) => gaps::gaps(app, args),
         Command::Fetch(args) => fetch::fetch(app, args),
-        Command::Query(args) => shown(app, query::query(app, args)),
-        Command::Tables(args) => shown(app, tables::tables(app, args)),
-        Command::Schema(args) => shown(app, tables::schema(app, args)),
-        Command::Metadata(args) => shown(app, tables::metadata(app, args)),
-        Command::Sample(args) => shown(app, tables::sample(app, args)),
-        Command::Summarize(args) => shown(app, tables::summarize(app, args)),
-        Command::Drop(args) => shown(app, tables::drop(app, args)),
-        Command::Runs(args) => shown(app, runs::runs(app, args)),
-        Command::Report(args) => shown(app, report::report(app, args)),
-        Command::Init(args) => shown(app, init::init(app, args)),
-        Command::NewSink(args) => shown(app, new_sink::new_sink(app, args)),
+        Command::Query(args) => app.exit_of(query::query(app, args)),
+        Command::Tables(args) => app.exit_of(tables::tables(app, args)),
+        Command::Schema(args) => app.exit_of(tables::schema(app, args)),
+        Command::Metadata(args) => app.exit_of(tables::metadata(app, args)),
+        Command::Sample(args) => app.exit_of(tables::sample(app, args)),
+        Command::Summarize(args) => app.exit_of(tables::summarize(app, args)),
+        Command::Drop(args) => app.exit_of(tables::drop(app, args)),
+        Command::Runs(args) => app.exit_of(runs::runs(app, args)),
+        Command::Report(args) => app.exit_of(report::report(app, args)),
+        Command::Init(args) => app.exit_of(init::init(app, args)),
+        Command::NewSink(args) => app.exit_of(new_sink::new_sink(app, args)),
         Command::Completions(args) => docs::completions(app, args, Args::command()),
-        Command::Man(args) => shown(app, docs::man(app, args, Args::command())),
+        Command::Man(args) => app.exit_of(docs::man(app, args, Args::command())),
         Command::Components => components::components(app),
-        Command::Docs(args) => shown(app, reference::reference(app, args, Args::command())),
-    }
-}
-
-/// Says what went wrong, if something did.
-fn shown(app: &App, result: Result<()>) -> Exit {
-    match result {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            app.ui.error(&error);
-            Exit::of(error.kind())
-        }
+        Command::Docs(args) => app.exit_of(reference::reference(app, args, Args::command())),
     }
 }

@@ -272,7 +272,7 @@ pub(super) fn counts(values: impl IntoIterator<Item = impl Into<Option<u64>>>) -
     Arc::new(values.collect::<Int64Array>())
 }
 
-fn dates(values: impl IntoIterator<Item = Option<jiff::civil::Date>>) -> ArrayRef {
+pub(super) fn dates(values: impl IntoIterator<Item = Option<jiff::civil::Date>>) -> ArrayRef {
     let epoch = jiff::civil::date(1970, 1, 1);
     let days = |day: jiff::civil::Date| (day - epoch).get_days();
     Arc::new(

@@ -1,0 +1,6 @@
+//! A calendar of what a destination holds, for a terminal and for a page.
+
+mod grid;
+mod terminal;
+
+pub(crate) use terminal::{Drawing, draw};
