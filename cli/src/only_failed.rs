@@ -66,7 +66,8 @@ fn look_up(state: Option<&State>, file: &Path, pipeline: &Pipeline) -> Result<Re
     }
     // What was stored stays, and the rest is added to it, where days cannot
     // simply be replaced.
-    let stays = destination.path.is_some() && !pipeline.sink.capabilities().replaces_days;
+    let stays =
+        destination.path.is_some() && !pipeline.sinks.first().sink.capabilities().replaces_days;
     if stays && run.residue != Residue::None {
         let id = &run.run_id;
         return Err(format!(

@@ -71,7 +71,7 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, error: Option<Error>) -> RunRepor
         run_id: run_id(),
         pipeline: pipeline.name.clone(),
         source: pipeline.source_type.clone(),
-        sink: pipeline.sink_type.clone(),
+        sink: pipeline.sinks.first().kind.clone(),
         table: destination.table.clone(),
         destination,
         data_type: info.dataset.kind,

@@ -18,7 +18,7 @@ use mixflow_state::State;
 /// [`ErrorKind::Locked`] while another process writes to a database.
 pub fn ledger_of(pipeline: &Pipeline, state: Option<&Path>) -> Result<Ledger> {
     let dataset = pipeline.source.info().dataset;
-    if let Some(ledger) = pipeline.sink.ledger(&dataset)? {
+    if let Some(ledger) = pipeline.sinks.first().sink.ledger(&dataset)? {
         return Ok(ledger);
     }
     let Some(state) = state.map(State::at) else {

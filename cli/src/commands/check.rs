@@ -37,7 +37,7 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
             "{}: ok, {} to {}",
             file.display(),
             pipeline.source_type,
-            pipeline.sink_type
+            pipeline.sinks.first().kind
         ));
     }
     worst

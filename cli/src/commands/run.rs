@@ -166,9 +166,11 @@ fn to_run(
             (of, None, mode)
         }
     };
-    if let Some(mode) = mode
-        && let Err(error) = pipeline.sink.set_mode(mode)
-    {
+    let set = mode.map_or(Ok(()), |mode| {
+        let mut sinks = pipeline.sinks.iter_mut();
+        sinks.try_for_each(|named| named.sink.set_mode(mode))
+    });
+    if let Err(error) = set {
         let name = &pipeline.name;
         let error = error.context(format!("cannot add what is missing to `{name}`"));
         let error = error.hint("run it without `--only-failed`");

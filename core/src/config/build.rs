@@ -13,7 +13,7 @@ use super::document::{Document, join};
 use super::problem::{Invalid, Problems};
 use super::reader::Reader;
 use super::run::run_table;
-use crate::engine::{Pipeline, RunOptions, check_delivery};
+use crate::engine::{Pipeline, RunOptions, Sinks, check_delivery};
 use crate::ledger::Earlier;
 use crate::registry::{BuildContext, Registry};
 use crate::sink::{RecordFormat, Sink};
@@ -76,8 +76,7 @@ pub fn build(
         source_type,
         source,
         transforms,
-        sink_type,
-        sink,
+        sinks: Sinks::one(sink_type, sink),
         options: run,
         alarms,
     })

@@ -144,7 +144,10 @@ fn a_minimal_file_has_the_documented_defaults() {
     let pipeline = build_text(MINIMAL).expect("it is fine");
     assert_eq!(pipeline.name, "p");
     assert_eq!(
-        (pipeline.source_type.as_str(), pipeline.sink_type.as_str()),
+        (
+            pipeline.source_type.as_str(),
+            pipeline.sinks.first().kind.as_str()
+        ),
         ("numbers", "log")
     );
     assert_eq!(pipeline.options.workers.get(), 1);

@@ -302,7 +302,7 @@ impl Attempt<'_, '_, '_> {
     /// Enters what is committed into the ledger, where the sink keeps none.
     fn record(&mut self, units: &[FetchedUnit]) {
         let Some(store) = self.ledgers else { return };
-        let sink = &self.pipeline.sink;
+        let sink = &self.pipeline.sinks.first().sink;
         let dataset = self.writer.run().1.dataset.clone();
         let destination = sink.destination(&dataset.kind);
         let recorded = Recorded {

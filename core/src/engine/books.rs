@@ -461,7 +461,7 @@ impl<'o> Books<'o> {
     ) -> RunReport {
         let (duplicates, dropped) = self.sum_up();
         let reject_file = self.reject_file();
-        let destination = pipeline.sink.destination(&cx.source.dataset.kind);
+        let destination = pipeline.destination();
         let totals = std::mem::take(&mut self.totals);
         let failed = totals.slots.iter();
         let failed = failed.filter(|slot| slot.status == PartitionStatus::Failed);
@@ -469,7 +469,7 @@ impl<'o> Books<'o> {
             run_id: cx.run_id.clone(),
             pipeline: pipeline.name.clone(),
             source: pipeline.source_type.clone(),
-            sink: pipeline.sink_type.clone(),
+            sink: pipeline.sinks.first().kind.clone(),
             table: destination.table.clone(),
             destination,
             data_type: cx.source.dataset.kind.clone(),

@@ -13,6 +13,7 @@ mod ending;
 mod order;
 mod pipeline;
 mod room;
+mod sinks;
 mod worker;
 mod writer;
 
@@ -44,6 +45,7 @@ use ending::{Ending, contained};
 use writer::Writer;
 
 pub use pipeline::{OnFailure, Pipeline, RunOptions};
+pub use sinks::{NamedSink, Sinks};
 
 /// What a run is given from outside.
 pub struct RunSetup<'a> {
@@ -163,7 +165,10 @@ impl<'r, 'o> Run<'r, 'o> {
     /// Opens the transforms. They say how ids are made, and what the rows must
     /// share with those that are there.
     fn prepare(&mut self) -> Result<Arc<[OpenTransform]>> {
-        check_delivery(self.pipeline.options.delivery, &*self.pipeline.sink)?;
+        check_delivery(
+            self.pipeline.options.delivery,
+            &*self.pipeline.sinks.first().sink,
+        )?;
         let transforms = open(self.pipeline, &self.cx)?;
         self.cx.stand_ins = stand_ins_for(&transforms);
         let mut provenance = Provenance::default();
@@ -178,7 +183,11 @@ impl<'r, 'o> Run<'r, 'o> {
         // Everything that reads is cancelled by its own guard, which goes when
         // the attempt ends for whatever reason, or from outside.
         let (guard, cancel) = self.cx.cancel.child();
-        let writer = Writer::new(&*self.pipeline.sink, self.txn_cx.clone(), self.patience);
+        let writer = Writer::new(
+            &*self.pipeline.sinks.first().sink,
+            self.txn_cx.clone(),
+            self.patience,
+        );
         if let Err(error) = writer.preview(self.patience_at_start, &mut self.books) {
             return Ending::nothing_done(error);
         }
@@ -192,7 +201,7 @@ impl<'r, 'o> Run<'r, 'o> {
                 cancel,
                 held: Held {
                     ledger: Arc::new(ledger),
-                    earlier: self.pipeline.sink.earlier(),
+                    earlier: self.pipeline.sinks.first().sink.earlier(),
                 },
                 ..self.cx.clone()
             },
@@ -217,7 +226,7 @@ impl<'r, 'o> Run<'r, 'o> {
             return Ok((Ledger::default(), None));
         };
         let dataset = &self.txn_cx.source.dataset;
-        let destination = self.pipeline.sink.destination(&dataset.kind);
+        let destination = self.pipeline.destination();
         match store.read(&destination, dataset) {
             Ok(ledger) => Ok((ledger, Some(store))),
             Err(error) => {
@@ -248,7 +257,7 @@ impl<'r, 'o> Run<'r, 'o> {
 /// Says what a run would do to the destination. Changes nothing.
 pub fn preview(pipeline: &Pipeline, run_id: String) -> Result<Preview> {
     let cx = txn_context(pipeline, run_id, CancelToken::never());
-    contained("the sink", || pipeline.sink.preview(&cx))
+    contained("the sink", || pipeline.sinks.first().sink.preview(&cx))
 }
 
 /// Returns the zone of a name that a source has checked; UTC if it is none.
@@ -275,7 +284,7 @@ fn txn_context(pipeline: &Pipeline, run_id: String, cancel: CancelToken) -> TxnC
 /// A sink that is not transactional cannot take anything back anyway, so with
 /// one worker rows flow straight through unless told otherwise.
 pub fn delivery(pipeline: &Pipeline) -> Delivery {
-    let transactional = pipeline.sink.capabilities().transactional;
+    let transactional = pipeline.sinks.first().sink.capabilities().transactional;
     let alone = pipeline.options.workers.get() == 1;
     let by_default = if !transactional && alone {
         Delivery::Direct

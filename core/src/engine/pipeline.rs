@@ -7,11 +7,12 @@ use serde::Deserialize;
 use crate::config::Alarms;
 use crate::context::Delivery;
 use crate::destination::Destination;
-use crate::sink::Sink;
 use crate::source::Source;
 use crate::transform::NamedTransform;
 
-/// A source, transforms and a sink that fit each other.
+use super::sinks::Sinks;
+
+/// A source, transforms and sinks that fit each other.
 pub struct Pipeline {
     /// The name, for reports.
     pub name: String,
@@ -21,10 +22,8 @@ pub struct Pipeline {
     pub source: Box<dyn Source>,
     /// What happens to them, in order.
     pub transforms: Vec<NamedTransform>,
-    /// The type of the sink, for reports.
-    pub sink_type: String,
     /// Where rows go.
-    pub sink: Box<dyn Sink>,
+    pub sinks: Sinks,
     /// How to run it.
     pub options: RunOptions,
     /// Who is told how its runs end; not by the engine.
@@ -32,9 +31,15 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Returns where the rows go.
+    /// Returns where the rows go, in the order of the sinks.
+    pub fn destinations(&self) -> Vec<Destination> {
+        self.sinks.destinations(&self.source.info().dataset.kind)
+    }
+
+    /// Returns where the rows go first.
     pub fn destination(&self) -> Destination {
-        self.sink.destination(&self.source.info().dataset.kind)
+        let kind = self.source.info().dataset.kind;
+        self.sinks.first().sink.destination(&kind)
     }
 
     /// Returns things a person should know before a run.
@@ -53,7 +58,7 @@ impl std::fmt::Debug for Pipeline {
             .field("name", &self.name)
             .field("source", &self.source_type)
             .field("transforms", &self.transforms.len())
-            .field("sink", &self.sink_type)
+            .field("sink", &self.sinks.first().kind)
             .field("options", &self.options)
             .finish()
     }

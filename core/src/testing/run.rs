@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{TestSink, TestSource};
 use crate::cancel::CancelToken;
 use crate::config::Alarms;
-use crate::engine::{self, Pipeline, RunOptions, RunSetup};
+use crate::engine::{self, Pipeline, RunOptions, RunSetup, Sinks};
 use crate::observer::{Observer, Silent};
 use crate::reject::CountRejects;
 use crate::report::RunReport;
@@ -18,8 +18,7 @@ pub fn pipeline(source: TestSource, sink: TestSink) -> Pipeline {
         source_type: "test_source".to_owned(),
         source: Box::new(source),
         transforms: Vec::new(),
-        sink_type: "test_sink".to_owned(),
-        sink: Box::new(sink),
+        sinks: Sinks::one("test_sink", Box::new(sink)),
         options: RunOptions::default(),
         alarms: Alarms::default(),
     }

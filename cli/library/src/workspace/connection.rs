@@ -6,7 +6,7 @@ use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Alarms, Env, Invalid, misfits};
 use mixflow_core::context::Notice;
-use mixflow_core::engine::Pipeline;
+use mixflow_core::engine::{Pipeline, Sinks};
 use mixflow_core::observer::{Observer, RunEvent};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::report::RunReport;
@@ -82,8 +82,7 @@ impl Connection {
             source_type: request.source_type().to_owned(),
             source,
             transforms,
-            sink_type,
-            sink,
+            sinks: Sinks::one(sink_type, sink),
             options,
             alarms: Alarms::default(),
         })

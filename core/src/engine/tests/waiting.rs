@@ -57,11 +57,12 @@ fn run_busy(refusals: u32, patience: Duration, cancel: CancelToken) -> (RunRepor
     let sink = TestSink::recording();
     let log = sink.log();
     let mut pipeline = pipeline(TestSource::new([good(1)]), TestSink::recording());
-    pipeline.sink = Box::new(Busy {
+    let busy = Busy {
         sink,
         refusals: Cell::new(refusals),
         at_start: false,
-    });
+    };
+    pipeline.sinks = Sinks::one("busy", Box::new(busy));
     let mut observer = crate::observer::Silent;
     let cx = RunSetup {
         patience,
@@ -103,11 +104,12 @@ fn a_run_that_is_told_to_waits_for_its_destination_at_the_start() {
         (Duration::ZERO, Status::Aborted),
     ] {
         let mut pipeline = pipeline(TestSource::new([good(1)]), TestSink::recording());
-        pipeline.sink = Box::new(Busy {
+        let busy = Busy {
             sink: TestSink::recording(),
             refusals: Cell::new(2),
             at_start: true,
-        });
+        };
+        pipeline.sinks = Sinks::one("busy", Box::new(busy));
         let mut observer = crate::observer::Silent;
         let cx = RunSetup {
             patience_at_start,
