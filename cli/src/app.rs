@@ -132,18 +132,32 @@ impl App {
         text: &str,
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
-        let cx = BuildContext {
-            env: self.env.clone(),
-            home: self.home.clone(),
-            state: self.state_folder().map(ToOwned::to_owned),
-            ..BuildContext::new(mixflow_core::clock::now())
-        };
+        let cx = self.build_context();
         let document = Document::parse(origin, text, &self.env, overrides);
         let known = Known::of(&document, self.home.as_deref());
         build(document, name, &self.registry, &cx).map_err(|problems| {
             self.complain(&problems);
             Box::new(Unbuilt::new(name, known, unrun::of_problems(&problems)))
         })
+    }
+
+    fn build_context(&self) -> BuildContext {
+        BuildContext {
+            env: self.env.clone(),
+            home: self.home.clone(),
+            state: self.state_folder().map(ToOwned::to_owned),
+            ..BuildContext::new(mixflow_core::clock::now())
+        }
+    }
+
+    /// Builds the pipeline of a file, and says nothing if that cannot be done.
+    pub(crate) fn load_quietly(&self, file: &Path) -> Option<Pipeline> {
+        let text = std::fs::read_to_string(file).ok()?;
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let defaults = defaults::of_file(&text, &self.registry, &self.env);
+        let origin = file.display().to_string();
+        let document = Document::parse(&origin, &text, &self.env, &defaults);
+        build(document, &name, &self.registry, &self.build_context()).ok()
     }
 
     /// Builds the pipeline of a file, or says why not.

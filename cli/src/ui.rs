@@ -182,6 +182,23 @@ pub(crate) fn counted(n: u64, thing: &str) -> String {
     format!("{} {thing}{s}", count(n))
 }
 
+/// Returns a count in at most four columns: `999`, `1.2k`, `12k`, `123M`.
+pub(crate) fn short_count(n: u64) -> String {
+    let mut unit = 1_u64;
+    let mut units = ["", "k", "M", "G", "T", "P", "E"].into_iter();
+    let mut name = units.next().unwrap_or_default();
+    while n / unit >= 1_000 {
+        unit *= 1_000;
+        name = units.next().unwrap_or_default();
+    }
+    let (whole, tenth) = (n / unit, n % unit * 10 / unit);
+    match (unit, whole) {
+        (1, _) => n.to_string(),
+        (_, 0..10) => format!("{whole}.{tenth}{name}"),
+        _ => format!("{whole}{name}"),
+    }
+}
+
 /// Returns a span of time: `0.4 s`, `41 s`, `3 min 5 s`.
 pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {

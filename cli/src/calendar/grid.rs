@@ -43,6 +43,14 @@ pub(crate) struct Grid {
     pub(crate) rows: Vec<Row>,
 }
 
+impl Row {
+    /// Returns how many rows its days have, as far as it is known.
+    pub(crate) fn count(&self) -> u64 {
+        let cells = self.cells.iter().flatten();
+        cells.filter_map(|cell| cell.rows).sum()
+    }
+}
+
 impl Grid {
     /// Lays out days: a row a week if there are few, else a row a month.
     pub(crate) fn of(days: &Days) -> Grid {
@@ -74,6 +82,30 @@ impl Shape {
         match self {
             Shape::Weeks => 7,
             Shape::Months => 31,
+        }
+    }
+
+    /// Returns what each place is called.
+    pub(crate) fn names(self) -> Vec<String> {
+        match self {
+            Shape::Weeks => ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+                .map(str::to_owned)
+                .to_vec(),
+            Shape::Months => (1..=31).map(|day: u8| day.to_string()).collect(),
+        }
+    }
+
+    /// Returns whether the name of a place stands above it: of numbers every
+    /// fifth is enough.
+    pub(crate) fn is_marked(self, place: usize) -> bool {
+        self == Shape::Weeks || place == 0 || place % 5 == 4
+    }
+
+    /// Returns what a row is called.
+    pub(crate) fn label(self, row: &Row) -> String {
+        match self {
+            Shape::Weeks => row.begins.to_string(),
+            Shape::Months => row.begins.strftime("%Y-%m").to_string(),
         }
     }
 

@@ -3,4 +3,5 @@
 mod grid;
 mod terminal;
 
+pub(crate) use grid::{Cell, Grid, Row, Shape, Totals};
 pub(crate) use terminal::{Drawing, draw};

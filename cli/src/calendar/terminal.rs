@@ -8,7 +8,7 @@ use mixflow_core::ledger::Standing;
 
 use super::grid::{Cell, Grid, Row, Shape, Totals, named_gaps};
 use crate::screen::plain_line;
-use crate::ui::{count, counted};
+use crate::ui::{count, counted, short_count};
 
 /// Gaps that are named.
 const GAPS: usize = 6;
@@ -33,8 +33,8 @@ fn sign(standing: Standing) -> (char, Style) {
         Standing::Complete => ('█', color(AnsiColor::Green)),
         Standing::Empty => ('·', color(AnsiColor::Green)),
         Standing::Stale => ('▒', color(AnsiColor::Cyan)),
-        Standing::Partial => ('▄', color(AnsiColor::Yellow)),
-        Standing::Missing => ('×', color(AnsiColor::Red).bold()),
+        Standing::Partial => ('▄', color(AnsiColor::BrightYellow)),
+        Standing::Missing => ('×', color(AnsiColor::BrightRed).bold()),
     }
 }
 
@@ -101,17 +101,10 @@ impl Pen {
     /// Returns what stands above the days: their names, or numbers.
     fn header(&self, shape: Shape) -> String {
         let mut line = " ".repeat(LABEL);
-        let names: Vec<String> = match shape {
-            Shape::Weeks => ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
-                .map(str::to_owned)
-                .to_vec(),
-            Shape::Months => (1..=31).map(|day: u8| day.to_string()).collect(),
-        };
-        for (at, name) in names.iter().enumerate() {
+        for (at, name) in shape.names().iter().enumerate() {
             let column = LABEL + at * self.layout.cell;
-            let is_marked = shape == Shape::Weeks || at == 0 || at % 5 == 4;
             // A name that would touch the one before is left out.
-            if !is_marked || (at > 0 && column <= line.trim_end().len()) {
+            if !shape.is_marked(at) || (at > 0 && column <= line.trim_end().len()) {
                 continue;
             }
             let _ = write!(line, "{:pad$}{name}", "", pad = column - line.len());
@@ -123,19 +116,12 @@ impl Pen {
     }
 
     fn row(&self, text: &mut String, shape: Shape, row: &Row) {
-        let begins = row.begins;
-        let label = match shape {
-            Shape::Weeks => begins.to_string(),
-            Shape::Months => begins.strftime("%Y-%m").to_string(),
-        };
-        let mut line = format!("{label:LABEL$}");
+        let mut line = format!("{:LABEL$}", shape.label(row));
         for cell in &row.cells {
             self.cell(&mut line, cell.as_ref());
         }
         if self.layout.with_sum {
-            let cells = row.cells.iter().flatten();
-            let rows: u64 = cells.filter_map(|cell| cell.rows).sum();
-            let _ = write!(line, "{:>4}", short(rows));
+            let _ = write!(line, "{:>4}", short_count(row.count()));
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -149,7 +135,7 @@ impl Pen {
         };
         self.sign(line, cell.standing);
         let rows = match (self.layout.with_rows, cell.rows) {
-            (true, Some(rows)) if rows > 0 => format!(" {:>4}", short(rows)),
+            (true, Some(rows)) if rows > 0 => format!(" {:>4}", short_count(rows)),
             _ => String::new(),
         };
         let _ = write!(line, "{rows:pad$}", pad = width - 1);
@@ -179,22 +165,5 @@ impl Pen {
             let named = named_gaps(&gaps, GAPS);
             let _ = writeln!(text, "missing or partial: {named}");
         }
-    }
-}
-
-/// Returns a count in at most four columns: `999`, `1.2k`, `12k`, `123M`.
-fn short(n: u64) -> String {
-    let mut unit = 1_u64;
-    let mut units = ["", "k", "M", "G", "T", "P", "E"].into_iter();
-    let mut name = units.next().unwrap_or_default();
-    while n / unit >= 1_000 {
-        unit *= 1_000;
-        name = units.next().unwrap_or_default();
-    }
-    let (whole, tenth) = (n / unit, n % unit * 10 / unit);
-    match (unit, whole) {
-        (1, _) => n.to_string(),
-        (_, 0..10) => format!("{whole}.{tenth}{name}"),
-        _ => format!("{whole}{name}"),
     }
 }

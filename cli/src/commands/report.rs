@@ -4,13 +4,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use mixflow::{Days, DaysAsked};
 use mixflow_core::report::RunReport;
 use mixflow_core::staged::{FileMode, StagedFile, cannot};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::app::App;
 use crate::args::local;
-use crate::report_page::page;
+use crate::report_page::{Held, page};
 use crate::ui::counted;
 
 /// `mixflow report`.
@@ -46,7 +47,7 @@ pub(crate) fn report(app: &App, args: &ReportArgs) -> Result<()> {
         };
         return Err(Error::new(ErrorKind::Request, what).hint("`mixflow runs` lists them"));
     }
-    let html = page(&shown, &runs);
+    let html = page(&shown, &held(app, &shown), &runs);
     let mut file = StagedFile::begin(&args.output, FileMode::Replace)?;
     file.write_all(html.as_bytes())
         .map_err(cannot(format!("write `{}`", args.output.display())))?;
@@ -57,4 +58,36 @@ pub(crate) fn report(app: &App, args: &ReportArgs) -> Result<()> {
         args.output.display()
     ));
     Ok(())
+}
+
+/// Returns what the destinations of runs hold, each once, the first one first.
+///
+/// Only of runs whose pipeline's file still leads to the same destination and
+/// can be built without the variables of that time, and whose ledger can be
+/// read now: the page is about the runs.
+fn held(app: &App, runs: &[&RunReport]) -> Vec<Held> {
+    let mut paths = Vec::new();
+    let mut all = Vec::new();
+    for run in runs {
+        let origin = app.state().and_then(|state| state.origin(&run.run_id).ok());
+        let Some(origin) = origin.flatten() else {
+            continue;
+        };
+        if paths.contains(&origin.pipeline_path) {
+            continue;
+        }
+        let pipeline = app.load_quietly(&origin.pipeline_path);
+        let Some(pipeline) = pipeline.filter(|one| origin.is_to(&one.destination())) else {
+            continue;
+        };
+        if let Ok(days) = Days::of(&pipeline, app.state_folder(), DaysAsked::default()) {
+            all.push(Held {
+                destination: pipeline.destination().to_string(),
+                pipeline: pipeline.name,
+                days,
+            });
+        }
+        paths.push(origin.pipeline_path);
+    }
+    all
 }

@@ -1,6 +1,7 @@
 //! The report as a page: one file that asks for nothing.
 
 mod charts;
+mod days;
 mod parts;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -11,8 +12,11 @@ use crate::ui::{count, counted, seconds};
 use charts::{by_event, history, waterfall};
 use parts::{day, rows_of, scroll, top_events};
 
-/// Returns a page about `shown`, with the history of all runs.
-pub(crate) fn page(shown: &[&RunReport], all: &[RunReport]) -> String {
+pub(crate) use days::Held;
+
+/// Returns a page about `shown`, with what their destinations hold and the
+/// history of all runs.
+pub(crate) fn page(shown: &[&RunReport], held: &[Held], all: &[RunReport]) -> String {
     let title = match shown {
         [run] => format!("mixflow: {} of {}", run.pipeline, day(run.started_at)),
         several => format!("mixflow: {}", counted(several.len() as u64, "run")),
@@ -48,6 +52,7 @@ pub(crate) fn page(shown: &[&RunReport], all: &[RunReport]) -> String {
                 }
                 main {
                     @for run in shown { (section(run)) }
+                    @for (n, held) in held.iter().enumerate() { (days::section(held, n)) }
                     section aria-labelledby="history" {
                         h2 id="history" { "Run history" }
                         (past(all))

@@ -7,11 +7,11 @@
 //! database next notes that something is missing there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mixflow_core::destination::Destination;
 use mixflow_core::report::RunReport;
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
 use crate::failure::Unavailable;
 use crate::gaps::{NEXT, WHOLE, missing_after};
@@ -39,6 +39,21 @@ pub struct PastRun {
     /// How it ended; none if that is not known: it goes on still, it died, or
     /// its end could not be written.
     pub report: Option<RunReport>,
+}
+
+/// Where a run came from, and where it went.
+#[derive(Debug)]
+pub struct Origin {
+    /// The pipeline's file, as it was then.
+    pub pipeline_path: PathBuf,
+    destination: String,
+}
+
+impl Origin {
+    /// Returns whether the run wrote to this destination.
+    pub fn is_to(&self, destination: &Destination) -> bool {
+        self.destination == key(destination)
+    }
 }
 
 /// The runs of a pipeline into a destination.
@@ -198,6 +213,30 @@ impl State {
         })
     }
 
+    /// Returns where a run came from; `None` if it is not known, or had no file.
+    ///
+    /// Fails when the state cannot be used.
+    pub fn origin(&self, run_id: &str) -> Result<Option<Origin>, Unavailable> {
+        if !self.exists() {
+            return Ok(None);
+        }
+        self.with(|db| {
+            let found = db.conn.query_row(
+                "SELECT pipeline_path, destination FROM runs
+                 WHERE run_id = ?1 AND pipeline_path IS NOT NULL",
+                [run_id],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            );
+            let found: Option<(Vec<u8>, String)> = found.optional()?;
+            Ok(found.and_then(|(path, destination)| {
+                Some(Origin {
+                    pipeline_path: path_of(path)?,
+                    destination,
+                })
+            }))
+        })
+    }
+
     /// Leaves word for the next one to open the database, who notes it there.
     fn note_that_a_run_is_missing(&self) {
         // Where nothing can be written nothing is known, which is told then.
@@ -207,4 +246,15 @@ impl State {
 
 fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
+}
+
+#[cfg(unix)]
+fn path_of(bytes: Vec<u8>) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt as _;
+    Some(std::ffi::OsString::from_vec(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn path_of(bytes: Vec<u8>) -> Option<PathBuf> {
+    String::from_utf8(bytes).ok().map(PathBuf::from)
 }

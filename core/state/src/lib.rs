@@ -33,7 +33,7 @@ mod turn;
 
 pub use checkpoints::Checkpoint;
 pub use failure::Unavailable;
-pub use history::{Begin, LastRuns, PastRun};
+pub use history::{Begin, LastRuns, Origin, PastRun};
 pub use identity::{is_lockable, real};
 pub use locks::{Held, Locks, Tried};
 pub use store::State;

@@ -46,6 +46,9 @@ fn a_report_says_what_is_missing_and_asks_for_nothing() {
         "Rows by window and event",
         "Run history",
         "Retries and waits",
+        "Days of test",
+        "Calendar of",
+        "2024-01-07: missing",
     ] {
         assert!(page.contains(text), "no {text}");
     }

@@ -221,3 +221,15 @@ fn looking_at_a_history_that_is_not_there_makes_nothing() {
     assert_eq!(ids(&folder.state()), Vec::<String>::new());
     assert!(!folder.path().exists());
 }
+
+#[test]
+fn a_run_knows_its_file_and_where_it_went() {
+    let state = &Folder::new().state();
+    run(state, "1");
+    let origin = state.origin("1").expect("the state can be used");
+    let origin = origin.expect("it has a file");
+    assert_eq!(origin.pipeline_path, Path::new(PIPELINE));
+    assert!(origin.is_to(&Destination::at("a.db")));
+    assert!(!origin.is_to(&Destination::at("b.db")));
+    assert!(state.origin("2").is_ok_and(|origin| origin.is_none()));
+}
