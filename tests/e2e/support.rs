@@ -189,6 +189,29 @@ impl Ran {
     }
 }
 
+/// Runs a command on a terminal of so many columns and returns what came to
+/// that, without colours unless the command asks for them; `None` where there
+/// is no `script`.
+pub fn on_a_terminal(plain: &Command, columns: u16) -> Option<String> {
+    let words = std::iter::once(plain.get_program()).chain(plain.get_args());
+    let words: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''")))
+        .collect();
+    let line = format!("stty rows 40 cols {columns}; {}", words.join(" "));
+    let mut script = Command::new("script");
+    script.args(["-q", "-e", "-c", &line, "/dev/null"]);
+    let envs = plain.get_envs();
+    script
+        .current_dir(plain.get_current_dir().unwrap())
+        .env_clear()
+        .env("NO_COLOR", "1")
+        .env("TERM", "dumb")
+        .envs(envs.filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null());
+    let output = script.output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// A simulator that wants our credentials.
 pub fn sim(data: Data) -> Builder {
     Simulator::builder()

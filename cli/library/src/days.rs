@@ -84,7 +84,7 @@ impl Days {
         {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("{from} is after {to}"),
+                format!("the first day, {from}, is after the last one, {to}"),
             ));
         }
         let ledger = ledger_of(pipeline, state)?;

@@ -77,7 +77,7 @@ fn title(pipeline: &Pipeline, days: &Days) -> [String; 2] {
     };
     [
         format!("{}: {}{filters}{zone}", pipeline.name, info.title),
-        format!("in {}", pipeline.destination()),
+        pipeline.destination().to_string(),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod days;
 mod documents;
 mod messages;
 mod paths;

@@ -1,35 +1,11 @@
 //! What servers and events say gives no orders to a terminal.
 
-use std::process::Command;
-
 use mixflow_tests::sim::{Action, Data, Fault, Matcher};
 
-use crate::support::{DUCKDB, Place, STDOUT, events, pipeline, sim, started};
+use crate::support::{DUCKDB, Place, STDOUT, events, on_a_terminal, pipeline, sim, started};
 
 /// Sets a title, hides the cursor, in C0 and in C1, and turns a line around.
 const ORDERS: &str = "a\u{1b}]0;x\u{7}\u{9b}?25l\u{202e}b\u{7f}";
-
-/// Runs the binary on a terminal and returns what came to that.
-fn on_a_terminal(place: &Place, args: &[&str]) -> Option<String> {
-    let plain = place.command(args);
-    let words = std::iter::once(plain.get_program()).chain(plain.get_args());
-    let words: Vec<String> = words
-        .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''")))
-        .collect();
-    let mut script = Command::new("script");
-    script.args(["-q", "-c", &words.join(" "), "/dev/null"]);
-    script.current_dir(place.path("")).env_clear().envs(
-        plain
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    let output = script
-        .env("NO_COLOR", "1")
-        .env("TERM", "dumb")
-        .output()
-        .ok()?;
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
-}
 
 #[track_caller]
 fn assert_shown(shown: &str) {
@@ -53,7 +29,7 @@ fn answers_on_a_terminal_are_written_out_and_elsewhere_stay() {
         &["--format", "jsonl"],
     ] {
         let args = [&["query", sql, "--db", "out.db"][..], form].concat();
-        let Some(shown) = on_a_terminal(&place, &args) else {
+        let Some(shown) = on_a_terminal(&place.command(&args), 80) else {
             return;
         };
         assert_shown(&shown);
@@ -91,7 +67,7 @@ fn what_a_server_says_is_written_out_everywhere() {
         let (ran, _) = place.run_with(&text, &["--progress", progress, "-vvv"]);
         assert_shown(&ran.ended(1).stderr);
     }
-    if let Some(shown) = on_a_terminal(&place, &["runs"]) {
+    if let Some(shown) = on_a_terminal(&place.command(&["runs"]), 80) {
         assert_shown(&shown.replace("…", "25l"));
     }
 }
