@@ -37,6 +37,14 @@ pub trait Source: Send + Sync {
     /// again when the plan of the first session became void.
     fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>>;
 
+    /// Asks the server as little as can be to learn whether a run could read;
+    /// `None` if there is no server.
+    ///
+    /// Fails as a run would.
+    fn probe(&self, _cx: &RunContext) -> Result<Option<Probe>> {
+        Ok(None)
+    }
+
     /// Returns whether a run in which fewer rows come than
     /// [`expected_rows`](Plan::expected_rows) says is whole all the same.
     fn accepts_short(&self) -> bool {
@@ -164,6 +172,22 @@ pub struct Outline {
     pub max_workers: Option<NonZeroUsize>,
     /// Further facts, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// What a source has learned from its server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// All of it, in the order in which it is shown.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that was learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about, in a word: `credentials`.
+    pub about: &'static str,
+    /// What was found.
+    pub text: String,
 }
 
 /// The batches of one unit. Ends at the first error.

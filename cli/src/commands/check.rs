@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use mixflow_core::engine::{Pipeline, probe};
 
 use super::changes::overrides;
 use crate::app::App;
 use crate::args::Changes;
 use crate::exit::Exit;
+use crate::interrupt::{self, Tidying};
 
 /// `mixflow check`.
 #[derive(Debug, ClapArgs)]
@@ -17,6 +19,10 @@ pub(crate) struct CheckArgs {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    /// Ask Mixpanel, too: at most three small requests a file, for credentials,
+    /// region, quota and time zone
+    #[arg(long)]
+    pub(crate) online: bool,
 }
 
 pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
@@ -27,11 +33,21 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
     let mut worst = Exit::Done;
     for file in &args.files {
         let Some(pipeline) = app.load(file, &overrides) else {
-            worst = Exit::Usage;
+            worst = worst.max(Exit::Usage);
             continue;
         };
         for warning in pipeline.warnings() {
             app.ui.warning(&warning);
+        }
+        if args.online {
+            let exit = ask(app, &pipeline);
+            worst = worst.max(exit);
+            match exit {
+                Exit::Done => {}
+                // Who interrupts means all of it.
+                Exit::Interrupted => break,
+                _ => continue,
+            }
         }
         app.ui.status(&format!(
             "{}: ok, {} to {}",
@@ -41,4 +57,28 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
         ));
     }
     worst
+}
+
+/// Asks the server of a pipeline's source, and says what it has learned.
+fn ask(app: &App, pipeline: &Pipeline) -> Exit {
+    let _tidying = Tidying::begin();
+    match probe(pipeline, &interrupt::token()) {
+        Ok(Some(probe)) => {
+            for finding in probe.findings {
+                let line = format!("{:<11} {}\n", finding.about, finding.text);
+                app.ui.out(&line);
+            }
+            Exit::Done
+        }
+        Ok(None) => {
+            let kind = &pipeline.source_type;
+            app.ui
+                .out(&format!("{:<11} `{kind}` has no server to ask\n", "online"));
+            Exit::Done
+        }
+        Err(error) => {
+            app.ui.error(&error);
+            Exit::of(error.kind())
+        }
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) enum Command {
     ///
     /// Goes on to the next file after a failure, and exits with the worst code.
     Run(run::RunArgs),
-    /// Check pipeline files, offline: no network, no secret needed
+    /// Check pipeline files, offline unless --online is given: no network, no secret needed
     Check(check::CheckArgs),
     /// Show what a run would do, without asking Mixpanel
     Plan(plan::PlanArgs),

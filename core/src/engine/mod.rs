@@ -12,6 +12,7 @@ mod books;
 mod ending;
 mod order;
 mod pipeline;
+mod probe;
 mod room;
 mod sinks;
 mod worker;
@@ -45,6 +46,7 @@ use ending::{Ending, contained};
 use writer::Writer;
 
 pub use pipeline::{OnFailure, Pipeline, RunOptions};
+pub use probe::probe;
 pub use sinks::{NamedSink, Sinks};
 
 /// What a run is given from outside.

@@ -15,6 +15,7 @@ mod events;
 mod http;
 mod json;
 pub mod options;
+mod probe;
 mod profiles;
 mod project;
 pub mod schema;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::auth::{Auth, AuthOptions};
 use crate::http::checkpoint::Checkpoints;
 use crate::http::client::Client;
-use crate::http::endpoint::{Endpoint, Region, Service};
+use crate::http::endpoint::{Credentials, Endpoint, Region, Service};
 use crate::http::quota::{LimitOptions, Limits, Quota, Shared};
 use crate::http::retry::RetryOptions;
 
@@ -40,7 +40,7 @@ pub(crate) struct Project {
     pub(crate) endpoint: Endpoint,
     auth: Auth,
     env: Env,
-    retry: RetryOptions,
+    pub(crate) retry: RetryOptions,
     limits: Limits,
     state: Option<PathBuf>,
     pub(crate) max_rejects: u64,
@@ -94,9 +94,13 @@ impl Project {
     /// Returns the requests that may be made, as the processes of the machine
     /// share them.
     pub(crate) fn quota(&self) -> Quota {
+        self.quota_of(&self.endpoint)
+    }
+
+    fn quota_of(&self, endpoint: &Endpoint) -> Quota {
         let shared = self.state.as_ref().map(|state| Shared {
             state: state.clone(),
-            endpoint: self.endpoint.quota_name(),
+            endpoint: endpoint.quota_name(),
         });
         Quota::new(self.limits, shared.as_ref())
     }
@@ -117,14 +121,25 @@ impl Project {
     /// Fails when the credentials cannot be had, or a proxy is wanted that
     /// cannot be used.
     pub(crate) fn open(&self, cx: &RunContext) -> Result<Client> {
-        Client::new(
-            self.endpoint.clone(),
-            &self.auth.resolve(&self.env, &cx.cancel)?,
-            self.retry.clone(),
-            self.quota(),
-            &self.env,
-            &cx.cancel,
-        )
+        let credentials = self.credentials(cx)?;
+        self.client(self.endpoint.clone(), &credentials, self.retry.clone(), cx)
+    }
+
+    /// Gets the credentials.
+    pub(crate) fn credentials(&self, cx: &RunContext) -> Result<Credentials> {
+        self.auth.resolve(&self.env, &cx.cancel)
+    }
+
+    /// Makes a client of the project's, at this endpoint.
+    pub(crate) fn client(
+        &self,
+        endpoint: Endpoint,
+        credentials: &Credentials,
+        retry: RetryOptions,
+        cx: &RunContext,
+    ) -> Result<Client> {
+        let quota = self.quota_of(&endpoint);
+        Client::new(endpoint, credentials, retry, quota, &self.env, &cx.cancel)
     }
 
     /// Opens the folder where bodies are until their run has committed. Without

@@ -6,6 +6,7 @@ use mixflow_core::source::{Outline, Session, SourceInfo};
 
 use crate::decode::Form;
 use crate::http::client::Client;
+use crate::probe::Question;
 use crate::project::Project;
 
 /// One kind of data that a project has: its requests and its type of record.
@@ -25,6 +26,10 @@ pub(crate) trait Stream: std::fmt::Debug + Send + Sync {
     /// Describes its requests without making one, as they are for a destination
     /// that holds `held`.
     fn outline(&self, project: &Project, held: &Held) -> Outline;
+
+    /// Returns what is asked to learn whether a run could read, the first one
+    /// first: another one for when the day of it has not come yet.
+    fn questions(&self) -> Vec<Question>;
 
     /// Begins a run.
     fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session>;

@@ -5,6 +5,7 @@ mod config;
 mod days;
 mod documents;
 mod messages;
+mod online;
 mod paths;
 mod pipelines;
 pub mod python;

@@ -32,6 +32,7 @@ use crate::http::endpoint::Service;
 use crate::http::quota::Limits;
 use crate::http::room::Room;
 use crate::options::EventsOptions;
+use crate::probe::Question;
 use crate::project::Project;
 use crate::schema;
 use crate::stream::Stream;
@@ -148,6 +149,23 @@ impl Events {
         }
     }
 
+    /// Returns the smallest request of a day, with the filters of all.
+    fn question(&self, day: Date) -> Question {
+        let mut query = vec![("from_date", day.to_string()), ("to_date", day.to_string())];
+        let filters = self.query.iter().filter(|(key, _)| *key != "limit");
+        query.extend(filters.cloned());
+        query.push(("limit", "1".to_owned()));
+        Question {
+            request: Request {
+                query,
+                form: None,
+                counts: true,
+            },
+            label: day.to_string(),
+            day: Some(day),
+        }
+    }
+
     /// Warns of what a person might want to change before the windows are
     /// fetched.
     fn warnings(&self, windows: &[Window], project: &Project) -> Vec<String> {
@@ -197,6 +215,17 @@ impl Stream for Events {
             max_workers: project.max_workers(),
             notes: self.warnings(&windows, project),
         }
+    }
+
+    /// Today, as far as is known; then the last day that is wanted and over.
+    fn questions(&self) -> Vec<Question> {
+        let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
+        let today = mixflow_core::clock::now().to_zoned(zone).date();
+        let (_, last) = self.wanted.range();
+        let over = today
+            .yesterday()
+            .map_or(last, |yesterday| last.min(yesterday));
+        [today, over].map(|day| self.question(day)).into()
     }
 
     fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session> {

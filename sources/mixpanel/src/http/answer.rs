@@ -27,6 +27,37 @@ pub(super) enum Again {
     WithinLimits,
 }
 
+/// What a refusal says of the one who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The credentials are not known, or may not.
+    Access,
+    /// The day that is asked for has not come yet.
+    NotYet,
+    /// Nothing, such as that the account's plan lacks the endpoint.
+    Other,
+}
+
+impl Refusal {
+    /// Says what a status means, of which `text` is what the server says.
+    pub(super) fn of_status(status: StatusCode, text: &str) -> Refusal {
+        match status.as_u16() {
+            401 | 403 => Refusal::Access,
+            400 if is_unknown(text) => Refusal::Access,
+            400 if is_not_yet(text) => Refusal::NotYet,
+            _ => Refusal::Other,
+        }
+    }
+}
+
+fn is_unknown(text: &str) -> bool {
+    text.contains("Unable to authenticate")
+}
+
+fn is_not_yet(text: &str) -> bool {
+    text.contains("later than today")
+}
+
 impl Meaning {
     fn of(kind: ErrorKind, again: Again) -> Meaning {
         Meaning {
@@ -69,10 +100,10 @@ impl Meaning {
 
     fn of_bad_request(text: &str, endpoint: &Endpoint) -> Meaning {
         let wrong = Meaning::of(ErrorKind::Request, Again::Never);
-        if text.contains("Unable to authenticate") {
+        if is_unknown(text) {
             refused_access()
                 .hint("the credentials are wrong or have expired: check the secret and the project")
-        } else if text.contains("later than today") {
+        } else if is_not_yet(text) {
             wrong.hint(endpoint.today_is())
         } else {
             wrong.hint("check `where`, the names and the dates of the source")
@@ -202,6 +233,23 @@ mod tests {
         let wrong = meaning(400, "Unable to authenticate request");
         assert_eq!((wrong.kind, wrong.again), (ErrorKind::Auth, Again::Never));
         assert!(hint(301, "").contains("no redirect is followed"));
+    }
+
+    #[test]
+    fn a_refusal_says_whether_another_question_makes_sense() {
+        let of = |status, text| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            Refusal::of_status(status, text)
+        };
+        assert_eq!(of(401, ""), Refusal::Access);
+        assert_eq!(of(403, ""), Refusal::Access);
+        let unknown = "Unable to authenticate request";
+        assert_eq!(of(400, unknown), Refusal::Access);
+        let not_yet = "to_date cannot be later than today";
+        assert_eq!(of(400, not_yet), Refusal::NotYet);
+        for status in [302, 400, 402, 404, 429, 500] {
+            assert_eq!(of(status, "no"), Refusal::Other, "{status}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::answer::{Again, Meaning, is_framed, is_html, reached_nobody, status_line};
+use super::answer::{Again, Meaning, Refusal, is_framed, is_html, reached_nobody, status_line};
 use super::body::Wire;
 use super::connector::agent;
 use super::encoding::Encoding;
@@ -29,7 +29,7 @@ pub(crate) struct Client {
     authorization: Secret,
     secrets: Secrets,
     pub(crate) retry: RetryOptions,
-    quota: Quota,
+    pub(super) quota: Quota,
 }
 
 /// What a request carries besides the project.
@@ -49,11 +49,11 @@ pub(crate) struct Answer<'c> {
 }
 
 /// Why a request has no answer that is data.
-enum Unanswered {
+pub(super) enum Unanswered {
     /// There was no server, and so nobody who counts the request.
     ByNobody(Error),
     /// There was one, or may have been.
-    WithData(Failure),
+    WithData(Refusal, Failure),
 }
 
 impl Client {
@@ -112,26 +112,27 @@ impl Client {
                 self.quota.give_back(request.counts, permit);
                 Err(Failure::again(error))
             }
-            Err(Unanswered::WithData(failure)) => Err(failure),
+            Err(Unanswered::WithData(_, failure)) => Err(failure),
         }
     }
 
     /// Makes a request, and returns the body of its answer if that is data.
-    fn exchange(&self, request: &Request) -> Result<Wire, Unanswered> {
+    pub(super) fn exchange(&self, request: &Request) -> Result<Wire, Unanswered> {
+        let other = |failure| Unanswered::WithData(Refusal::Other, failure);
         let response = self.call(request).map_err(|error| {
             let unreachable = self.unreachable(&error);
             if reached_nobody(&error) {
                 // The next window would reach nobody either.
                 Unanswered::ByNobody(unreachable.fatal())
             } else {
-                Unanswered::WithData(Failure::again(unreachable))
+                other(Failure::again(unreachable))
             }
         })?;
         if response.status() != StatusCode::OK {
-            return Err(Unanswered::WithData(self.refused(response)));
+            return Err(self.refused(response));
         }
         if is_html(&response) {
-            return Err(Unanswered::WithData(self.not_an_answer(response)));
+            return Err(other(self.not_an_answer(response)));
         }
         self.quota.hear(&ServerLimits::by(
             response.headers(),
@@ -198,7 +199,7 @@ impl Client {
     }
 
     /// Reads what a status other than 200 means.
-    fn refused(&self, response: Response<Body>) -> Failure {
+    fn refused(&self, response: Response<Body>) -> Unanswered {
         let status = response.status();
         let limits = ServerLimits::by(
             response.headers(),
@@ -221,7 +222,7 @@ impl Client {
         if let Some(hint) = meaning.hint {
             error = error.hint(hint);
         }
-        match meaning.again {
+        let failure = match meaning.again {
             Again::Never => Failure::Final(error),
             Again::Later => Failure::again(error),
             Again::WhenAsked => Failure::Again {
@@ -235,7 +236,8 @@ impl Client {
                     self.quota.per_hour()
                 )),
             },
-        }
+        };
+        Unanswered::WithData(Refusal::of_status(status, &text), failure)
     }
 
     /// Returns the failure of a page for people, as proxies and captive
@@ -354,8 +356,8 @@ mod tests {
     /// Why it is no data, and the wait if it is to be asked again.
     fn failure(answer: &'static str) -> (Error, Option<Option<Duration>>) {
         match exchange(answer) {
-            Err(Unanswered::WithData(Failure::Final(error))) => (error, None),
-            Err(Unanswered::WithData(Failure::Again { error, retry_after })) => {
+            Err(Unanswered::WithData(_, Failure::Final(error))) => (error, None),
+            Err(Unanswered::WithData(_, Failure::Again { error, retry_after })) => {
                 (error, Some(retry_after))
             }
             Err(Unanswered::ByNobody(error)) => panic!("{error:?}"),
@@ -427,7 +429,7 @@ mod tests {
         let client = client(base);
         let refused = client.exchange(&get()).err();
         serving.join().expect("no panic");
-        let Some(Unanswered::WithData(Failure::Again { error, .. })) = refused else {
+        let Some(Unanswered::WithData(_, Failure::Again { error, .. })) = refused else {
             panic!("it is asked again");
         };
         assert_eq!(error.kind(), ErrorKind::Quota);

@@ -21,6 +21,19 @@ pub enum Region {
     In,
 }
 
+impl Region {
+    const ALL: [Region; 3] = [Region::Us, Region::Eu, Region::In];
+
+    /// Returns the name that pipeline files have: `eu`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Region::Us => "us",
+            Region::Eu => "eu",
+            Region::In => "in",
+        }
+    }
+}
+
 /// Credentials, resolved.
 pub(crate) enum Credentials {
     ServiceAccount { username: String, secret: Secret },
@@ -118,6 +131,26 @@ impl Endpoint {
         )
     }
 
+    /// Returns the region; none if an address stands in its place.
+    pub(crate) fn region(&self) -> Option<Region> {
+        self.base_url.is_none().then_some(self.region)
+    }
+
+    /// Returns the other regions that the project may be in; none if an address
+    /// stands in their place.
+    pub(crate) fn elsewhere(&self) -> Vec<Region> {
+        let is_other = |region: &Region| self.region().is_some_and(|home| home != *region);
+        Region::ALL.into_iter().filter(is_other).collect()
+    }
+
+    /// Returns the endpoint of the same project in another region.
+    pub(crate) fn moved_to(&self, region: Region) -> Endpoint {
+        Endpoint {
+            region,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn base(&self) -> String {
         if let Some(base) = &self.base_url {
             return base.trim_end_matches('/').to_owned();
@@ -213,6 +246,16 @@ mod tests {
             name(Region::Us, Some("http://127.0.0.1:8080/"), Some("1")),
             names[4]
         );
+    }
+
+    #[test]
+    fn a_project_may_be_in_another_region_unless_an_address_is_given() {
+        let home = endpoint(Region::Eu, None, Some("1"));
+        assert_eq!(home.elsewhere(), [Region::Us, Region::In]);
+        assert_eq!(home.moved_to(Region::In).base(), "https://in");
+        let address = endpoint(Region::Eu, Some("http://127.0.0.1:8080"), Some("1"));
+        assert_eq!(address.elsewhere(), []);
+        assert_eq!(address.region(), None);
     }
 
     #[test]

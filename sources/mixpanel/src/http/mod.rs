@@ -7,6 +7,7 @@
 //!   comes of each status, and [`shown`] how much of it people may read;
 //!   [`connector`] and [`proxy`] are its transports, [`retry`] is the policy for
 //!   trying again, and [`quota`] says whether a request may be made now.
+//!   [`question`] is a request that is made to learn whether others would do.
 //! - [`body`]: an answer's bytes, checked by [`tail`] while they come in, whose
 //!   end [`last_line`] judges. [`store`] is where they are until they are read,
 //!   and [`checkpoint`] where the next run finds them after a crash.
@@ -22,6 +23,7 @@ pub(crate) mod endpoint;
 pub(crate) mod last_line;
 pub(crate) mod lines;
 mod proxy;
+pub(crate) mod question;
 pub mod quota;
 pub mod retry;
 pub(crate) mod room;

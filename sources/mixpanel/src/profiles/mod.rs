@@ -29,10 +29,11 @@ use self::filters::Filters;
 use self::rows::PageRows;
 use self::snapshot::Snapshot;
 use crate::decode::Form;
-use crate::http::client::Client;
+use crate::http::client::{Client, Request};
 use crate::http::endpoint::Service;
 use crate::http::quota::Limits;
 use crate::options::ProfilesOptions;
+use crate::probe::Question;
 use crate::project::Project;
 use crate::stream::Stream;
 
@@ -109,6 +110,28 @@ impl Stream for Profiles {
             max_workers: project.max_workers(),
             notes: vec!["the first page tells how many follow, of 1,000 profiles each".to_owned()],
         }
+    }
+
+    /// A page of one profile, with the filters of all and next to nothing of
+    /// it. Where the size of a page is not up to us, it is one page.
+    fn questions(&self) -> Vec<Question> {
+        let filters = self.fields.iter();
+        let filters = filters.filter(|(key, _)| *key != "output_properties");
+        let mut form: Vec<(&'static str, String)> = filters.cloned().collect();
+        let as_of = self.as_of.map(|seconds| seconds.to_string());
+        form.extend(as_of.map(|seconds| ("as_of_timestamp", seconds)));
+        form.push(("output_properties", "[\"$last_seen\"]".to_owned()));
+        form.push(("page_size", "1".to_owned()));
+        let request = Request {
+            query: Vec::new(),
+            form: Some(form),
+            counts: true,
+        };
+        vec![Question {
+            request,
+            label: "page 0".to_owned(),
+            day: None,
+        }]
     }
 
     fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session> {

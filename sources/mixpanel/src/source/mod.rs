@@ -6,10 +6,11 @@ use mixflow_core::context::RunContext;
 use mixflow_core::error::Result;
 use mixflow_core::ledger::Held;
 use mixflow_core::registry::BuildContext;
-use mixflow_core::source::{Outline, Session, Source, SourceInfo};
+use mixflow_core::source::{Outline, Probe, Session, Source, SourceInfo};
 
 use crate::events::Events;
 use crate::options::{EventsOptions, ProfilesOptions};
+use crate::probe::probe;
 use crate::profiles::Profiles;
 use crate::project::Project;
 use crate::stream::Stream;
@@ -72,6 +73,10 @@ impl Source for MixpanelSource {
     fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>> {
         let connection = self.project.open(cx)?;
         Ok(self.stream.session(&self.project, connection, cx))
+    }
+
+    fn probe(&self, cx: &RunContext) -> Result<Option<Probe>> {
+        probe(&self.project, &*self.stream, cx).map(Some)
     }
 
     fn accepts_short(&self) -> bool {
