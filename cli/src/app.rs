@@ -208,9 +208,18 @@ impl App {
         if !reporter.finished(&report) {
             ending::tell(self.ui, &report, manner.remedy);
         }
-        let missing_days = alarms::missing_days(pipeline);
+        let missing_days = self.missing_days(pipeline);
         self.raise(&pipeline.alarms, &mut report, file.as_deref(), missing_days);
         report
+    }
+
+    /// Returns how many days the destination lacks, if somebody is to be told
+    /// and it is known.
+    pub(crate) fn missing_days(&self, pipeline: &Pipeline) -> Option<u64> {
+        pipeline.alarms.metrics.as_ref()?;
+        mixflow::missing_days(pipeline, self.state_folder())
+            .inspect_err(|error| log::info!("{}", error.in_a_line()))
+            .ok()?
     }
 
     /// Tells those that a pipeline names how its run has ended, or why there

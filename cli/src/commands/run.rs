@@ -147,7 +147,8 @@ fn to_run(
         app.ui.error(&error);
         let mut report = unrun::of_pipeline(pipeline, Some(error));
         let file = canonical(file);
-        app.raise(&pipeline.alarms, &mut report, file.as_deref(), None);
+        let missing_days = app.missing_days(pipeline);
+        app.raise(&pipeline.alarms, &mut report, file.as_deref(), missing_days);
         Box::new(report)
     };
     let remainder =

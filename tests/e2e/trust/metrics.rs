@@ -1,6 +1,7 @@
 //! `[run] metrics`: the file that Prometheus reads.
 
 use mixflow_tests::sim::{Data, Fault, Simulator};
+use serde_json::Value;
 
 use crate::support::{DUCKDB, Place, Ran, events, pipeline, sim, started, workers};
 
@@ -84,6 +85,35 @@ fn a_run_that_is_not_whole_is_no_success() {
     sim.add_fault(Fault::parse("export from=2024-01-14 always status=500").unwrap());
     run(&place, &text).ended(3);
     assert_eq!(value(&place, SUCCESS, "a"), Some(last));
+}
+
+#[test]
+fn missing_days_are_those_that_gaps_names() {
+    let (sim, place) = (store(), Place::new());
+    let text = days(&sim, "a");
+    let gaps = || {
+        let ran = place
+            .mixflow(&["gaps", "t.toml", "--format", "json"])
+            .ended(3);
+        let ranges: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let ranges = ranges.as_array().unwrap().iter();
+        ranges.map(|range| range["days"].as_f64().unwrap()).sum()
+    };
+    sim.add_fault(Fault::parse("export from=2024-01-14 always status=500").unwrap());
+    run(&place, &text).ended(3);
+    let missing = value(&place, "mixflow_missing_days", "a").unwrap();
+    let named: f64 = gaps();
+    assert_eq!(missing, named);
+    sim.clear_faults();
+    run(&place, &text).ended(0);
+    assert_eq!(
+        value(&place, "mixflow_missing_days", "a"),
+        Some(missing - 1.0)
+    );
+    // Nobody knows what is in there.
+    place.write("out.db", "no database");
+    run(&place, &text).ended(6);
+    assert_eq!(value(&place, "mixflow_missing_days", "a"), None);
 }
 
 #[test]

@@ -10,19 +10,18 @@ mod metrics;
 mod occasion;
 mod webhook;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use mixflow_core::cancel::{CancelGuard, CancelToken};
 use mixflow_core::config::{Alarms, Env, Notify};
-use mixflow_core::engine::Pipeline;
 use mixflow_core::report::RunReport;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_state::State;
 
 use self::line::line;
 use self::metrics::Numbers;
+pub use self::occasion::News;
 use self::occasion::told_as;
 
 /// How long telling somebody may take.
@@ -33,17 +32,6 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether the process is to end.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// A run that is over, and what is known of its pipeline.
-#[derive(Clone, Copy, Debug)]
-pub struct News<'a> {
-    /// How it ended.
-    pub report: &'a RunReport,
-    /// The canonical path of the pipeline's file, if it has one.
-    pub pipeline_path: Option<&'a Path>,
-    /// The days that the destination lacks now, if that is known.
-    pub missing_days: Option<u64>,
-}
 
 /// What telling takes.
 #[derive(Clone, Copy)]
@@ -81,11 +69,6 @@ pub fn raise(alarms: &Alarms, news: &News<'_>, means: &Means<'_>) -> Vec<String>
     warnings
 }
 
-/// Returns how many days the destination lacks, if that is known.
-pub fn missing_days(_pipeline: &Pipeline) -> Option<u64> {
-    None
-}
-
 fn notify_of(
     notify: &Notify,
     text: &str,
@@ -97,7 +80,7 @@ fn notify_of(
     if let Some(url) = notify.webhook.clone() {
         let body = webhook::body(text, report);
         let env = means.env.clone();
-        let send = move |cancel: &CancelToken| webhook::send(&url, &env, body, cancel);
+        let send = move |cancel: &CancelToken| webhook::send(&url, &env, body, MOST, cancel);
         jobs.push(Job::start("cannot notify the webhook", means.cancel, send));
     }
     if let Some(argv) = notify.command.clone() {

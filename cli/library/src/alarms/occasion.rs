@@ -1,11 +1,22 @@
 //! Which end of a run is told.
 
+use std::path::Path;
+
 use mixflow_core::ErrorKind;
 use mixflow_core::config::Occasion;
 use mixflow_core::report::{RunReport, Status};
 use mixflow_state::State;
 
-use super::News;
+/// A run that is over, and what is known of its pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct News<'a> {
+    /// How it ended.
+    pub report: &'a RunReport,
+    /// The canonical path of the pipeline's file, if it has one.
+    pub pipeline_path: Option<&'a Path>,
+    /// The days that the destination lacks now, if that is known.
+    pub missing_days: Option<u64>,
+}
 
 /// Returns as what the end of a run is told to somebody who wants to hear `on`.
 pub(super) fn told_as(on: &[Occasion], news: &News<'_>, state: Option<&State>) -> Option<Occasion> {

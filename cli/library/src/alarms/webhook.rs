@@ -1,5 +1,7 @@
 //! The address that is told in a POST.
 
+use std::time::Duration;
+
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, SecretSource};
 use mixflow_core::report::RunReport;
@@ -7,8 +9,6 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use ureq::Agent;
 use ureq::http::Uri;
-
-use super::MOST;
 
 /// What is sent, as Slack takes it.
 #[derive(Serialize)]
@@ -22,13 +22,14 @@ pub(super) fn body(text: &str, report: &RunReport) -> Vec<u8> {
     serde_json::to_vec(&Body { text, report }).unwrap_or_default()
 }
 
-/// Sends it. Follows no redirect, which would lose the body.
+/// Sends it, within `most`. Follows no redirect, which would lose the body.
 ///
 /// Nothing of the address is in an error: whoever knows it may write there.
 pub(super) fn send(
     url: &SecretSource,
     env: &Env,
     body: Vec<u8>,
+    most: Duration,
     cancel: &CancelToken,
 ) -> Result<()> {
     let url = url.resolve("webhook's `url`", env, cancel)?;
@@ -39,7 +40,7 @@ pub(super) fn send(
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
-        .timeout_global(Some(MOST))
+        .timeout_global(Some(most))
         .user_agent(concat!("mixflow/", env!("CARGO_PKG_VERSION")))
         .build();
     let answer = Agent::new_with_config(config)
