@@ -9,11 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates whose modules are looked at.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "core",
     "core/arrow",
     "core/state",
     "core/transforms",
+    "sources/archive",
     "sources/mixpanel",
     "sources/synthetic",
     "sinks/abi",
