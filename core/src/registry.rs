@@ -24,6 +24,11 @@ pub struct BuildContext {
     pub home: Option<PathBuf>,
     /// A folder for files that outlive a run: spools, rejects, state.
     pub state: Option<PathBuf>,
+    /// The folder where whole bodies are kept, if they are; of sources.
+    pub archive: Option<PathBuf>,
+    /// Whether rows come from there instead of from a server: then a source needs
+    /// no credentials.
+    pub replays: bool,
     /// The form of record that the sink wants.
     pub records: RecordFormat,
     /// What the columns of the source are for; of transforms.
@@ -46,6 +51,8 @@ impl BuildContext {
             now,
             home: None,
             state: None,
+            archive: None,
+            replays: false,
             records: RecordFormat::default(),
             roles: None,
             store: None,

@@ -1,6 +1,7 @@
 //! Where rows come from.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -49,6 +50,12 @@ pub trait Source: Send + Sync {
     /// [`expected_rows`](Plan::expected_rows) says is whole all the same.
     fn accepts_short(&self) -> bool {
         false
+    }
+
+    /// Returns the folder that it keeps whole bodies in, or reads them from; `None`
+    /// if it keeps none.
+    fn archive(&self) -> Option<&Path> {
+        None
     }
 
     /// Returns how many records may be rejected before the run fails.

@@ -9,10 +9,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::alarms::alarms;
+use super::archive::archive_table;
 use super::document::{Document, join};
 use super::problem::{Invalid, Problems};
 use super::reader::Reader;
 use super::run::run_table;
+use crate::context::Delivery;
 use crate::engine::{Pipeline, RunOptions, Sinks, check_delivery};
 use crate::ledger::Earlier;
 use crate::registry::{BuildContext, Registry};
@@ -22,7 +24,15 @@ use crate::suggest::did_you_mean;
 use crate::transform::NamedTransform;
 
 /// The tables and keys at the top of a pipeline file.
-const TOP: [&str; 6] = ["name", "source", "transform", "sink", "run", "notify"];
+const TOP: [&str; 7] = [
+    "name",
+    "source",
+    "transform",
+    "sink",
+    "run",
+    "archive",
+    "notify",
+];
 
 /// Builds the pipeline that `document` describes.
 ///
@@ -43,11 +53,13 @@ pub fn build(
     let metrics = run.as_ref().and_then(|run| run.metrics.as_deref());
     let alarms = alarms(&mut document, &root, metrics, cx.home.as_deref());
     let run = run.map(|run| run.options());
+    let archive = archive_table(&mut document, &root, cx.home.as_deref());
 
     let store = |table| store_name(registry, table);
     let cx = BuildContext {
         store: source_table.as_ref().and_then(store),
         secret_variables: document.secret_variables().clone(),
+        archive: archive.flatten(),
         ..cx.clone()
     };
     let sink = sink_table.and_then(|table| build_sink(&mut document, table, registry, &cx));
@@ -63,6 +75,7 @@ pub fn build(
         report(&mut document, "", misfits(&**source, transforms, &**sink));
     }
     check_run(&mut document, run.as_ref(), sink.as_ref());
+    check_archive(&mut document, &cx, run.as_ref(), source.as_ref());
     document.into_problems()?;
     // Whatever is `None` has left a problem.
     let (Some(name), Some(source), Some(sink), Some(transforms), Some(run), Some(alarms)) =
@@ -92,6 +105,35 @@ fn check_run(
         && let Err(error) = check_delivery(run.delivery, &**sink)
     {
         document.invalid("run.delivery", error.message());
+    }
+}
+
+/// Finds an `[archive]` that nothing would be kept in, and what does not go with
+/// it; to replay there must be one.
+fn check_archive(
+    document: &mut Document<'_>,
+    cx: &BuildContext,
+    run: Option<&RunOptions>,
+    source: Option<&(String, Box<dyn Source>)>,
+) {
+    if cx.replays && !document.root().contains_key("archive") {
+        let message = "there is no `[archive]` table, so there is nothing to replay; it needs `path`, such as `path = \"archive\"`";
+        document.invalid("", message);
+    }
+    if cx.archive.is_none() {
+        return;
+    }
+    if let Some((kind, source)) = source
+        && source.archive().is_none()
+    {
+        let message = format!("nothing of `{kind}` can be kept in an archive: leave this out");
+        document.invalid("archive", message);
+    }
+    if run.is_some_and(|run| run.delivery == Some(Delivery::Direct)) {
+        document.invalid(
+            "run.delivery",
+            "`direct` does not go with `[archive]`, which keeps what is known to be whole: leave one of them out",
+        );
     }
 }
 

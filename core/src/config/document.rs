@@ -73,6 +73,8 @@ impl<'t> Document<'t> {
                 place: error.span().map_or(Place::Nowhere, Place::Text),
             });
         }
+        // Before anything is left out.
+        document.mask.collect(&root);
         for change in overrides {
             document.apply(&mut root, change);
         }

@@ -4,6 +4,7 @@
 //! errors of a file are reported at once, each with its place.
 
 mod alarms;
+mod archive;
 mod blank;
 mod build;
 mod document;
@@ -24,6 +25,7 @@ mod values;
 mod variables;
 
 pub use alarms::{Alarms, NOTIFY_DOC, Notify, Occasion};
+pub use archive::ARCHIVE_DOC;
 pub use build::{build, misfits};
 pub use document::Document;
 pub use env::Env;

@@ -193,7 +193,7 @@ fn every_problem_has_its_place_and_a_caret() {
     1 | name = 1
       |        ^
 
-    p.toml:2:2: `sorce`: unknown field `sorce`, expected one of `name`, `source`, `transform`, `sink`, `run`, `notify`, did you mean `source`?
+    p.toml:2:2: `sorce`: unknown field `sorce`, expected one of `name`, `source`, `transform`, `sink`, `run`, `archive`, `notify`, did you mean `source`?
       |
     2 | [sorce]
       |  ^^^^^

@@ -284,11 +284,13 @@ fn txn_context(pipeline: &Pipeline, run_id: String, cancel: CancelToken) -> TxnC
 /// Returns when rows may leave a unit of this pipeline.
 ///
 /// A sink that is not transactional cannot take anything back anyway, so with
-/// one worker rows flow straight through unless told otherwise.
+/// one worker rows flow straight through unless told otherwise, or unless the
+/// source keeps bodies, which it does when they are whole.
 pub fn delivery(pipeline: &Pipeline) -> Delivery {
     let transactional = pipeline.sinks.first().sink.capabilities().transactional;
     let alone = pipeline.options.workers.get() == 1;
-    let by_default = if !transactional && alone {
+    let keeps_bodies = pipeline.source.archive().is_some();
+    let by_default = if !transactional && alone && !keeps_bodies {
         Delivery::Direct
     } else {
         Delivery::Verified

@@ -106,7 +106,7 @@ fn exit_2_says_where_in_the_file_and_what_would_be_right() {
       |
     1 | [source
       |        ^
-    error: test.toml:2:1: `type`: unknown field `type`, expected one of `name`, `source`, `transform`, `sink`, `run`, `notify`
+    error: test.toml:2:1: `type`: unknown field `type`, expected one of `name`, `source`, `transform`, `sink`, `run`, `archive`, `notify`
       |
     2 | type = 1
       | ^^^^

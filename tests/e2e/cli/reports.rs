@@ -121,7 +121,7 @@ fn a_file_that_is_wrong_has_a_report_that_says_so() {
         json!({
             "kind": "config",
             "message": "cannot build the pipeline of t.toml",
-            "causes": ["t.toml:2:7: `nam`: unknown field `nam`, expected one of `name`, `source`, `transform`, `sink`, `run`, `notify`, did you mean `name`?"],
+            "causes": ["t.toml:2:7: `nam`: unknown field `nam`, expected one of `name`, `source`, `transform`, `sink`, `run`, `archive`, `notify`, did you mean `name`?"],
             "hint": "correct it; `mixflow check FILE` shows where",
         })
     );
