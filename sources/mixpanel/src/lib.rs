@@ -14,6 +14,7 @@ mod docs;
 mod events;
 mod http;
 mod json;
+mod keeper;
 pub mod options;
 mod probe;
 mod profiles;

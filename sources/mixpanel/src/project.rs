@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use mixflow_core::config::{Env, Invalid, TextOrNumber};
 use mixflow_core::context::RunContext;
-use mixflow_core::error::Result;
+use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::source::{DataKind, Dataset};
+use mixflow_source_archive::Archive;
 use serde_json::{Map, Value};
 
 use crate::auth::{Auth, AuthOptions};
@@ -19,6 +20,7 @@ use crate::http::client::Client;
 use crate::http::endpoint::{Credentials, Endpoint, Region, Service};
 use crate::http::quota::{LimitOptions, Limits, Quota, Shared};
 use crate::http::retry::RetryOptions;
+use crate::keeper::Keeper;
 
 /// Records that may be rejected before a run fails, unless told otherwise.
 const MAX_REJECTS: u64 = 1000;
@@ -38,44 +40,51 @@ pub(crate) struct ProjectOptions {
 #[derive(Clone, Debug)]
 pub(crate) struct Project {
     pub(crate) endpoint: Endpoint,
-    auth: Auth,
+    /// None where nothing is asked for.
+    auth: Option<Auth>,
     env: Env,
     pub(crate) retry: RetryOptions,
     limits: Limits,
     state: Option<PathBuf>,
+    /// Where whole bodies are kept.
+    pub(crate) archive: Option<Archive>,
     pub(crate) max_rejects: u64,
     /// Things a person should know before the run.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Project {
-    /// Checks the options; `None` if there are no credentials. What is wrong
-    /// goes to `invalid`. `zone` is where its days begin, if that is not UTC.
+    /// Checks the options. What is wrong goes to `invalid`. `zone` is where its days begin, if that is not UTC.
     pub(crate) fn new(
         options: ProjectOptions,
         service: &'static Service,
         zone: Option<TimeZone>,
         cx: &BuildContext,
         invalid: &mut Vec<Invalid>,
-    ) -> Option<Project> {
+    ) -> Project {
         check_limits(&options.retry, options.limits, invalid);
         let mut warnings = Vec::new();
         let has_id = options.project_id.is_some();
-        let auth = Auth::new(options.auth, has_id, cx, invalid, &mut warnings);
+        let auth = if cx.replays {
+            None
+        } else {
+            Auth::new(options.auth, has_id, cx, invalid, &mut warnings)
+        };
         let region = options.region.unwrap_or_default();
         let (url, id) = (options.base_url, options.project_id);
         let mut endpoint = Endpoint::new(service, region, url, id, invalid);
         endpoint.zone = zone;
-        Some(Project {
+        Project {
             endpoint,
-            auth: auth?,
+            auth,
             env: cx.env.clone(),
             retry: options.retry,
             limits: service.limits.with(options.limits),
             state: cx.state.clone(),
+            archive: cx.archive.clone().map(Archive::at),
             max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
             warnings,
-        })
+        }
     }
 
     /// Returns which data of the project `filters` choose.
@@ -127,7 +136,12 @@ impl Project {
 
     /// Gets the credentials.
     pub(crate) fn credentials(&self, cx: &RunContext) -> Result<Credentials> {
-        self.auth.resolve(&self.env, &cx.cancel)
+        let auth = self.auth.as_ref().ok_or_else(|| {
+            let what = self.endpoint.what();
+            let message = format!("cannot ask for {what} without credentials");
+            Error::new(ErrorKind::Config, message)
+        })?;
+        auth.resolve(&self.env, &cx.cancel)
     }
 
     /// Makes a client of the project's, at this endpoint.
@@ -140,6 +154,12 @@ impl Project {
     ) -> Result<Client> {
         let quota = self.quota_of(&endpoint);
         Client::new(endpoint, credentials, retry, quota, &self.env, &cx.cancel)
+    }
+
+    /// Returns what keeps the whole bodies of a run, if they are kept.
+    pub(crate) fn keeper(&self, dataset: &Dataset) -> Option<Keeper> {
+        let archive = self.archive.clone()?;
+        Some(Keeper::new(archive, dataset.clone()))
     }
 
     /// Opens the folder where bodies are until their run has committed. Without

@@ -1,8 +1,10 @@
 //! What the streams of a project have in common.
 
 use mixflow_core::context::RunContext;
+use mixflow_core::error::Result;
 use mixflow_core::ledger::Held;
 use mixflow_core::source::{Outline, Session, SourceInfo};
+use mixflow_source_archive::Archive;
 
 use crate::decode::Form;
 use crate::http::client::Client;
@@ -33,4 +35,8 @@ pub(crate) trait Stream: std::fmt::Debug + Send + Sync {
 
     /// Begins a run.
     fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session>;
+
+    /// Begins a run that reads what others have kept. `what` says which data it
+    /// is.
+    fn replay(&self, archive: &Archive, what: &str, cx: &RunContext) -> Result<Box<dyn Session>>;
 }

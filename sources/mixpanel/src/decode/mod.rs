@@ -18,10 +18,12 @@ mod raw;
 mod record;
 mod rows;
 
-use arrow::array::AsArray as _;
+use arrow::array::{AsArray as _, BooleanArray};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use mixflow_core::context::UnitContext;
+use mixflow_core::error::{Error, Result};
 use mixflow_core::stand_in::StandIns;
 
 use self::event::Events;
@@ -113,6 +115,30 @@ impl Decoder {
             cx.note_version(version);
         }
         Some(rows)
+    }
+
+    /// Returns those of the rows so far whose time `is_taken`, and counts their
+    /// records. For events alone, since other rows have no time.
+    pub(crate) fn take_some(
+        &mut self,
+        cx: &UnitContext,
+        is_taken: impl Fn(i64) -> bool,
+    ) -> Option<Result<RecordBatch>> {
+        let rows = self.records.take()?;
+        let lengths = std::mem::take(&mut self.lengths);
+        let times = rows.column_by_name(schema::ROLES.time);
+        let times = times
+            .expect("only events are of days")
+            .as_primitive::<TimestampMicrosecondType>()
+            .values();
+        let taken: BooleanArray = times.iter().map(|us| Some(is_taken(*us))).collect();
+        let of_taken = times.iter().zip(lengths).filter(|(us, _)| is_taken(**us));
+        let (times, lengths): (Vec<i64>, Vec<u32>) = of_taken.unzip();
+        cx.count_records(Some(&times), &lengths);
+        if let Some(version) = self.records.take_version() {
+            cx.note_version(version);
+        }
+        Some(filter_record_batch(&rows, &taken).map_err(Error::from))
     }
 }
 

@@ -2,6 +2,11 @@
 
 mod direct;
 mod filters;
+mod raw_rows;
+mod reading;
+mod replay;
+mod rows;
+mod taken;
 mod wanted;
 mod window;
 mod windows;
@@ -11,17 +16,18 @@ use jiff::tz::TimeZone;
 use mixflow_core::clock;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::{RunContext, UnitContext};
-use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::error::Result;
 use mixflow_core::ledger::{Calendar, Held, Ledger};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
     BatchIter, DataKind, Dataset, Fate, Outline, Plan, Session, SourceInfo, Unit,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use mixflow_source_archive::Archive;
 
 use self::filters::Filters;
+use self::reading::Reading;
+use self::replay::{Asked, ReplaySession};
 use self::wanted::Wanted;
 use self::window::EventWindow;
 use self::windows::{Window, WindowSize, zone};
@@ -31,6 +37,7 @@ use crate::http::client::{Client, Request};
 use crate::http::endpoint::Service;
 use crate::http::quota::Limits;
 use crate::http::room::Room;
+use crate::keeper::Keeper;
 use crate::options::EventsOptions;
 use crate::probe::Question;
 use crate::project::Project;
@@ -56,6 +63,7 @@ static EXPORT: Service = Service {
 pub(crate) struct Events {
     dataset: Dataset,
     form: Form,
+    reading: Reading,
     wanted: Wanted,
     size: WindowSize,
     zone: Option<TimeZone>,
@@ -88,7 +96,7 @@ impl Events {
         let in_ms = options.time_in_ms.unwrap_or(false);
         let options = options.project();
         let project = Project::new(options, &EXPORT, zone.clone(), cx, &mut invalid);
-        let (Some(project), Some(wanted), true) = (project, wanted, invalid.is_empty()) else {
+        let (Some(wanted), true) = (wanted, invalid.is_empty()) else {
             return Err(invalid);
         };
         let form = match cx.records {
@@ -101,6 +109,7 @@ impl Events {
         let events = Events {
             dataset: project.dataset(DataKind::Events, filters.chosen),
             form,
+            reading: Reading { time_in_ms: in_ms },
             wanted,
             size,
             zone,
@@ -125,16 +134,11 @@ impl Events {
     /// Returns windows as units.
     fn units(&self, windows: &[Window]) -> Vec<Unit> {
         let dataset = self.dataset.key();
-        let unit = |window: &Window| {
-            let request = json!(Days {
-                from_date: window.first,
-                to_date: window.last,
-                limit: self.limit,
-            });
-            let extent = window.extent(self.zone.as_ref());
-            Unit::new(&dataset, extent, window.to_string(), request)
-        };
-        windows.iter().map(unit).collect()
+        let zone = self.zone.as_ref();
+        let windows = windows.iter();
+        windows
+            .map(|window| window.unit(&dataset, zone, self.limit))
+            .collect()
     }
 
     /// Returns a day that nowhere in the project's zone is later than today.
@@ -228,11 +232,24 @@ impl Stream for Events {
         [today, over].map(|day| self.question(day)).into()
     }
 
+    fn replay(&self, archive: &Archive, what: &str, cx: &RunContext) -> Result<Box<dyn Session>> {
+        let (first, last) = self.wanted.range();
+        let asked = Asked {
+            dataset: self.dataset.clone(),
+            days: Window { first, last },
+            zone: self.zone.clone(),
+            limit: self.limit,
+            form: self.form.clone(),
+        };
+        Ok(Box::new(ReplaySession::open(asked, archive, what, cx)?))
+    }
+
     fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session> {
         let windows = self.windows(&cx.held);
         Box::new(EventsSession {
             client,
             checkpoints: project.checkpoints(),
+            keeper: project.keeper(&self.dataset),
             room: Room::new(&cx.cancel),
             plan: Plan {
                 units: self.units(&windows),
@@ -248,22 +265,14 @@ impl Stream for Events {
     }
 }
 
-/// What tells a window from the others of its dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Days {
-    from_date: Date,
-    to_date: Date,
-    /// The most events.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    limit: Option<i64>,
-}
-
 /// The events of one run.
 struct EventsSession {
     events: Events,
     client: Client,
     /// Where bodies are until their run has committed.
     checkpoints: Option<Checkpoints>,
+    /// Where they are for good.
+    keeper: Option<Keeper>,
     /// For long lines.
     room: Room,
     plan: Plan,
@@ -271,10 +280,10 @@ struct EventsSession {
 }
 
 impl EventsSession {
-    fn request(&self, days: Days) -> Request {
+    fn request(&self, days: Window) -> Request {
         let mut query = vec![
-            ("from_date", days.from_date.to_string()),
-            ("to_date", days.to_date.to_string()),
+            ("from_date", days.first.to_string()),
+            ("to_date", days.last.to_string()),
         ];
         query.extend(self.events.query.iter().cloned());
         Request {
@@ -291,34 +300,34 @@ impl Session for EventsSession {
     }
 
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
-        let days = Days::deserialize(&unit.request).map_err(|error| not_a_window(unit, error))?;
+        let days = Window::of(unit)?;
         let request = self.request(days);
         let checkpoints = self.checkpoints.as_ref();
         // A day that is not over will be another one next time.
-        let to_keep = checkpoints.filter(|_| days.to_date < self.today);
+        let to_keep = checkpoints.filter(|_| days.last < self.today);
         let checkpoint = to_keep.map(|all| all.at(&self.client.identity(&request)));
         let window = EventWindow {
-            label: &unit.label,
+            unit,
             request,
             client: &self.client,
             form: &self.events.form,
             spool: checkpoints.map(Checkpoints::folder),
             room: &self.room,
             checkpoint,
+            keeper: self.keeper.as_ref(),
+            reading: self.events.reading,
         };
         window.read(cx)
     }
 
     fn finish(&self, fate: Fate) {
+        if let Some(keeper) = &self.keeper {
+            keeper.finish(fate);
+        }
         if fate != Fate::Unfinished
             && let Some(checkpoints) = &self.checkpoints
         {
             checkpoints.release();
         }
     }
-}
-
-fn not_a_window(unit: &Unit, error: serde_json::Error) -> Error {
-    let message = format!("`{}` is not a window of events", unit.label);
-    Error::new(ErrorKind::Other, message).with_source(error)
 }

@@ -2,29 +2,30 @@
 
 use std::path::Path;
 
-use arrow::record_batch::RecordBatch;
-use mixflow_core::clock;
 use mixflow_core::context::{Delivery, Notice, UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::ledger::BodyFacts;
-use mixflow_core::reject::Reject;
 use mixflow_core::source::BatchIter;
+use mixflow_core::unit::Unit;
+use serde_json::json;
 
 use super::direct::{DIFFERENT_ENDS, DirectRows, ask_twice};
+use super::reading::Reading;
+use super::rows::{BodyRows, spool_error};
 use crate::decode::{Decoder, Form};
 use crate::http::body::{Body, receive};
 use crate::http::checkpoint::Checkpoint;
 use crate::http::client::{Client, Request};
-use crate::http::lines::Lines;
 use crate::http::retry::{Failure, Tries};
 use crate::http::room::Room;
 use crate::http::store::Retention;
 use crate::http::sum::Sum;
 use crate::http::tail::{BodyError, Content};
+use crate::keeper::Keeper;
 
 /// One window of days.
 pub(super) struct EventWindow<'a> {
-    pub(super) label: &'a str,
+    pub(super) unit: &'a Unit,
     pub(super) request: Request,
     pub(super) client: &'a Client,
     pub(super) form: &'a Form,
@@ -32,6 +33,9 @@ pub(super) struct EventWindow<'a> {
     pub(super) room: &'a Room,
     /// Where the body is kept for the next run, should this one die.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// Where the body is kept for good.
+    pub(super) keeper: Option<&'a Keeper>,
+    pub(super) reading: Reading,
 }
 
 impl<'a> EventWindow<'a> {
@@ -40,27 +44,24 @@ impl<'a> EventWindow<'a> {
         let decoder = Decoder::new(self.form.clone()).with_stand_ins(cx.stand_ins());
         // A day without events has no bytes, which is known.
         cx.count_records(Some(&[]), &[]);
-        match cx.delivery {
-            Delivery::Direct => Ok(Box::new(DirectRows::new(
-                self.client,
-                self.request,
-                self.label,
-                decoder,
-                self.room.clone(),
-                cx,
-            ))),
-            Delivery::Verified => {
-                let body = self.fetch(cx)?;
-                let reader = body.into_reader().map_err(spool_error)?;
-                Ok(Box::new(BodyRows {
-                    lines: Lines::new(reader, self.room.clone()),
-                    decoder,
-                    label: self.label,
-                    cx,
-                    ended: false,
-                }))
-            }
+        let (label, room) = (&self.unit.label, self.room.clone());
+        // What is to be kept must be whole first.
+        if cx.delivery == Delivery::Direct && self.keeper.is_none() {
+            let (client, request) = (self.client, self.request);
+            let rows = DirectRows::new(client, request, label, decoder, room, cx);
+            return Ok(Box::new(rows));
         }
+        let mut body = self.fetch(cx)?;
+        let facts = body.facts().map_err(spool_error)?;
+        cx.note_body(BodyFacts {
+            fetched_at: body.asked_at(),
+            sha256: Some(facts.decoded.sha256.to_string()),
+        });
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(self.unit, json!(self.reading), &mut body)?;
+        }
+        let reader = body.into_reader().map_err(spool_error)?;
+        Ok(Box::new(BodyRows::new(reader, room, decoder, label, cx)))
     }
 
     /// Fetches the body until it is whole.
@@ -68,13 +69,9 @@ impl<'a> EventWindow<'a> {
         let place = match &self.checkpoint {
             Some(checkpoint) => {
                 if let Some(file) = checkpoint.find() {
-                    log::info!("{}: an earlier run has left it whole", self.label);
+                    log::info!("{}: an earlier run has left it whole", self.unit.label);
                     cx.notify(Notice::Reused {
-                        label: self.label.to_owned(),
-                    });
-                    cx.note_body(BodyFacts {
-                        fetched_at: file.written_at,
-                        sha256: None,
+                        label: self.unit.label.clone(),
                     });
                     return Ok(Body::of_file(file));
                 }
@@ -83,7 +80,8 @@ impl<'a> EventWindow<'a> {
             None => Retention::ThisRun(self.spool),
         };
         let mut earlier = None;
-        Tries::new(&self.client.retry, cx, self.label).run(|| self.whole(place, &mut earlier, cx))
+        Tries::new(&self.client.retry, cx, &self.unit.label)
+            .run(|| self.whole(place, &mut earlier, cx))
     }
 
     /// Makes a try to get a body that is known to be whole.
@@ -98,26 +96,21 @@ impl<'a> EventWindow<'a> {
         cx: &UnitContext,
     ) -> Result<Body, Failure> {
         loop {
-            let fetched_at = clock::now();
             let body = self.ask(place, cx)?;
             let before = earlier.replace(body.sum());
             if body.is_proven() || before == Some(body.sum()) {
-                cx.note_body(BodyFacts {
-                    fetched_at,
-                    sha256: None,
-                });
                 return body.settle().map_err(|error| self.cut(&error.to_string()));
             }
             if before.is_some() {
                 return Err(self.cut(DIFFERENT_ENDS));
             }
-            ask_twice(self.label, cx);
+            ask_twice(&self.unit.label, cx);
         }
     }
 
     /// Makes the request and keeps its answer.
     fn ask(&self, place: Retention<'_>, cx: &UnitContext) -> Result<Body, Failure> {
-        let mut answer = self.client.send(&self.request, self.label, cx)?;
+        let mut answer = self.client.send(&self.request, &self.unit.label, cx)?;
         let content = Content::Lines(self.room);
         let body = receive(&mut answer.wire, content, place, |bytes| {
             cx.count_bytes(bytes)
@@ -145,51 +138,4 @@ fn no_export(client: &Client, reason: String) -> Error {
         format!("{} are not an export", client.what()),
     )
     .because(reason)
-}
-
-fn spool_error(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, "cannot keep the export on disk")
-        .with_source(error)
-        .hint("free space for temporary files, or fetch smaller windows with `window_days`")
-}
-
-/// The rows of a body that is known to be whole.
-struct BodyRows<'a> {
-    lines: Lines<Box<dyn std::io::Read>>,
-    decoder: Decoder,
-    label: &'a str,
-    cx: &'a UnitContext,
-    ended: bool,
-}
-
-impl Iterator for BodyRows<'_> {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Result<RecordBatch>> {
-        while !self.ended && !self.decoder.is_full() {
-            match self.lines.next() {
-                Ok(Some(line)) => {
-                    if let Err(reason) = self.decoder.push(line.bytes) {
-                        let rejected = self.cx.reject(&Reject {
-                            partition: self.label,
-                            line: line.number,
-                            reason: &reason,
-                            record: line.bytes,
-                        });
-                        if let Err(error) = rejected {
-                            self.ended = true;
-                            return Some(Err(error));
-                        }
-                    }
-                }
-                Ok(None) => self.ended = true,
-                Err(error) => {
-                    self.ended = true;
-                    let cancelled = self.cx.cancel.check();
-                    return Some(Err(cancelled.err().unwrap_or_else(|| spool_error(error))));
-                }
-            }
-        }
-        self.decoder.take_counted(self.cx).map(Ok)
-    }
 }

@@ -6,8 +6,12 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan as _};
 use mixflow_core::config::Invalid;
+use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::ledger::{Ledger, ranges};
 use mixflow_core::source::{DayRange, Extent};
+use mixflow_core::unit::{DatasetKey, Unit, UnitKey};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::http::quota::Limits;
 use crate::options::{EventsOptions, WindowDays};
@@ -20,8 +24,34 @@ pub(super) struct Window {
     pub(super) last: Date,
 }
 
+/// What tells a window from the others of its dataset, as it travels.
+#[derive(Serialize, Deserialize)]
+struct Days {
+    from_date: Date,
+    to_date: Date,
+    /// The most events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<i64>,
+}
+
+impl Days {
+    /// Reads what a unit is; fails if it is no window.
+    fn of(unit: &Unit) -> Result<Days> {
+        Days::deserialize(&unit.request).map_err(|error| {
+            let message = format!("`{}` is not a window of events", unit.label);
+            Error::new(ErrorKind::Other, message).with_source(error)
+        })
+    }
+}
+
+/// Returns the most events that a unit stands for, if it is not all of them.
+pub(super) fn limit_of(unit: &Unit) -> Option<i64> {
+    Days::of(unit).ok()?.limit
+}
+
 impl Window {
-    fn day(day: Date) -> Window {
+    /// Returns a day as a window.
+    pub(super) fn day(day: Date) -> Window {
         Window {
             first: day,
             last: day,
@@ -38,8 +68,42 @@ impl Window {
         self.last.tomorrow().is_ok_and(|next| next == day)
     }
 
+    /// Returns the window that is a unit.
+    pub(super) fn of(unit: &Unit) -> Result<Window> {
+        let days = Days::of(unit)?;
+        Ok(Window {
+            first: days.from_date,
+            last: days.to_date,
+        })
+    }
+
+    /// Returns the window as a unit of `dataset`, whose days begin in `zone`, or
+    /// at most `limit` events of it.
+    pub(super) fn unit(
+        self,
+        dataset: &DatasetKey,
+        zone: Option<&TimeZone>,
+        limit: Option<i64>,
+    ) -> Unit {
+        let (extent, request) = (self.extent(zone), self.request(limit));
+        Unit::new(dataset, extent, self.to_string(), request)
+    }
+
+    /// Returns the key of that unit.
+    pub(super) fn key(self, dataset: &DatasetKey, limit: Option<i64>) -> UnitKey {
+        UnitKey::of(dataset, &self.request(limit))
+    }
+
+    fn request(self, limit: Option<i64>) -> Value {
+        json!(Days {
+            from_date: self.first,
+            to_date: self.last,
+            limit,
+        })
+    }
+
     /// Returns the days, with the instants at which they begin and end.
-    pub(super) fn extent(self, zone: Option<&TimeZone>) -> Extent {
+    fn extent(self, zone: Option<&TimeZone>) -> Extent {
         let after = self.last.saturating_add(1.day());
         Extent::Days(DayRange {
             first: self.first,

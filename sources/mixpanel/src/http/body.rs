@@ -2,6 +2,9 @@
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
+use jiff::Timestamp;
+use mixflow_source_archive::{Content as Bytes, Facts, Hasher};
+
 use super::checkpoint::BodyFile;
 use super::encoding::{Encoding, STEP, decoded};
 use super::store::{Loan, Retention, Storage, Store};
@@ -14,6 +17,8 @@ pub(crate) struct Wire {
     pub(crate) encoding: Encoding,
     /// Whether a length or chunks tell where the body ends.
     pub(crate) framed: bool,
+    /// When it was asked for, to the millisecond.
+    pub(crate) asked_at: Timestamp,
 }
 
 impl Wire {
@@ -32,6 +37,18 @@ pub(crate) struct Body {
     store: Store,
     sum: Sum,
     proven: bool,
+    asked_at: Timestamp,
+    /// What it is, if that was counted while it came.
+    facts: Option<BodyFacts>,
+}
+
+/// What a body is.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyFacts {
+    /// As it came.
+    wire: Facts,
+    /// Decoded.
+    pub(crate) decoded: Facts,
 }
 
 /// Reads `wire` to its end, checking it while it comes in.
@@ -48,6 +65,7 @@ pub(crate) fn receive(
     let mut store = Store::new(place);
     let mut check = Check::new(wire.encoding, content);
     let mut sum = SumHasher::default();
+    let mut wire_hasher = Hasher::default();
     let mut buffer = vec![0; STEP];
     loop {
         let read = match wire.reader.read(&mut buffer) {
@@ -62,15 +80,21 @@ pub(crate) fn receive(
         };
         count(read as u64);
         sum.add(&buffer[..read]);
+        wire_hasher.add(&buffer[..read]);
         check.write(&buffer[..read])?;
         store.append(&buffer[..read]).map_err(BodyError::Io)?;
     }
-    check.finish().map_err(BodyError::Truncated)?;
+    let decoded = check.finish().map_err(BodyError::Truncated)?;
     Ok(Body {
         encoding: wire.encoding,
         store,
         sum: sum.done(),
         proven: wire.proves_its_end(),
+        asked_at: wire.asked_at,
+        facts: Some(BodyFacts {
+            wire: wire_hasher.finish().into(),
+            decoded,
+        }),
     })
 }
 
@@ -79,16 +103,57 @@ impl Body {
     pub(crate) fn of_file(file: BodyFile) -> Body {
         let BodyFile {
             file,
+            path,
             encoding,
             sum,
-            written_at: _,
+            asked_at,
         } = file;
         Body {
             encoding,
-            store: Store::left(file, sum.length),
+            store: Store::left(file, path, sum.length),
             sum,
             proven: true,
+            asked_at,
+            facts: None,
         }
+    }
+
+    /// Returns when it was asked for.
+    pub(crate) fn asked_at(&self) -> Timestamp {
+        self.asked_at
+    }
+
+    /// Returns what the body is; one that an earlier run has left is read for it.
+    pub(crate) fn facts(&mut self) -> io::Result<BodyFacts> {
+        if let Some(facts) = &self.facts {
+            return Ok(facts.clone());
+        }
+        let encoding = self.encoding;
+        let wire = counted(self.store.reader()?)?;
+        let decoded = counted(decoded(self.store.reader()?, encoding))?;
+        let facts = BodyFacts { wire, decoded };
+        self.facts = Some(facts.clone());
+        Ok(facts)
+    }
+
+    /// Reads what it decodes to.
+    pub(crate) fn reader(&mut self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(decoded(self.store.reader()?, self.encoding))
+    }
+
+    /// Gives its bytes to `take`.
+    pub(crate) fn give<T>(&mut self, take: impl FnOnce(Bytes<'_>) -> T) -> io::Result<T> {
+        let facts = self.facts()?.wire;
+        let file = self.store.path().map(ToOwned::to_owned);
+        let mut reader = self.store.reader()?;
+        Ok(match self.encoding {
+            Encoding::Identity => take(Bytes::Plain(&mut reader)),
+            Encoding::Gzip => take(Bytes::Gzip {
+                reader: &mut reader,
+                facts,
+                file: file.as_deref(),
+            }),
+        })
     }
 
     /// Returns whether its end is known to be its end.
@@ -103,7 +168,8 @@ impl Body {
     /// Gives the body its name, if the next run is to find it; until then it
     /// goes when it is dropped. To be called when it is known to be whole.
     pub(crate) fn settle(mut self) -> io::Result<Body> {
-        self.store.settle(self.encoding, self.sum)?;
+        let (encoding, sum, asked_at) = (self.encoding, self.sum, self.asked_at);
+        self.store.settle(encoding, sum, asked_at)?;
         Ok(self)
     }
 
@@ -124,6 +190,12 @@ impl Body {
         };
         Ok(decoded(raw, self.encoding))
     }
+}
+
+fn counted(mut reader: Box<dyn Read + '_>) -> io::Result<Facts> {
+    let mut hasher = Hasher::default();
+    io::copy(&mut reader, &mut hasher)?;
+    Ok(hasher.finish().into())
 }
 
 /// Memory that is read, and given back with the reader.
@@ -163,6 +235,7 @@ mod tests {
             reader: Box::new(Cursor::new(wire.to_vec())),
             encoding,
             framed: true,
+            asked_at: Timestamp::UNIX_EPOCH,
         };
         match receive(
             &mut wire,
@@ -242,6 +315,7 @@ mod tests {
                 reader: Box::new(Cursor::new(wire.to_vec())),
                 encoding: Encoding::Gzip,
                 framed: true,
+                asked_at: Timestamp::UNIX_EPOCH,
             };
             let content = Content::Lines(&room);
             let kept = receive(&mut read, content, Retention::ThisRun(None), |bytes| {
@@ -279,6 +353,7 @@ mod tests {
                 reader,
                 encoding,
                 framed,
+                asked_at: Timestamp::UNIX_EPOCH,
             };
             wire.proves_its_end()
         };

@@ -154,10 +154,11 @@ pub(crate) struct Checkpoint {
 #[derive(Debug)]
 pub(crate) struct BodyFile {
     pub(crate) file: File,
+    pub(crate) path: PathBuf,
     pub(crate) encoding: Encoding,
     pub(crate) sum: Sum,
-    /// When it had come.
-    pub(crate) written_at: Timestamp,
+    /// When it was asked for.
+    pub(crate) asked_at: Timestamp,
 }
 
 /// A body that is being written.
@@ -214,13 +215,15 @@ fn left(path: &Path, row: &Row) -> Result<BodyFile, String> {
         length: row.length,
         hash: row.hash,
     };
+    let asked_at = Timestamp::try_from(row.written_at).map_err(|error| error.to_string())?;
     let mut file = File::open(path).map_err(|error| error.to_string())?;
     match sum_of(&mut file) {
         Ok(found) if found == sum => Ok(BodyFile {
             file,
+            path: path.to_owned(),
             encoding,
             sum,
-            written_at: Timestamp::try_from(row.written_at).unwrap_or_else(|_| clock::now()),
+            asked_at,
         }),
         Ok(found) if found.length != sum.length => Err(format!(
             "it has {} bytes where {} were written",
@@ -247,20 +250,25 @@ impl Part {
 
     /// Makes the body durable and enters it, so that it is found again. A
     /// failure leaves it without a name.
-    pub(crate) fn finish(self, encoding: Encoding, sum: Sum) -> Result<File, (File, io::Error)> {
+    pub(crate) fn finish(
+        self,
+        encoding: Encoding,
+        sum: Sum,
+        asked_at: Timestamp,
+    ) -> Result<(File, PathBuf), (File, io::Error)> {
         let synced = self.file.as_file().sync_all();
-        let entered = synced.and_then(|()| self.enter(encoding, sum));
+        let entered = synced.and_then(|()| self.enter(encoding, sum, asked_at));
         if let Err(error) = entered {
             return Err((self.file.into_file(), error));
         }
         self.checkpoint.all.lock().push(self.checkpoint.key.clone());
         match self.file.keep() {
-            Ok((file, _)) => Ok(file),
+            Ok(named) => Ok(named),
             Err(failed) => Err((failed.file.into_file(), failed.error)),
         }
     }
 
-    fn enter(&self, encoding: Encoding, sum: Sum) -> io::Result<()> {
+    fn enter(&self, encoding: Encoding, sum: Sum, asked_at: Timestamp) -> io::Result<()> {
         let name = self.file.path().file_name().unwrap_or_default();
         let row = Row {
             file: name.to_string_lossy().into_owned(),
@@ -268,7 +276,8 @@ impl Part {
             encoding: encoding.name().to_owned(),
             length: sum.length,
             hash: sum.hash,
-            written_at: SystemTime::from(clock::now()),
+            // From when on it may be out of date.
+            written_at: asked_at.into(),
             pid: std::process::id(),
         };
         let all = &self.checkpoint.all;
@@ -298,7 +307,7 @@ mod tests {
     fn put(checkpoint: &Checkpoint, body: &[u8]) {
         let mut part = checkpoint.begin().expect("begins");
         part.write_all(body).expect("writes");
-        let named = part.finish(Encoding::Identity, sum(body));
+        let named = part.finish(Encoding::Identity, sum(body), clock::now());
         assert!(named.is_ok());
     }
 

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::SystemTime;
 
+use jiff::Timestamp;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, Secret};
 use mixflow_core::context::UnitContext;
@@ -118,6 +119,7 @@ impl Client {
 
     /// Makes a request, and returns the body of its answer if that is data.
     pub(super) fn exchange(&self, request: &Request) -> Result<Wire, Unanswered> {
+        let asked_at = to_the_millisecond(mixflow_core::clock::now());
         let other = |failure| Unanswered::WithData(Refusal::Other, failure);
         let response = self.call(request).map_err(|error| {
             let unreachable = self.unreachable(&error);
@@ -147,6 +149,7 @@ impl Client {
                 Encoding::Identity
             },
             framed: is_framed(&response),
+            asked_at,
             reader: Box::new(unlimited(response)),
         })
     }
@@ -281,6 +284,11 @@ impl Request {
             Some(_) => "POST",
         }
     }
+}
+
+/// Returns a time as precise as it is written down.
+fn to_the_millisecond(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
 /// Reads a body of any length; ureq stops at 10 MB unless told otherwise.

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use jiff::Timestamp;
+
 use super::checkpoint::{Checkpoint, Part};
 use super::encoding::Encoding;
 use super::sum::{Sum, sum_of};
@@ -51,6 +53,8 @@ pub(crate) enum Storage {
 pub(crate) struct Store {
     kept: Storage,
     length: u64,
+    /// The name of a file that is complete and synced, and stays as it is.
+    path: Option<PathBuf>,
     /// Where to go on when there is no more room; `None` is the system's
     /// temporary folder.
     folders: VecDeque<Option<PathBuf>>,
@@ -71,21 +75,39 @@ impl Store {
         Store {
             kept,
             length: 0,
+            path: None,
             folders: spool.into_iter().map(Some).chain([None]).collect(),
         }
     }
 
     /// Returns the store of a body that is there.
-    pub(crate) fn left(file: File, length: u64) -> Store {
+    pub(crate) fn left(file: File, path: PathBuf, length: u64) -> Store {
         Store {
             kept: Storage::File(file),
             length,
+            path: Some(path),
             folders: VecDeque::new(),
         }
     }
 
     pub(crate) fn into_storage(self) -> Storage {
         self.kept
+    }
+
+    /// Returns the file of the bytes, if it has a name that others may use.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Reads the bytes so far from their beginning.
+    pub(crate) fn reader(&mut self) -> io::Result<Box<dyn Read + '_>> {
+        let file = match &mut self.kept {
+            Storage::Memory(bytes, _) => return Ok(Box::new(bytes.as_slice())),
+            Storage::File(file) => file,
+            Storage::Part(part) => part.file(),
+        };
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Box::new(file.take(self.length)))
     }
 
     /// Adds what has come. Fails when no place takes it.
@@ -114,11 +136,17 @@ impl Store {
     ///
     /// Where its bytes cannot be made durable they are moved to where they
     /// are safe for this run; an error says that they are no longer what came.
-    pub(crate) fn settle(&mut self, encoding: Encoding, sum: Sum) -> io::Result<()> {
+    pub(crate) fn settle(
+        &mut self,
+        encoding: Encoding,
+        sum: Sum,
+        asked_at: Timestamp,
+    ) -> io::Result<()> {
         match std::mem::replace(&mut self.kept, Storage::nothing()) {
-            Storage::Part(part) => match part.finish(encoding, sum) {
-                Ok(file) => {
+            Storage::Part(part) => match part.finish(encoding, sum, asked_at) {
+                Ok((file, path)) => {
                     self.kept = Storage::File(file);
+                    self.path = Some(path);
                     Ok(())
                 }
                 Err((file, error)) => {
@@ -285,6 +313,7 @@ mod tests {
                 // The write that failed has left a piece of itself.
                 kept: Storage::File(full(b"whole, and a pie")),
                 length: 5,
+                path: None,
                 folders: folders.into(),
             };
             store.append(b" piece").expect("it goes elsewhere");
@@ -304,10 +333,11 @@ mod tests {
             let mut store = Store {
                 kept,
                 length: 5,
+                path: None,
                 folders: VecDeque::new(),
             };
             store
-                .settle(Encoding::Identity, sum)
+                .settle(Encoding::Identity, sum, Timestamp::UNIX_EPOCH)
                 .expect("nothing to do");
             assert_eq!(content(store), b"bytes");
         }

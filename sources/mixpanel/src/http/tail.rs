@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder as MultiGzWriter;
+use mixflow_source_archive::{Facts, Hasher};
 
 use super::encoding::Encoding;
 use super::last_line::LastLine;
@@ -66,7 +67,8 @@ impl Check<'_> {
         })
     }
 
-    pub(crate) fn finish(self) -> Result<(), String> {
+    /// Returns what the body is, decoded, if it is whole.
+    pub(crate) fn finish(self) -> Result<Facts, String> {
         let tail = match self {
             Check::Identity(tail) => tail,
             Check::Gzip { empty: true, .. } => {
@@ -90,6 +92,7 @@ pub(crate) struct Tail<'a> {
     last: Vec<u8>,
     /// Held while one of them is long.
     place: Option<Place>,
+    hasher: Hasher,
 }
 
 impl<'a> Tail<'a> {
@@ -100,10 +103,12 @@ impl<'a> Tail<'a> {
             line: Vec::new(),
             last: Vec::new(),
             place: None,
+            hasher: Hasher::default(),
         }
     }
 
-    fn judge(self) -> Result<(), String> {
+    fn judge(self) -> Result<Facts, String> {
+        let facts = self.hasher.finish().into();
         if let Some(page) = html(&self.head) {
             return Err(format!("it is an HTML page: {page}"));
         }
@@ -111,10 +116,10 @@ impl<'a> Tail<'a> {
         let last = if ended { self.last } else { self.line };
         let last = last.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&last);
         if is_blank(last) {
-            return Ok(());
+            return Ok(facts);
         }
         match LastLine::judge(last, ended) {
-            LastLine::Whole => Ok(()),
+            LastLine::Whole => Ok(facts),
             LastLine::Broken(reason) => Err(reason),
         }
     }
@@ -144,6 +149,7 @@ impl<'a> Tail<'a> {
 
 impl Write for Tail<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.add(bytes);
         let missing = HEAD.saturating_sub(self.head.len());
         self.head.extend(bytes.iter().take(missing));
         if matches!(self.content, Content::Page) {

@@ -7,24 +7,23 @@ use std::io::Read as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use arrow::record_batch::RecordBatch;
 use mixflow_core::context::{UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
-use mixflow_core::reject::Reject;
+use mixflow_core::source::Fate;
+use mixflow_core::unit::DatasetKey;
+use serde_json::Value;
 
-use super::page::Page;
+use super::asked::Asked;
+use super::fetched::{FetchedPage, MAX_PAGE};
 use super::people::People;
+use super::snapshot::Snapshot;
 use crate::decode::{Decoder, Form};
-use crate::http::body::receive;
+use crate::http::body::{Body, receive};
 use crate::http::client::{Client, Request};
 use crate::http::retry::{Failure, Tries};
 use crate::http::store::Retention;
 use crate::http::tail::{BodyError, Content};
-use crate::json::repair::repair;
-
-/// A longer page is not one: pages have 1,000 profiles. It is read as a whole,
-/// so the cap bounds the memory.
-const MAX_PAGE: u64 = 256 << 20;
+use crate::keeper::Keeper;
 
 /// So many empty pages where profiles were announced are the end of the
 /// snapshot, and so many answers that are other pages the end of the run: a
@@ -37,23 +36,14 @@ pub(super) struct Pages {
     client: Client,
     fields: Vec<(&'static str, String)>,
     form: Form,
+    /// Where pages are kept for good.
+    keeper: Option<Keeper>,
+    dataset: DatasetKey,
     people: Mutex<People>,
     /// Pages that were empty where profiles were announced.
     empty: AtomicU32,
     /// Pages that could not be had because other ones came.
     strays: AtomicU32,
-}
-
-/// Which page is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
-    pub(super) number: u64,
-    /// The snapshot's; without it a new snapshot begins.
-    pub(super) session_id: Option<&'a str>,
-    /// How many profiles it has, if the total is right.
-    pub(super) announced: u64,
-    /// The time of `behaviors`, the same for all pages of a snapshot.
-    pub(super) as_of: Option<i64>,
 }
 
 /// How the last answer was another page than the one that was asked for.
@@ -65,50 +55,20 @@ enum Other {
     Repeated,
 }
 
-/// A page with the text that its profiles stand in.
-pub(super) struct FetchedPage {
-    text: String,
-    pub(super) page: Page,
-}
-
-impl FetchedPage {
-    /// Reads a page; an error says why this is none.
-    fn read(bytes: Vec<u8>) -> Result<FetchedPage, String> {
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => repair(error.as_bytes()),
-        };
-        match Page::parse(&text) {
-            Ok(page) => Ok(FetchedPage { text, page }),
-            // A control character in a text costs no page.
-            Err(reason) => {
-                let text = repair(text.as_bytes());
-                let page = Page::parse(&text).map_err(|_| reason)?;
-                Ok(FetchedPage { text, page })
-            }
-        }
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        self.page
-            .results
-            .as_ref()
-            .map_or(0, |found| found.len() as u64)
-    }
-
-    /// Returns whether another page may follow. Without a page size only an
-    /// empty page tells that none does.
-    pub(super) fn is_full(&self) -> bool {
-        self.count() >= self.page.page_size.unwrap_or(1)
-    }
-}
-
 impl Pages {
-    pub(super) fn new(client: Client, fields: Vec<(&'static str, String)>, form: Form) -> Pages {
+    pub(super) fn new(
+        client: Client,
+        fields: Vec<(&'static str, String)>,
+        form: Form,
+        keeper: Option<Keeper>,
+        dataset: DatasetKey,
+    ) -> Pages {
         Pages {
             client,
             fields,
             form,
+            keeper,
+            dataset,
             people: Mutex::default(),
             empty: AtomicU32::new(0),
             strays: AtomicU32::new(0),
@@ -123,6 +83,23 @@ impl Pages {
     /// Returns what the pages are of, for errors.
     pub(super) fn what(&self) -> String {
         self.client.what()
+    }
+
+    /// Keeps page `n` of a snapshot, if pages are kept.
+    pub(super) fn keep(&self, snapshot: &Snapshot, n: u64, page: &mut FetchedPage) -> Result<()> {
+        match (&self.keeper, page.body.take()) {
+            (Some(keeper), Some(mut body)) => {
+                keeper.keep(&snapshot.unit(&self.dataset, n), Value::Null, &mut body)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Hears what became of the rows.
+    pub(super) fn finish(&self, fate: Fate) {
+        if let Some(keeper) = &self.keeper {
+            keeper.finish(fate);
+        }
     }
 
     /// Returns whether so many pages were empty that no other is to be asked
@@ -238,8 +215,9 @@ impl Pages {
         label: &str,
         cx: &UnitContext,
     ) -> Result<FetchedPage, Failure> {
-        let bytes = self.bytes(request, label, cx)?;
-        let page = FetchedPage::read(bytes).map_err(|reason| self.cut(label, reason))?;
+        let mut body = self.body(request, label, cx)?;
+        let bytes = self.bytes(&mut body, label)?;
+        let mut page = FetchedPage::read(bytes).map_err(|reason| self.cut(label, reason))?;
         if let Some(said) = &page.page.error {
             let what = self.what();
             let error = incomplete(format!("cannot read {label} of {what}")).because(format!(
@@ -255,11 +233,12 @@ impl Pages {
         if page.page.results.is_none() {
             return Err(self.cut(label, "it has no `results`".to_owned()));
         }
+        page.body = Some(body);
         Ok(page)
     }
 
-    /// Makes a request and returns its answer when that is whole.
-    fn bytes(&self, request: &Request, label: &str, cx: &UnitContext) -> Result<Vec<u8>, Failure> {
+    /// Makes a request and returns its answer when that has come to its end.
+    fn body(&self, request: &Request, label: &str, cx: &UnitContext) -> Result<Body, Failure> {
         let mut answer = self.client.send(request, label, cx)?;
         let count = |bytes| cx.count_bytes(bytes);
         let kept = receive(
@@ -268,47 +247,23 @@ impl Pages {
             Retention::ThisRun(None),
             count,
         );
-        let body = kept.map_err(|broken| match broken {
+        kept.map_err(|broken| match broken {
             BodyError::Truncated(reason) | BodyError::Malformed(reason) => self.cut(label, reason),
             BodyError::Io(error) => unspooled(error).into(),
-        })?;
+        })
+    }
+
+    fn bytes(&self, body: &mut Body, label: &str) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        body.into_reader()
+        body.reader()
             .and_then(|reader| reader.take(MAX_PAGE + 1).read_to_end(&mut bytes))
             .map_err(unspooled)?;
         if bytes.len() as u64 > MAX_PAGE {
             let what = self.what();
             let error = Error::new(ErrorKind::Data, format!("{label} of {what} is no page"));
-            return Err(error.because("it is longer than 256 MB").into());
+            return Err(error.because("it is longer than 256 MB"));
         }
         Ok(bytes)
-    }
-
-    /// Decodes a page's profiles. A bad one is a reject and costs no page.
-    pub(super) fn decode(
-        &self,
-        page: &FetchedPage,
-        label: &str,
-        decoder: &mut Decoder,
-        batches: &mut Vec<RecordBatch>,
-        cx: &UnitContext,
-    ) -> Result<()> {
-        for (n, span) in page.page.results.iter().flatten().enumerate() {
-            let record = page.text[span.clone()].as_bytes();
-            if let Err(reason) = decoder.push(record) {
-                cx.reject(&Reject {
-                    partition: label,
-                    line: n as u64 + 1,
-                    reason: &reason,
-                    record,
-                })?;
-            }
-            if decoder.is_full() {
-                batches.extend(decoder.take());
-            }
-        }
-        batches.extend(decoder.take());
-        Ok(())
     }
 }
 

@@ -3,31 +3,38 @@
 //! Page 0 opens a session, which is a snapshot; its answer says how many pages
 //! follow. These are asked for with the session and all the filters again.
 
+mod asked;
 mod fetch;
+mod fetched;
 mod filters;
 mod page;
 mod people;
+mod replay;
 mod rows;
 mod snapshot;
+mod units;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mixflow_core::config::Invalid;
 use mixflow_core::context::{RunContext, UnitContext};
-use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::error::Result;
 use mixflow_core::ledger::Held;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
-    BatchIter, DataKind, Dataset, Extent, Outline, Plan, Session, SourceInfo, Unit,
+    BatchIter, DataKind, Dataset, Fate, Outline, Plan, Session, SourceInfo, Unit,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use mixflow_source_archive::Archive;
 
-use self::fetch::{Asked, FetchedPage, Pages};
+use self::asked::Asked;
+use self::fetch::Pages;
+use self::fetched::FetchedPage;
 use self::filters::Filters;
+use self::replay::ReplaySession;
 use self::rows::PageRows;
 use self::snapshot::Snapshot;
+use self::units::PageRequest;
 use crate::decode::Form;
 use crate::http::client::{Client, Request};
 use crate::http::endpoint::Service;
@@ -67,9 +74,9 @@ impl Profiles {
         let filters = Filters::new(&options, cx.now, &mut invalid);
         let accept_short = options.accept_short.unwrap_or(false);
         let project = Project::new(options.project(), &ENGAGE, None, cx, &mut invalid);
-        let (Some(project), true) = (project, invalid.is_empty()) else {
+        if !invalid.is_empty() {
             return Err(invalid);
-        };
+        }
         let profiles = Profiles {
             dataset: project.dataset(DataKind::Profiles, filters.chosen),
             form: match cx.records {
@@ -134,22 +141,22 @@ impl Stream for Profiles {
         }]
     }
 
+    fn replay(&self, archive: &Archive, what: &str, _: &RunContext) -> Result<Box<dyn Session>> {
+        let session = ReplaySession::open(&self.dataset, &self.form, archive, what)?;
+        Ok(Box::new(session))
+    }
+
     fn session(&self, project: &Project, client: Client, cx: &RunContext) -> Box<dyn Session> {
+        let (keeper, key) = (project.keeper(&self.dataset), self.dataset.key());
+        let (fields, form) = (self.fields.clone(), self.form.clone());
         Box::new(ProfilesSession {
             project: project.clone(),
             profiles: self.clone(),
-            pages: Pages::new(client, self.fields.clone(), self.form.clone()),
+            pages: Pages::new(client, fields, form, keeper, key),
             first: Mutex::default(),
             cx: cx.clone(),
         })
     }
-}
-
-/// What tells a page from all others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct PageRequest {
-    page: u64,
-    snapshot: Snapshot,
 }
 
 /// The profiles of one run.
@@ -172,11 +179,12 @@ impl Session for ProfilesSession {
             announced: 0,
             as_of,
         };
-        let first = self.pages.fetch(&asked, &self.cx.unit())?;
+        let mut first = self.pages.fetch(&asked, &self.cx.unit())?;
         let snapshot = Snapshot::of(&first, as_of, self.profiles.accept_short)
             .map_err(|error| error.context(format!("{} are incomplete", self.pages.what())))?;
         let mut warnings: Vec<String> = self.quota_warning(snapshot.pages).into_iter().collect();
         warnings.extend(snapshot.warning(&first));
+        self.pages.keep(&snapshot, 0, &mut first)?;
         *self.first() = Some(first);
         Ok(Plan {
             units: self.units(&snapshot),
@@ -189,8 +197,7 @@ impl Session for ProfilesSession {
     }
 
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
-        let PageRequest { page, snapshot } =
-            PageRequest::deserialize(&unit.request).map_err(|error| not_a_page(unit, error))?;
+        let PageRequest { page, snapshot } = PageRequest::read(unit)?;
         if page == 0
             && let Some(first) = self.first().take()
         {
@@ -201,18 +208,17 @@ impl Session for ProfilesSession {
         }
         Ok(Box::new(PageRows::of(page, snapshot, &self.pages, cx)?))
     }
+
+    fn finish(&self, fate: Fate) {
+        self.pages.finish(fate);
+    }
 }
 
 impl ProfilesSession {
     fn units(&self, snapshot: &Snapshot) -> Vec<Unit> {
         let dataset = self.profiles.dataset.key();
-        let unit = |page| {
-            let snapshot = snapshot.clone();
-            let request = json!(PageRequest { page, snapshot });
-            let (extent, label) = (Extent::Page(page), format!("page {page}"));
-            Unit::new(&dataset, extent, label, request)
-        };
-        (0..snapshot.pages).map(unit).collect()
+        let pages = 0..snapshot.pages;
+        pages.map(|page| snapshot.unit(&dataset, page)).collect()
     }
 
     fn quota_warning(&self, pages: u64) -> Option<String> {
@@ -236,14 +242,7 @@ impl ProfilesSession {
         cx: &UnitContext,
     ) -> Result<BatchIter<'a>> {
         let mut decoder = self.pages.decoder();
-        let mut batches = Vec::new();
-        self.pages
-            .decode(page, label, &mut decoder, &mut batches, cx)?;
+        let batches = page.decode(label, &mut decoder, cx)?;
         Ok(Box::new(batches.into_iter().map(Ok)))
     }
-}
-
-fn not_a_page(unit: &Unit, error: serde_json::Error) -> Error {
-    let message = format!("`{}` is not a page of profiles", unit.label);
-    Error::new(ErrorKind::Other, message).with_source(error)
 }

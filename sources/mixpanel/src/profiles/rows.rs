@@ -51,7 +51,7 @@ impl<'a> PageRows<'a> {
                 .fatal());
         }
         let asked = self.snapshot.page(n);
-        let page = match self.pages.fetch(&asked, self.cx) {
+        let mut page = match self.pages.fetch(&asked, self.cx) {
             Ok(page) => page,
             Err(error)
                 if self.snapshot.may_lack(n)
@@ -62,16 +62,15 @@ impl<'a> PageRows<'a> {
             }
             Err(error) => return Err(error),
         };
+        self.pages.keep(&self.snapshot, n, &mut page)?;
         let label = format!("page {n}");
-        let mut batches = Vec::new();
-        self.pages
-            .decode(&page, &label, &mut self.decoder, &mut batches, self.cx)?;
+        let batches = page.decode(&label, &mut self.decoder, self.cx)?;
         self.batches.extend(batches);
         if n + 1 < self.snapshot.pages {
             if let Some(warning) = self.snapshot.warning_of(n, &page) {
                 self.cx.notify(Notice::Warning(warning));
             }
-        } else if page.is_full() || (self.snapshot.until_empty && page.count() > 0) {
+        } else if self.snapshot.may_go_on_after(n, &page) {
             self.next = Some(n + 1);
         }
         Ok(())

@@ -4,7 +4,8 @@ use mixflow_core::context::incomplete;
 use mixflow_core::error::Result;
 use serde::{Deserialize, Serialize};
 
-use super::fetch::{Asked, FetchedPage};
+use super::asked::Asked;
+use super::fetched::FetchedPage;
 
 /// The page size that Mixpanel documents, for a snapshot that does not tell.
 const PAGE_SIZE: u64 = 1000;
@@ -67,6 +68,11 @@ impl Snapshot {
             pages,
             until_empty,
         })
+    }
+
+    /// Returns whether a page that nobody announced may follow page `n`.
+    pub(super) fn may_go_on_after(&self, n: u64, page: &FetchedPage) -> bool {
+        n + 1 >= self.pages && (page.is_full() || (self.until_empty && page.count() > 0))
     }
 
     /// Returns what a person should know of it.

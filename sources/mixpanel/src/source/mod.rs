@@ -1,5 +1,7 @@
 //! A stream of a project, as the engine's source.
 
+use std::path::Path;
+
 use arrow::datatypes::SchemaRef;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::RunContext;
@@ -7,6 +9,7 @@ use mixflow_core::error::Result;
 use mixflow_core::ledger::Held;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::source::{Outline, Probe, Session, Source, SourceInfo};
+use mixflow_source_archive::Archive;
 
 use crate::events::Events;
 use crate::options::{EventsOptions, ProfilesOptions};
@@ -20,6 +23,8 @@ use crate::stream::Stream;
 pub struct MixpanelSource {
     project: Project,
     stream: Box<dyn Stream>,
+    /// Whether rows come from the archive.
+    replays: bool,
 }
 
 impl MixpanelSource {
@@ -35,6 +40,7 @@ impl MixpanelSource {
         Ok(MixpanelSource {
             project,
             stream: Box::new(stream),
+            replays: cx.replays,
         })
     }
 
@@ -49,6 +55,7 @@ impl MixpanelSource {
         Ok(MixpanelSource {
             project,
             stream: Box::new(stream),
+            replays: cx.replays,
         })
     }
 }
@@ -71,7 +78,14 @@ impl Source for MixpanelSource {
     }
 
     fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>> {
+        if let (true, Some(archive)) = (self.replays, &self.project.archive) {
+            let what = self.project.endpoint.what();
+            return self.stream.replay(archive, &what, cx);
+        }
         let connection = self.project.open(cx)?;
+        if let Some(archive) = &self.project.archive {
+            archive.prepare(&self.stream.info().dataset)?;
+        }
         Ok(self.stream.session(&self.project, connection, cx))
     }
 
@@ -81,6 +95,10 @@ impl Source for MixpanelSource {
 
     fn accepts_short(&self) -> bool {
         self.stream.accepts_short()
+    }
+
+    fn archive(&self) -> Option<&Path> {
+        self.project.archive.as_ref().map(Archive::path)
     }
 
     fn max_rejects(&self) -> u64 {
