@@ -7,7 +7,9 @@ use std::sync::Arc;
 use mixflow::alarms::{self, Means, News};
 use mixflow::launch::{HistoryEntry, Launch, Patience};
 use mixflow::state_folder;
-use mixflow_core::config::{Alarms, Document, Env, Known, Override, Problems, build};
+use mixflow_core::config::{
+    Alarms, Document, Env, Known, Override, OverrideValue, Problems, build,
+};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
 use mixflow_core::report::RunReport;
@@ -38,6 +40,21 @@ pub(crate) struct Manner {
     pub(crate) entry: HistoryEntry,
     /// What to do when something is missing at the end.
     pub(crate) remedy: &'static str,
+}
+
+/// What a pipeline is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be run, or to see how it would be.
+    Run,
+    /// To be run over its archive, or to look after that.
+    Replay,
+}
+
+/// Leaves out what only a server is asked with: a variable in it may not be set.
+fn without_server() -> impl Iterator<Item = Override> {
+    let keys = ["source.auth", "source.base_url"].into_iter();
+    keys.map(|key| Override::set(key, OverrideValue::Nothing, "replay".to_owned()))
 }
 
 /// The process: its components, its surroundings and its terminal.
@@ -132,7 +149,21 @@ impl App {
         text: &str,
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
-        let cx = self.build_context();
+        self.build_for(Purpose::Run, origin, name, text, overrides)
+    }
+
+    fn build_for(
+        &self,
+        purpose: Purpose,
+        origin: &str,
+        name: &str,
+        text: &str,
+        overrides: &[Override],
+    ) -> Result<Pipeline, Box<Unbuilt>> {
+        let cx = BuildContext {
+            replays: purpose == Purpose::Replay,
+            ..self.build_context()
+        };
         let document = Document::parse(origin, text, &self.env, overrides);
         let known = Known::of(&document, self.home.as_deref());
         build(document, name, &self.registry, &cx).map_err(|problems| {
@@ -172,6 +203,26 @@ impl App {
         file: &Path,
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
+        self.load_for(Purpose::Run, file, overrides)
+    }
+
+    /// Builds the pipeline of a file with its archive as the source, or says why
+    /// not.
+    pub(crate) fn load_to_replay(
+        &self,
+        file: &Path,
+        overrides: &[Override],
+    ) -> Result<Pipeline, Box<Unbuilt>> {
+        let overrides: Vec<Override> = overrides.iter().cloned().chain(without_server()).collect();
+        self.load_for(Purpose::Replay, file, &overrides)
+    }
+
+    fn load_for(
+        &self,
+        purpose: Purpose,
+        file: &Path,
+        overrides: &[Override],
+    ) -> Result<Pipeline, Box<Unbuilt>> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let text = std::fs::read_to_string(file).map_err(|error| {
             let error = unreadable(file, error);
@@ -180,7 +231,8 @@ impl App {
         })?;
         let defaults = defaults::of_file(&text, &self.registry, &self.env);
         let changes: Vec<Override> = overrides.iter().cloned().chain(defaults).collect();
-        self.build(&file.display().to_string(), &name, &text, &changes)
+        let origin = file.display().to_string();
+        self.build_for(purpose, &origin, &name, &text, &changes)
     }
 
     /// Prints what is wrong with a pipeline.

@@ -199,6 +199,11 @@ pub(crate) fn short_count(n: u64) -> String {
     }
 }
 
+/// Returns a size: `12.3 MB`.
+pub(crate) fn bytes(n: u64) -> String {
+    indicatif::DecimalBytes(n).to_string()
+}
+
 /// Returns a span of time: `0.4 s`, `41 s`, `3 min 5 s`.
 pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {

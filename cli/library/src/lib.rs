@@ -63,6 +63,8 @@ use std::path::{Path, PathBuf};
 use mixflow_core::registry::Registry;
 
 pub use days::{Days, DaysAsked, ledger_of, missing_days};
+pub use mixflow_source_archive as archive;
+
 pub use mixflow_core as core;
 pub use mixflow_core::context::Delivery;
 pub use mixflow_core::engine::OnFailure;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mixflow_core::config::{NOTIFY_DOC, RUN_DOC};
+use mixflow_core::config::{ARCHIVE_DOC, NOTIFY_DOC, RUN_DOC};
 use mixflow_core::registry::ComponentDoc;
 
 use crate::app::App;
@@ -13,7 +13,8 @@ pub(crate) fn components(app: &App) -> Exit {
     section(&mut text, "sources", app.registry.sources());
     section(&mut text, "transforms", app.registry.transforms());
     section(&mut text, "sinks", app.registry.sinks());
-    section(&mut text, "tables", [RUN_DOC, NOTIFY_DOC].iter());
+    let tables = [RUN_DOC, ARCHIVE_DOC, NOTIFY_DOC];
+    section(&mut text, "tables", tables.iter());
     app.ui.out(&text);
     Exit::Done
 }

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod archive;
 mod changes;
 mod check;
 mod components;
@@ -11,6 +12,7 @@ mod new_sink;
 mod plan;
 mod query;
 mod reference;
+mod replay;
 mod report;
 mod run;
 mod runs;
@@ -64,6 +66,14 @@ pub(crate) enum Command {
     /// MIXPANEL_REGION and MIXPANEL_BASE_URL, or from the `[source]` table of --config FILE.
     #[command(subcommand)]
     Fetch(fetch::FetchCommand),
+    /// Run a pipeline over what its archive has, without a request
+    ///
+    /// The file needs `[archive]`; neither credentials nor a server are. Takes the newest body of
+    /// each day; days that the archive lacks, or that are damaged in it, are named, with exit 3.
+    Replay(replay::ReplayArgs),
+    /// Look after the bodies that `[archive]` has kept
+    #[command(subcommand)]
+    Archive(archive::ArchiveCommand),
     /// Ask a DuckDB file in SQL, read-only
     Query(query::QueryArgs),
     /// List the tables of a DuckDB file
@@ -106,6 +116,8 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Status(args) => status::status(app, args),
         Command::Gaps(args) => gaps::gaps(app, args),
         Command::Fetch(args) => fetch::fetch(app, args),
+        Command::Replay(args) => replay::replay(app, args),
+        Command::Archive(command) => archive::archive(app, command),
         Command::Query(args) => app.exit_of(query::query(app, args)),
         Command::Tables(args) => app.exit_of(tables::tables(app, args)),
         Command::Schema(args) => app.exit_of(tables::schema(app, args)),

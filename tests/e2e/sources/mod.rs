@@ -1,9 +1,12 @@
 //! What Mixpanel can do to a run, and what a run does to Mixpanel.
 
+mod archive;
 mod bodies;
 mod hostile;
+mod kept_pages;
 mod limits;
 mod official;
 mod pages;
 mod quota;
+mod replay;
 mod retries;

@@ -39,7 +39,7 @@ fn text(sim: &Simulator, kind: &str, path: &str, mode: &str) -> String {
 /// When the process is killed: after what it has said for the n-th time.
 ///
 /// States, not times, so that a busy machine kills at the same places.
-const MOMENTS: [(&str, usize); 13] = [
+pub const MOMENTS: [(&str, usize); 13] = [
     ("planned", 1),
     ("partition_started", 1),
     ("partition_read", 1),
@@ -60,7 +60,7 @@ const MOMENTS: [(&str, usize); 13] = [
 const CHANGED: &str = "changed";
 
 /// Runs `test.toml` and kills the process at `moment`.
-fn kill_at(place: &Place, (event, nth): (&str, usize)) {
+pub fn kill_at(place: &Place, (event, nth): (&str, usize)) {
     let mut child = place.spawn(&["run", "test.toml", "--progress", "json"]);
     let waits_for = if event == CHANGED {
         "committing"

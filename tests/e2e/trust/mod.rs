@@ -1,5 +1,6 @@
 //! Whatever goes wrong, nothing is lost, doubled, or called whole that is not.
 
+mod archive;
 mod catch_up;
 mod failures;
 mod fits;
