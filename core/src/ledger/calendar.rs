@@ -130,7 +130,7 @@ pub fn days(first: Date, last: Date) -> impl Iterator<Item = Date> {
 }
 
 /// Returns the first instant of a day.
-pub(super) fn start_of(day: Date, zone: &TimeZone) -> Timestamp {
+pub fn start_of(day: Date, zone: &TimeZone) -> Timestamp {
     let midnight = day.to_datetime(jiff::civil::Time::midnight());
     // Only the first and last day of jiff's calendar have no instant in some
     // zone.

@@ -13,7 +13,7 @@ mod record;
 mod scope;
 mod store;
 
-pub use calendar::{Calendar, Standing, days, ranges};
+pub use calendar::{Calendar, Standing, days, ranges, start_of};
 pub use counting::{BodyFacts, DayCount, DayCounter};
 pub use record::{DayRecord, DayState, FetchedUnit, Ledger, UnitRecord};
 pub use scope::{Scope, check_scope};

@@ -58,8 +58,10 @@ impl SinkUnderTest for Folders {
 /// Reads all files below a folder.
 fn below(path: &Path) -> Vec<Cells> {
     if path.is_dir() {
-        let entries = std::fs::read_dir(path).unwrap();
-        return entries.flat_map(|e| below(&e.unwrap().path())).collect();
+        let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
+        // As Spark, pyarrow and Hive do.
+        let seen = entries.filter(|e| !e.file_name().to_str().unwrap().starts_with('_'));
+        return seen.flat_map(|e| below(&e.path())).collect();
     }
     let file = std::fs::File::open(path).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();

@@ -28,6 +28,7 @@ impl SinkUnderTest for Parquet {
             compression: None,
             partition_by: None,
             allow_shrink: None,
+            scope: None,
         };
         Some(Box::new(ParquetSink::new(options).ok()?))
     }
@@ -46,7 +47,11 @@ impl SinkUnderTest for Parquet {
 fn read(path: &Path, rows: &mut Vec<Cells>) {
     if path.is_dir() {
         for entry in std::fs::read_dir(path).expect("it is there") {
-            read(&entry.expect("it can be read").path(), rows);
+            let entry = entry.expect("it can be read");
+            // As Spark, pyarrow and Hive do.
+            if !entry.file_name().to_string_lossy().starts_with(['.', '_']) {
+                read(&entry.path(), rows);
+            }
         }
         return;
     }

@@ -57,6 +57,7 @@ impl Place {
             compression: None,
             partition_by: by,
             allow_shrink: None,
+            scope: None,
         });
         let sink = sink.expect("the options are fine");
         let mut provenance = Provenance::default();
@@ -107,7 +108,8 @@ impl Place {
     }
 
     fn files(&self) -> usize {
-        crate::tree::list(&self.path).expect("it is there").len()
+        let files = crate::tree::list(&self.path).expect("it is there");
+        files.iter().filter(|found| found.is_table()).count()
     }
 }
 

@@ -1,141 +1,9 @@
-use std::sync::Arc;
+use std::fs;
 
-use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use mixflow_core::batch::{PartitionId, json_field};
-use mixflow_core::sink::{Sink, WriteMode};
-use mixflow_core::source::{DayRange, SourceInfo};
-use mixflow_core::testing::names_in;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use mixflow_core::ErrorKind;
+use mixflow_core::sink::{Outcome, Residue, Sink, WriteMode};
 
-use super::*;
-use crate::{ParquetOptions, ParquetSink, PartitionBy};
-
-const HOUR_US: i64 = 3_600_000_000;
-
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new(
-            DAY_COLUMN,
-            DataType::Timestamp(TimeUnit::Microsecond, None),
-            false,
-        ),
-        json_field("properties", false),
-    ]))
-}
-
-/// One row an hour for each hour since 1970 that is named.
-fn batch(hours: &[i64]) -> Batch {
-    let times = hours.iter().map(|hour| hour * HOUR_US);
-    let texts = hours.iter().map(|hour| format!("{{\"hour\": {hour}}}"));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
-        Arc::new(StringArray::from_iter_values(texts)),
-    ];
-    Batch {
-        records: RecordBatch::try_new(schema(), columns).expect("columns fit"),
-        partition: PartitionId(0),
-    }
-}
-
-fn days(first: i64, end: i64) -> PartitionInfo {
-    PartitionInfo {
-        id: PartitionId(0),
-        label: format!("day {first}"),
-        extent: Extent::Days(DayRange {
-            first: date(first).expect("a day"),
-            last: date(end - 1).expect("a day"),
-            start_us: first * DAY_US,
-            end_us: end * DAY_US,
-        }),
-    }
-}
-
-fn context(run_id: &str) -> TxnContext {
-    TxnContext {
-        run_id: run_id.to_owned(),
-        schema: schema(),
-        source: SourceInfo {
-            title: "made-up hours".to_owned(),
-            from_date: Some(Date::constant(1970, 1, 2)),
-            ..SourceInfo::default()
-        },
-        started_at: Timestamp::UNIX_EPOCH,
-        cancel: mixflow_core::cancel::CancelToken::never(),
-    }
-}
-
-struct Place {
-    folder: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().expect("a temp folder");
-        let path = folder.path().join("out");
-        Place { folder, path }
-    }
-
-    fn sink(&self, mode: WriteMode) -> ParquetSink {
-        ParquetSink::new(ParquetOptions {
-            path: self.path.clone(),
-            mode: Some(mode),
-            compression: None,
-            partition_by: Some(PartitionBy::Date),
-            allow_shrink: None,
-        })
-        .expect("the options are fine")
-    }
-
-    fn run(&self, run_id: &str, mode: WriteMode, info: &PartitionInfo, hours: &[i64]) -> u64 {
-        let sink = self.sink(mode);
-        let mut txn = sink.begin(&context(run_id)).expect("begins");
-        txn.partition(info).expect("is announced");
-        for hours in hours.chunks(3) {
-            txn.write(&batch(hours)).expect("writes");
-        }
-        let outcome = Outcome {
-            missing: &[],
-            rows: hours.len() as u64,
-            units: &[],
-        };
-        txn.commit(&outcome).expect("commits").rows
-    }
-
-    /// Returns the files with the hours in them, sorted.
-    fn read(&self) -> Vec<(String, Vec<i64>)> {
-        tree::list(&self.path)
-            .expect("it is a folder of Parquet files")
-            .into_iter()
-            .map(|found| {
-                let hours = read(&self.path.join(&found.path));
-                (found.path.display().to_string(), hours)
-            })
-            .collect()
-    }
-
-    fn names(&self) -> Vec<String> {
-        names_in(self.folder.path())
-    }
-}
-
-fn read(path: &Path) -> Vec<i64> {
-    let file = File::open(path).expect("it is there");
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet");
-    assert_eq!(builder.schema().fields(), schema().fields());
-    let mut hours = Vec::new();
-    for records in builder.build().expect("it can be read") {
-        let records = records.expect("it can be read");
-        let times = records.column(0).as_primitive::<TimestampMicrosecondType>();
-        hours.extend(times.values().iter().map(|us| us / HOUR_US));
-    }
-    hours
-}
-
-fn file(name: &str, hours: &[i64]) -> (String, Vec<i64>) {
-    (name.to_owned(), hours.to_vec())
-}
+use crate::made_up::{Place, batch, context, days, file};
 
 #[test]
 fn rows_go_to_the_folder_of_their_utc_day_in_order() {
@@ -301,23 +169,6 @@ fn more_days_than_open_files_are_written_in_several_parts() {
     expected.sort_unstable();
     assert_eq!(read, expected);
     assert_eq!(place.read().len(), 200);
-}
-
-#[test]
-fn days_of_another_zone_cannot_be_replaced() {
-    let place = Place::new();
-    let sink = place.sink(WriteMode::ReplaceWindow);
-    let mut txn = sink.begin(&context("r")).expect("begins");
-    let mut info = days(0, 1);
-    info.extent = match info.extent {
-        Extent::Days(mut days) => {
-            days.start_us += HOUR_US;
-            Extent::Days(days)
-        }
-        other => other,
-    };
-    let error = txn.partition(&info).expect_err("refused");
-    assert_eq!(error.kind(), ErrorKind::Config);
 }
 
 #[cfg(unix)]

@@ -2,19 +2,28 @@
 //!
 //! Either way what a run writes appears at commit, all at once: a file is
 //! renamed into place, a folder is built anew beside the old one (files that
-//! stay are hard links, so nothing is copied) and the two are swapped.
+//! stay are hard links, so nothing is copied) and the two are swapped. A folder
+//! has its ledger in it, swapped with the files.
 
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
 mod conformance;
 mod count;
+mod days;
 mod file;
 mod fits;
 mod folder;
+mod going;
+mod ledger;
+#[cfg(test)]
+mod made_up;
+mod parts;
 mod sink;
 mod swap;
 mod tree;
+#[cfg(test)]
+mod window_tests;
 mod writer;
 
 pub use sink::{ParquetOptions, ParquetSink, PartitionBy};
@@ -52,6 +61,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "allow_shrink",
             "true | false, default false",
             "whether replace and replace_window may leave less than half of what is there",
+        ),
+        OptionDoc::new(
+            "scope",
+            "window | filter, default window",
+            "whether replace_window refuses a folder that has rows of other filters, or replaces only rows of its own",
         ),
     ],
 };

@@ -5,18 +5,23 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
+use mixflow_core::ledger::{Earlier, Ledger, Scope, check_scope};
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
 };
+use mixflow_core::source::SourceInfo;
 use mixflow_core::staged::{FileMode, check_folder};
-use mixflow_core::unit::DataKind;
+use mixflow_core::unit::{DataKind, Dataset};
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
+use crate::days::{DAY_COLUMN, whole_days, zone_of};
 use crate::file::FileTxn;
 use crate::fits;
-use crate::folder::{DAY_COLUMN, FolderTxn, Replacement};
-use crate::tree;
+use crate::folder::FolderTxn;
+use crate::going::{Going, Replacement};
+use crate::ledger::FolderLedger;
+use crate::tree::{self, Found};
 use crate::writer::{self, Compression};
 
 /// The options of the sink.
@@ -34,6 +39,8 @@ pub struct ParquetOptions {
     /// Whether `replace` and `replace_window` may leave less than half of what
     /// is there, or of a day.
     pub allow_shrink: Option<bool>,
+    /// Whose rows of a day `replace_window` replaces.
+    pub scope: Option<Scope>,
 }
 
 /// How rows are spread over folders.
@@ -53,6 +60,7 @@ pub struct ParquetSink {
     layout: Layout,
     compression: Compression,
     allow_shrink: bool,
+    scope: Scope,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +89,7 @@ impl ParquetSink {
             layout,
             compression: options.compression.unwrap_or_default(),
             allow_shrink: options.allow_shrink.unwrap_or(false),
+            scope: options.scope.unwrap_or_default(),
         })
     }
 
@@ -95,8 +104,11 @@ impl ParquetSink {
         if matches!(mode, WriteMode::Append | WriteMode::ReplaceWindow) {
             fits::check(&self.path, &files, mode, by_day, cx)?;
         }
+        if mode == WriteMode::ReplaceWindow {
+            self.check_days(&files, cx)?;
+        }
         match mode {
-            WriteMode::Create if !files.is_empty() => Err(already_exists(&format!("the folder `{shown}`")).hint("move it away, choose another path, or set `mode` to `append`, `replace` or `replace_window`")),
+            WriteMode::Create if !files.iter().all(Found::is_ledger) => Err(already_exists(&format!("the folder `{shown}`")).hint("move it away, choose another path, or set `mode` to `append`, `replace` or `replace_window`")),
             WriteMode::Create | WriteMode::Append => {
                 Ok(format!("adds files to the folder `{shown}`"))
             }
@@ -105,6 +117,33 @@ impl ParquetSink {
                 Ok(format!("replaces the fetched days in the folder `{shown}`"))
             }
         }
+    }
+
+    fn replacement(&self, mode: WriteMode) -> Replacement {
+        Replacement {
+            mode,
+            scope: self.scope,
+            allow_shrink: self.allow_shrink,
+        }
+    }
+
+    /// Checks that days of the folder can be replaced by these rows.
+    fn check_days(&self, files: &[Found], cx: &TxnContext) -> Result<()> {
+        let ledger = FolderLedger::read(&self.path)?;
+        let SourceInfo {
+            dataset,
+            from_date,
+            to_date,
+            ..
+        } = &cx.source;
+        let shown = format!("the folder `{}`", self.path.display());
+        check_scope(&shown, self.scope, dataset, &ledger.datasets())?;
+        let (Some(first), Some(last)) = (*from_date, *to_date) else {
+            return Ok(());
+        };
+        let mut going = Going::new(self.replacement(WriteMode::ReplaceWindow), dataset.key());
+        going.add(&whole_days(first, last, &zone_of(dataset)));
+        going.split(&self.path, files, &ledger.owners()).map(drop)
     }
 }
 
@@ -167,6 +206,27 @@ impl Sink for ParquetSink {
         Ok(())
     }
 
+    fn ledger(&self, dataset: &Dataset) -> Result<Option<Ledger>> {
+        match self.layout {
+            Layout::File(_) => Ok(None),
+            Layout::Folder { .. } => {
+                FolderLedger::read(&self.path).map(|ledger| Some(ledger.of(dataset)))
+            }
+        }
+    }
+
+    fn earlier(&self) -> Earlier {
+        match self.layout {
+            // A file is written whole.
+            Layout::File(_) => Earlier::Go,
+            Layout::Folder { mode, .. } => match mode {
+                WriteMode::Append => Earlier::Stay,
+                WriteMode::ReplaceWindow => Earlier::GoByDay,
+                WriteMode::Create | WriteMode::Replace => Earlier::Go,
+            },
+        }
+    }
+
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         let needs_day = match self.layout {
             Layout::File(_) => false,
@@ -206,12 +266,13 @@ impl Sink for ParquetSink {
             Layout::Folder { mode, by_day } => {
                 let by_day = by_day.unwrap_or_else(|| has_day(&cx.schema));
                 self.preview_folder(mode, by_day, cx)?;
-                let replacing = Replacement {
-                    mode,
-                    allow_shrink: self.allow_shrink,
-                };
+                let replacement = self.replacement(mode);
                 Box::new(FolderTxn::begin(
-                    &self.path, replacing, by_day, cx, properties,
+                    &self.path,
+                    replacement,
+                    by_day,
+                    cx,
+                    properties,
                 )?)
             }
         };

@@ -3,8 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
 use mixflow_core::staged::cannot;
 use mixflow_core::{Error, ErrorKind, Result};
+
+/// The folder of what is ours and no row.
+pub(crate) const OURS: &str = "_mixflow";
+
+/// The ledger in it.
+pub(crate) const LEDGER: &str = "ledger.json";
 
 /// A file of the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +19,7 @@ pub(crate) struct Found {
     /// Relative to the folder.
     pub(crate) path: PathBuf,
     /// The day of `date=2024-01-31/`, if it stands in such a folder.
-    pub(crate) day: Option<String>,
+    pub(crate) day: Option<Date>,
 }
 
 impl Found {
@@ -20,6 +27,11 @@ impl Found {
     pub(crate) fn is_table(&self) -> bool {
         let name = self.path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.ends_with(".parquet") && !name.starts_with(['.', '_']))
+    }
+
+    /// Whether it is the ledger, which each run writes anew.
+    pub(crate) fn is_ledger(&self) -> bool {
+        self.path == Path::new(OURS).join(LEDGER)
     }
 }
 
@@ -45,16 +57,11 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Found>> {
                 path: PathBuf::from(name),
                 day: None,
             });
+        } else if real_folder(&path) && name == OURS {
+            let is_ours = |name: &str| name == LEDGER || name.starts_with('.');
+            add_folder(&mut found, root, &name, None, is_ours)?;
         } else if let Some(day) = real_folder(&path).then(|| day(&name)).flatten() {
-            for inner in names(&path)? {
-                if !is_file(&path.join(&inner)) || !is_ours(&inner) {
-                    return Err(foreign(root, &Path::new(&name).join(&inner)));
-                }
-                found.push(Found {
-                    path: Path::new(&name).join(inner),
-                    day: Some(day.to_owned()),
-                });
-            }
+            add_folder(&mut found, root, &name, Some(day), is_ours)?;
         } else {
             return Err(foreign(root, Path::new(&name)));
         }
@@ -62,10 +69,28 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Adds the files of a folder in the folder.
+fn add_folder(
+    found: &mut Vec<Found>,
+    root: &Path,
+    name: &str,
+    day: Option<Date>,
+    is_ours: fn(&str) -> bool,
+) -> Result<()> {
+    let folder = root.join(name);
+    for inner in names(&folder)? {
+        let path = Path::new(name).join(&inner);
+        if !is_file(&root.join(&path)) || !is_ours(&inner) {
+            return Err(foreign(root, &path));
+        }
+        found.push(Found { path, day });
+    }
+    Ok(())
+}
+
 /// Returns the day of a folder's name, `date=2024-01-31`.
-fn day(name: &str) -> Option<&str> {
-    let day = name.strip_prefix("date=")?;
-    day.parse::<jiff::civil::Date>().ok().map(|_| day)
+fn day(name: &str) -> Option<Date> {
+    name.strip_prefix("date=")?.parse().ok()
 }
 
 /// Whether a file may stand in a folder of Parquet files. Readers skip names

@@ -106,6 +106,7 @@ fn a_request_goes_into_any_sink() {
         compression: None,
         partition_by: None,
         allow_shrink: None,
+        scope: None,
     };
     let report = workspace
         .run(Profiles::all(), parquet.clone(), &mut Silent, &never)

@@ -149,7 +149,10 @@ pub fn in_parquet<R: Row>(path: &Path) -> Vec<R> {
     if path.is_dir() {
         let mut inner: Vec<_> = std::fs::read_dir(path)
             .unwrap()
-            .map(|entry| entry.unwrap().path())
+            .map(|entry| entry.unwrap())
+            // As Spark, pyarrow and Hive do.
+            .filter(|entry| !entry.file_name().to_str().unwrap().starts_with(['.', '_']))
+            .map(|entry| entry.path())
             .collect();
         inner.sort();
         return inner.iter().flat_map(|path| in_parquet(path)).collect();

@@ -1,0 +1,263 @@
+//! The ledger of a folder: what it holds of each dataset, by day and by file.
+//!
+//! It stands in `_mixflow/`, a name that Spark, pyarrow and Hive skip, and is
+//! swapped with the files that it speaks of. A folder without one was written
+//! by an older mixflow or another program, and nothing is known of its files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use mixflow_core::ledger::{DayRecord, FetchedUnit, Ledger, UnitRecord};
+use mixflow_core::staged::cannot;
+use mixflow_core::unit::{Dataset, DatasetKey};
+use mixflow_core::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::parts::Part;
+use crate::tree::{LEDGER, OURS};
+
+/// What a later mixflow raises when this one could not read what it writes.
+const VERSION: u32 = 1;
+
+/// What is recorded of a folder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FolderLedger {
+    version: u32,
+    datasets: Vec<Holding>,
+}
+
+/// What is recorded of one dataset.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holding {
+    key: DatasetKey,
+    dataset: Dataset,
+    units: Vec<HeldUnit>,
+    days: Vec<DayRecord>,
+    files: Vec<HeldFile>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HeldUnit {
+    unit: UnitRecord,
+    /// The days of it that no other unit has replaced.
+    left: BTreeSet<Date>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HeldFile {
+    /// Relative to the folder, with `/` between.
+    path: String,
+    /// The day that its rows were fetched for, if they are of one.
+    day: Option<Date>,
+}
+
+/// Whose a file is, and the day that its rows were fetched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) dataset: DatasetKey,
+    pub(crate) day: Option<Date>,
+}
+
+/// What a run has done to a folder.
+pub(crate) struct Done<'r> {
+    pub(crate) dataset: &'r Dataset,
+    pub(crate) units: &'r [FetchedUnit],
+    pub(crate) parts: &'r [Part],
+    /// The days of the dataset whose rows of before are gone.
+    pub(crate) replaced: &'r BTreeSet<Date>,
+}
+
+impl Default for FolderLedger {
+    fn default() -> FolderLedger {
+        FolderLedger {
+            version: VERSION,
+            datasets: Vec::new(),
+        }
+    }
+}
+
+impl FolderLedger {
+    /// Reads the ledger of a folder, which need not be there. Days whose files
+    /// somebody has removed are left out.
+    pub(crate) fn read(root: &Path) -> Result<FolderLedger> {
+        let path = root.join(OURS).join(LEDGER);
+        let shown = path.display();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if is_absent(&error) => return Ok(FolderLedger::default()),
+            Err(error) => return Err(cannot(format_args!("read the ledger `{shown}`"))(error)),
+        };
+        let damaged = || {
+            let message = format!("cannot read the ledger `{shown}`");
+            Error::new(ErrorKind::Destination, message).hint(
+                "move it away: the rows stay, and their days count as missing until they are fetched again",
+            )
+        };
+        let ledger: FolderLedger =
+            serde_json::from_slice(&text).map_err(|error| damaged().with_source(error))?;
+        if ledger.version != VERSION {
+            return Err(damaged().because(format!(
+                "it is of version {}, and this mixflow knows version {VERSION}",
+                ledger.version
+            )));
+        }
+        Ok(ledger.without_lost_files(root))
+    }
+
+    /// Writes the ledger into a folder that is about to become the target.
+    pub(crate) fn write(&self, root: &Path) -> Result<()> {
+        let folder = root.join(OURS);
+        let write = || {
+            fs::create_dir_all(&folder)?;
+            let mut out = BufWriter::new(File::create_new(folder.join(LEDGER))?);
+            serde_json::to_writer(&mut out, self)?;
+            out.write_all(b"\n")?;
+            out.into_inner()?.sync_all()
+        };
+        write().map_err(cannot("write the ledger of the folder"))
+    }
+
+    /// Returns what the folder holds of `dataset`.
+    pub(crate) fn of(&self, dataset: &Dataset) -> Ledger {
+        let key = dataset.key();
+        let Some(holding) = self.datasets.iter().find(|held| held.key == key) else {
+            return Ledger::default();
+        };
+        let mut ledger = Ledger::new(holding.days.iter().cloned());
+        for held in &holding.units {
+            let Some(days) = held.unit.days.filter(|days| days.first < days.last) else {
+                continue;
+            };
+            ledger.spans.insert((days.first, days.last));
+            ledger.outside += u64::from(held.unit.outside > 0 || holding.is_uncounted(&held.unit));
+        }
+        ledger
+    }
+
+    /// Returns the datasets of which the folder holds something, be it only
+    /// that a day has no rows.
+    pub(crate) fn datasets(&self) -> Vec<Dataset> {
+        let held = self.datasets.iter();
+        held.filter(|held| !held.days.is_empty() || !held.files.is_empty())
+            .map(|held| held.dataset.clone())
+            .collect()
+    }
+
+    /// Returns whose the files are of which that is known.
+    pub(crate) fn owners(&self) -> BTreeMap<PathBuf, Owner> {
+        let mut owners = BTreeMap::new();
+        for held in &self.datasets {
+            for file in &held.files {
+                let owner = Owner {
+                    dataset: held.key.clone(),
+                    day: file.day,
+                };
+                owners.insert(PathBuf::from(&file.path), owner);
+            }
+        }
+        owners
+    }
+
+    /// Enters what a run has done.
+    pub(crate) fn record(&mut self, done: &Done<'_>) {
+        let key = done.dataset.key();
+        let known = self.datasets.iter().position(|held| held.key == key);
+        let at = known.unwrap_or_else(|| {
+            self.datasets.push(Holding {
+                key,
+                dataset: done.dataset.clone(),
+                units: Vec::new(),
+                days: Vec::new(),
+                files: Vec::new(),
+            });
+            self.datasets.len() - 1
+        });
+        let held = &mut self.datasets[at];
+        held.forget(done.replaced);
+        held.add(done);
+    }
+
+    /// Leaves out files that somebody has removed, and the days that they were
+    /// of: what a folder holds is in its files.
+    fn without_lost_files(mut self, root: &Path) -> FolderLedger {
+        for held in &mut self.datasets {
+            let (there, lost): (Vec<_>, Vec<_>) = std::mem::take(&mut held.files)
+                .into_iter()
+                .partition(|file| root.join(&file.path).exists());
+            held.files = there;
+            if held.files.is_empty() && !lost.is_empty() {
+                held.units.clear();
+                held.days.clear();
+                continue;
+            }
+            // Of files of several days nobody knows which ones are gone.
+            let days = lost.iter().filter_map(|file| file.day).collect();
+            held.forget_days(&days);
+        }
+        self
+    }
+}
+
+impl Holding {
+    /// Removes all that is known of days, files included.
+    fn forget(&mut self, days: &BTreeSet<Date>) {
+        self.files
+            .retain(|file| file.day.is_none_or(|day| !days.contains(&day)));
+        self.forget_days(days);
+    }
+
+    fn forget_days(&mut self, days: &BTreeSet<Date>) {
+        self.days.retain(|record| !days.contains(&record.day));
+        for held in &mut self.units {
+            held.left.retain(|day| !days.contains(day));
+        }
+        self.units
+            .retain(|held| held.unit.days.is_none() || !held.left.is_empty());
+    }
+
+    fn add(&mut self, done: &Done<'_>) {
+        let days = std::mem::take(&mut self.days).into_iter();
+        let mut days: BTreeMap<Date, DayRecord> = days.map(|day| (day.day, day)).collect();
+        for fetched in done.units {
+            for day in &fetched.days {
+                // Of a day that several units have a part of, it has them all.
+                let all = match days.get(&day.day) {
+                    Some(before) => before.with_more(day),
+                    None => day.clone(),
+                };
+                days.insert(day.day, all);
+            }
+            self.units.push(HeldUnit {
+                unit: fetched.record.clone(),
+                left: fetched.days.iter().map(|day| day.day).collect(),
+            });
+        }
+        self.days = days.into_values().collect();
+        self.files.extend(done.parts.iter().map(|part| HeldFile {
+            path: part.path.clone(),
+            day: part.day,
+        }));
+    }
+
+    /// Returns whether it is not known how the rows of a unit lie among its
+    /// days.
+    fn is_uncounted(&self, unit: &UnitRecord) -> bool {
+        let of_unit = |day: &&DayRecord| day.unit_key == unit.unit_key && day.run_id == unit.run_id;
+        let mut days = self.days.iter().filter(of_unit);
+        days.any(|day| day.rows.is_none())
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

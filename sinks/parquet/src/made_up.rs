@@ -1,0 +1,291 @@
+//! Made-up rows and folders, for tests.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use jiff::civil::Date;
+use jiff::{Span, Timestamp};
+use mixflow_core::Result;
+use mixflow_core::batch::{Batch, PartitionId, json_field};
+use mixflow_core::ledger::{
+    DayCounter, DayRecord, DayState, FetchedUnit, Ledger, Scope, UnitRecord,
+};
+use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Sink, TxnContext, WriteMode};
+use mixflow_core::source::{DayRange, Extent, SourceInfo};
+use mixflow_core::testing::names_in;
+use mixflow_core::unit::{DataKind, Dataset, UnitKey};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::days::{DAY_COLUMN, DAY_US, whole_days, zone_of};
+use crate::{ParquetOptions, ParquetSink, PartitionBy, tree};
+
+pub(crate) const HOUR_US: i64 = 3_600_000_000;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new(
+            DAY_COLUMN,
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            false,
+        ),
+        json_field("properties", false),
+    ]))
+}
+
+/// One row an hour for each hour since 1970 that is named.
+pub(crate) fn batch(hours: &[i64]) -> Batch {
+    batch_of(0, hours)
+}
+
+fn batch_of(partition: u32, hours: &[i64]) -> Batch {
+    let times = hours.iter().map(|hour| hour * HOUR_US);
+    let texts = hours.iter().map(|hour| format!("{{\"hour\": {hour}}}"));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
+        Arc::new(StringArray::from_iter_values(texts)),
+    ];
+    Batch {
+        records: RecordBatch::try_new(schema(), columns).expect("columns fit"),
+        partition: PartitionId(partition),
+    }
+}
+
+pub(crate) fn date(day: i64) -> Date {
+    Date::constant(1970, 1, 1).saturating_add(Span::new().days(day))
+}
+
+pub(crate) fn days(first: i64, end: i64) -> PartitionInfo {
+    PartitionInfo {
+        id: PartitionId(0),
+        label: format!("day {first}"),
+        extent: Extent::Days(DayRange {
+            first: date(first),
+            last: date(end - 1),
+            start_us: first * DAY_US,
+            end_us: end * DAY_US,
+        }),
+    }
+}
+
+pub(crate) fn context(run_id: &str) -> TxnContext {
+    TxnContext {
+        run_id: run_id.to_owned(),
+        schema: schema(),
+        source: SourceInfo {
+            title: "made-up hours".to_owned(),
+            from_date: Some(Date::constant(1970, 1, 2)),
+            ..SourceInfo::default()
+        },
+        started_at: Timestamp::UNIX_EPOCH,
+        cancel: mixflow_core::cancel::CancelToken::never(),
+    }
+}
+
+pub(crate) struct Place {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) path: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let path = folder.path().join("out");
+        Place { folder, path }
+    }
+
+    pub(crate) fn sink(&self, mode: WriteMode) -> ParquetSink {
+        self.sink_with(mode, Scope::Window)
+    }
+
+    pub(crate) fn sink_with(&self, mode: WriteMode, scope: Scope) -> ParquetSink {
+        ParquetSink::new(ParquetOptions {
+            path: self.path.clone(),
+            mode: Some(mode),
+            compression: None,
+            partition_by: Some(PartitionBy::Date),
+            allow_shrink: None,
+            scope: Some(scope),
+        })
+        .expect("the options are fine")
+    }
+
+    pub(crate) fn run(
+        &self,
+        run_id: &str,
+        mode: WriteMode,
+        info: &PartitionInfo,
+        hours: &[i64],
+    ) -> u64 {
+        let sink = self.sink(mode);
+        let mut txn = sink.begin(&context(run_id)).expect("begins");
+        txn.partition(info).expect("is announced");
+        for hours in hours.chunks(3) {
+            txn.write(&batch(hours)).expect("writes");
+        }
+        let outcome = Outcome {
+            missing: &[],
+            rows: hours.len() as u64,
+            units: &[],
+        };
+        txn.commit(&outcome).expect("commits").rows
+    }
+
+    /// Returns the files with the hours in them, sorted.
+    pub(crate) fn read(&self) -> Vec<(String, Vec<i64>)> {
+        tree::list(&self.path)
+            .expect("it is a folder of Parquet files")
+            .into_iter()
+            .filter(tree::Found::is_table)
+            .map(|found| {
+                let hours = read(&self.path.join(&found.path));
+                (found.path.display().to_string(), hours)
+            })
+            .collect()
+    }
+
+    /// Returns the hours of all rows, sorted.
+    pub(crate) fn hours(&self) -> Vec<i64> {
+        let mut hours: Vec<i64> = self.read().into_iter().flat_map(|file| file.1).collect();
+        hours.sort_unstable();
+        hours
+    }
+
+    /// Returns what the folder holds of a dataset.
+    pub(crate) fn ledger(&self, dataset: &Dataset) -> Ledger {
+        let sink = self.sink(WriteMode::Append);
+        let ledger = sink.ledger(dataset).expect("it can be read");
+        ledger.expect("a folder has a ledger")
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        names_in(self.folder.path())
+    }
+}
+
+fn read(path: &Path) -> Vec<i64> {
+    let file = File::open(path).expect("it is there");
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet");
+    assert_eq!(builder.schema().fields(), schema().fields());
+    let mut hours = Vec::new();
+    for records in builder.build().expect("it can be read") {
+        let records = records.expect("it can be read");
+        let times = records.column(0).as_primitive::<TimestampMicrosecondType>();
+        hours.extend(times.values().iter().map(|us| us / HOUR_US));
+    }
+    hours
+}
+
+pub(crate) fn file(name: &str, hours: &[i64]) -> (String, Vec<i64>) {
+    (name.to_owned(), hours.to_vec())
+}
+
+/// Returns the events of a project with days in `zone`.
+pub(crate) fn dataset(zone: &str, filter: Option<&str>) -> Dataset {
+    let filters = filter.map(|name| ("events".to_owned(), serde_json::json!([name])));
+    Dataset {
+        project: "12345".to_owned(),
+        kind: DataKind::Events,
+        zone: zone.to_owned(),
+        filters: filters.into_iter().collect(),
+    }
+}
+
+/// A run as the engine makes it, with a record of each unit.
+pub(crate) struct Run<'p> {
+    pub(crate) place: &'p Place,
+    pub(crate) id: &'p str,
+    pub(crate) mode: WriteMode,
+    pub(crate) scope: Scope,
+    pub(crate) dataset: Dataset,
+}
+
+/// A unit: its days, and the hours of its rows, wherever they lie.
+pub(crate) type Window<'w> = (Date, Date, &'w [i64]);
+
+impl Run<'_> {
+    fn context(&self, windows: &[Window<'_>]) -> TxnContext {
+        let mut cx = context(self.id);
+        cx.source.dataset = self.dataset.clone();
+        cx.source.from_date = windows.iter().map(|window| window.0).min();
+        cx.source.to_date = windows.iter().map(|window| window.1).max();
+        cx
+    }
+
+    pub(crate) fn preview(&self, windows: &[Window<'_>]) -> Result<()> {
+        let sink = self.place.sink_with(self.mode, self.scope);
+        sink.preview(&self.context(windows)).map(drop)
+    }
+
+    pub(crate) fn fetch(&self, windows: &[Window<'_>]) -> Result<CommitSummary> {
+        let sink = self.place.sink_with(self.mode, self.scope);
+        let cx = self.context(windows);
+        sink.preview(&cx)?;
+        let mut txn = sink.begin(&cx)?;
+        let mut units = Vec::new();
+        for (n, window) in (0..).zip(windows) {
+            let range = whole_days(window.0, window.1, &zone_of(&self.dataset));
+            txn.partition(&PartitionInfo {
+                id: PartitionId(n),
+                label: format!("{}..{}", window.0, window.1),
+                extent: Extent::Days(range),
+            })?;
+            for hours in window.2.chunks(7) {
+                txn.write(&batch_of(n, hours))?;
+            }
+            units.push(self.fetched(n, range, window.2));
+        }
+        let rows = windows.iter().map(|window| window.2.len() as u64).sum();
+        txn.commit(&Outcome {
+            missing: &[],
+            rows,
+            units: &units,
+        })
+    }
+
+    fn fetched(&self, n: u32, range: DayRange, hours: &[i64]) -> FetchedUnit {
+        let counter = DayCounter::new(&range, &zone_of(&self.dataset));
+        let fetched_at = "2030-01-01T00:00:00Z".parse().expect("a time");
+        let key = UnitKey::of(&self.dataset.key(), &serde_json::json!(range));
+        let days = range.first.series(Span::new().days(1));
+        let days = days.take_while(|day| *day <= range.last).map(|day| {
+            let rows = hours.iter().map(|hour| counter.day(hour * HOUR_US));
+            let rows = rows.filter(|of| *of == day).count() as u64;
+            DayRecord {
+                day,
+                state: if rows == 0 {
+                    DayState::Empty
+                } else {
+                    DayState::Complete
+                },
+                rows: Some(rows),
+                duplicates: 0,
+                bytes: Some(rows * 100),
+                fetched_at,
+                run_id: self.id.to_owned(),
+                unit_key: key.clone(),
+            }
+        });
+        let outside = hours.iter().map(|hour| hour * HOUR_US);
+        FetchedUnit {
+            id: PartitionId(n),
+            days: days.collect(),
+            record: UnitRecord {
+                unit_key: key,
+                label: "unit".to_owned(),
+                days: Some(range),
+                fetched_at,
+                run_id: self.id.to_owned(),
+                rows: hours.len() as u64,
+                duplicates: 0,
+                rejected: 0,
+                bytes: Some(hours.len() as u64 * 100),
+                sha256: None,
+                latest_version: None,
+                outside: outside.filter(|us| counter.is_outside(*us)).count() as u64,
+            },
+        }
+    }
+}

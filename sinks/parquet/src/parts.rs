@@ -1,0 +1,160 @@
+//! The files that a run writes into a folder.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use jiff::civil::Date;
+use mixflow_core::Result;
+use mixflow_core::staged::cannot;
+use parquet::file::properties::WriterProperties;
+
+use crate::days::Home;
+use crate::writer::Writer;
+
+/// What all open writers together may hold; the largest gives way first.
+const OPEN_MEMORY: usize = 64 << 20;
+
+/// Files that are open at once, far below the 1,024 that a process may have.
+const OPEN_FILES: usize = 64;
+
+/// A file that was begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Relative to the folder, with `/` between.
+    pub(crate) path: String,
+    /// The day that its rows were fetched for.
+    pub(crate) day: Option<Date>,
+}
+
+/// Writes the files of one run, those of several days at once.
+pub(crate) struct Parts {
+    /// The folder as people know it.
+    shown: PathBuf,
+    staged: PathBuf,
+    schema: SchemaRef,
+    properties: WriterProperties,
+    run_id: String,
+    open: BTreeMap<Home, Open>,
+    begun: Vec<Part>,
+    rows: BTreeMap<Home, u64>,
+    clock: u64,
+}
+
+struct Open {
+    writer: Writer,
+    /// When it was last written to.
+    used: u64,
+}
+
+impl Parts {
+    pub(crate) fn new(
+        shown: &Path,
+        staged: &Path,
+        run_id: &str,
+        schema: &SchemaRef,
+        properties: WriterProperties,
+    ) -> Parts {
+        Parts {
+            shown: shown.to_owned(),
+            staged: staged.to_owned(),
+            schema: schema.clone(),
+            properties,
+            run_id: run_id.to_owned(),
+            open: BTreeMap::new(),
+            begun: Vec::new(),
+            rows: BTreeMap::new(),
+            clock: 0,
+        }
+    }
+
+    /// Writes rows that belong together.
+    pub(crate) fn write(&mut self, home: Home, records: &RecordBatch) -> Result<()> {
+        self.clock += 1;
+        *self.rows.entry(home).or_default() += records.num_rows() as u64;
+        if !self.open.contains_key(&home) {
+            if self.open.len() >= OPEN_FILES {
+                self.finish_oldest()?;
+            }
+            let writer = self.begin(home)?;
+            self.open.insert(home, Open { writer, used: 0 });
+        }
+        if let Some(open) = self.open.get_mut(&home) {
+            open.used = self.clock;
+            open.writer.write(records)?;
+        }
+        self.relieve_memory()
+    }
+
+    /// Ends all files.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        for (_, open) in std::mem::take(&mut self.open) {
+            open.writer.finish()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a file without rows.
+    pub(crate) fn add_empty(&mut self, home: Home) -> Result<()> {
+        self.begin(home)?.finish()
+    }
+
+    /// Closes files as they are, for a run that is given up.
+    pub(crate) fn close(&mut self) {
+        self.open.clear();
+    }
+
+    /// Returns the files that were begun.
+    pub(crate) fn begun(&self) -> &[Part] {
+        &self.begun
+    }
+
+    /// Returns the rows that were written for each home.
+    pub(crate) fn rows(&self) -> &BTreeMap<Home, u64> {
+        &self.rows
+    }
+
+    fn begin(&mut self, home: Home) -> Result<Writer> {
+        let name = format!("part-{}-{}.parquet", self.run_id, self.begun.len());
+        let path = match home.folder {
+            Some(day) => format!("date={day}/{name}"),
+            None => name,
+        };
+        let shown = self.shown.join(&path).display().to_string();
+        let target = self.staged.join(&path);
+        let folder = target.parent().unwrap_or(&self.staged);
+        let file = fs::create_dir_all(folder)
+            .and_then(|()| File::create_new(&target))
+            .map_err(cannot(format_args!("create `{shown}`")))?;
+        self.begun.push(Part {
+            path,
+            day: home.day,
+        });
+        Writer::new(file, &self.schema, &self.properties, shown)
+    }
+
+    fn finish_oldest(&mut self) -> Result<()> {
+        let oldest = self.open.iter().min_by_key(|(_, open)| open.used);
+        match oldest.map(|(home, _)| *home) {
+            Some(home) => match self.open.remove(&home) {
+                Some(open) => open.writer.finish(),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    fn relieve_memory(&mut self) -> Result<()> {
+        let held: usize = self.open.values().map(|open| open.writer.memory()).sum();
+        if held <= OPEN_MEMORY {
+            return Ok(());
+        }
+        let largest = self
+            .open
+            .values_mut()
+            .max_by_key(|open| open.writer.memory());
+        largest.map_or(Ok(()), |open| open.writer.flush())
+    }
+}
