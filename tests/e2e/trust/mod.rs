@@ -4,6 +4,7 @@ mod archive;
 mod catch_up;
 mod failures;
 mod fits;
+mod folders;
 mod full_disk;
 mod full_files;
 mod full_state;
