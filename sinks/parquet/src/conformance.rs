@@ -74,6 +74,7 @@ fn a_file_keeps_the_contract() {
         "two transactions in a row",
         "a schema that differs from what is there",
         "replace_window replaces days only",
+        "replace_window replaces just what was fetched",
     ];
     assert_eq!(report.skipped, skipped);
     assert_eq!(report.refused_types, Vec::<String>::new());

@@ -2,6 +2,7 @@
 
 mod content;
 mod modes;
+mod outside;
 mod transactions;
 
 use super::case::{Case, Checked};
@@ -9,7 +10,7 @@ use super::summary::Conformance;
 
 type Check = fn(&Case<'_>, &mut Conformance) -> Result<Checked, String>;
 
-pub(super) const ALL: [(&str, Check); 23] = [
+pub(super) const ALL: [(&str, Check); 24] = [
     (
         "building and checking touch nothing",
         transactions::building_touches_nothing,
@@ -63,6 +64,10 @@ pub(super) const ALL: [(&str, Check); 23] = [
     ("replace, then abort", modes::replace_then_abort),
     ("replace by nothing", modes::replace_by_nothing),
     ("replace_window replaces days only", modes::replace_window),
+    (
+        "replace_window replaces just what was fetched",
+        outside::rows_outside_their_days,
+    ),
     (
         "a place that cannot be written",
         transactions::unwritable_place,

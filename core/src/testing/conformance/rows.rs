@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::under_test::Cells;
 use crate::batch::{Batch, PartitionId, json_field};
 use crate::error::Result;
+use crate::roles::ColumnRoles;
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Sink, SinkTxn, TxnContext, guarded};
 use crate::source::{Dataset, DayRange, Extent, SourceInfo};
 
@@ -95,6 +96,23 @@ pub(super) fn context(schema: SchemaRef) -> TxnContext {
         started_at: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000),
         cancel: crate::cancel::CancelToken::never(),
     }
+}
+
+/// Returns the same for the events of a project, by days in UTC.
+pub(super) fn context_of_events() -> TxnContext {
+    let mut cx = context(schema());
+    cx.source.dataset = Dataset {
+        project: "12345".to_owned(),
+        zone: "UTC".to_owned(),
+        ..Dataset::default()
+    };
+    cx.source.roles = Some(ColumnRoles {
+        kind: "event_name",
+        identity: &["event_name", "distinct_id", "insert_id"],
+        time: "event_time",
+        version: ("properties", "n"),
+    });
+    cx
 }
 
 /// Returns the partition of a day, counted from 0.

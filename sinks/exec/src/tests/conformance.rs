@@ -68,6 +68,7 @@ fn a_program_keeps_the_contract() {
         "a schema that differs from what is there",
         "replace by nothing",
         "replace_window replaces days only",
+        "replace_window replaces just what was fetched",
         "a place that cannot be written",
     ];
     assert_eq!(report.skipped, skipped);
