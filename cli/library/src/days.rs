@@ -104,11 +104,10 @@ impl Days {
     /// Returns each day with how it stands, and what is held of it.
     pub fn iter(&self) -> impl Iterator<Item = (Date, Standing, Option<&DayRecord>)> {
         let range = self.range.into_iter();
-        let days = range.flat_map(|(first, last)| {
+        range.flat_map(|(first, last)| {
             let standings = self.calendar.standings(&self.ledger, first, last);
             standings.map(|(day, standing)| (day, standing, self.ledger.get(day)))
-        });
-        days
+        })
     }
 
     /// Returns the ranges of days that are missing or partial, both ends

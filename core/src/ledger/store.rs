@@ -9,8 +9,9 @@ use crate::unit::Dataset;
 
 /// Keeps the ledgers of destinations whose sinks cannot, such as a stream.
 ///
-/// A ledger that cannot be read or written stops no run. It is written after the commit, so a process that dies between the two
-/// leaves rows that are in no ledger: they are fetched again, not lost.
+/// A ledger that cannot be read or written stops no run. It is written after
+/// the commit, so a process that dies between the two leaves rows that are in
+/// no ledger: they are fetched again, not lost.
 pub trait LedgerStore {
     /// Returns what `destination` holds of `dataset`, for a run that begins.
     fn read(&self, destination: &Destination, dataset: &Dataset) -> Result<Ledger>;

@@ -1,5 +1,6 @@
 //! What a destination holds, day by day: `mixflow status` and `mixflow gaps`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -7,7 +8,9 @@ use jiff::civil::{Date, date};
 use mixflow_tests::sim::{Data, Fault, Simulator};
 use serde_json::{Value, json};
 
-use crate::support::{DUCKDB, Place, Ran, events, on_a_terminal, pipeline, profiles, sim, started};
+use crate::support::{
+    DUCKDB, Place, Ran, STDOUT, events, on_a_terminal, pipeline, profiles, sim, started,
+};
 
 const REPLACING: &str =
     "[sink]\ntype = \"duckdb\"\npath = \"mixpanel.db\"\nmode = \"replace_window\"\n";
@@ -213,6 +216,37 @@ fn json_lines_that_are_added_to_are_counted_until_their_file_is_gone() {
         status(),
         [complete, empty, json!(["complete", 10]), missing]
     );
+}
+
+#[test]
+fn what_keeps_no_ledger_catches_up_by_the_state() {
+    let sim = twenty_days();
+    let days = "from = \"last\"\nto = \"yesterday\"\nstart = \"2024-01-01\"\nwindow_days = 1\n";
+    let file = "[sink]\ntype = \"jsonl\"\npath = \"out.jsonl\"\nmode = \"append\"\n";
+    for sink in [file, STDOUT] {
+        let place = Place::new();
+        place.write("daily.toml", &pipeline(&[&events(&sim, days), sink]));
+        let mut lines = Vec::new();
+        let mut requests = Vec::new();
+        for day in [3, 3, 7] {
+            sim.clear_log();
+            let now = format!("2024-01-{day:02}T03:00:00Z");
+            let ran = run_at(&place, &now, &["run", "daily.toml"]).ended(0);
+            requests.push(sim.requests().len());
+            lines.extend(ran.stdout_lossy().lines().map(str::to_owned));
+        }
+        assert_eq!(requests, [2, 0, 4], "{sink}");
+        if sink == file {
+            lines.extend(place.read("out.jsonl").lines().map(str::to_owned));
+        }
+        // Five days of ten events, and each of them once.
+        assert_eq!(lines.len(), 50, "{sink}");
+        assert_eq!(BTreeSet::from_iter(&lines).len(), 50, "{sink}");
+        // Without the state nothing is known, and so all is fetched again.
+        std::fs::remove_dir_all(place.path("state")).unwrap();
+        let gaps = shown(&place, NOW, &["gaps", "daily.toml"], &["days"]);
+        assert_eq!(gaps, [json!([11])]);
+    }
 }
 
 #[test]
