@@ -253,7 +253,8 @@ limits = {{ per_second = 10000, per_hour = 10000 }}
 }
 
 /// A source of the sample's days, with further keys, some of which may be
-/// `retry.…`.
+/// `retry.…`. A day is a unit, unless they say otherwise, so that there are
+/// several.
 pub fn events(sim: &Simulator, more: &str) -> String {
     let quick = if more.contains("retry") {
         ""
@@ -265,7 +266,19 @@ pub fn events(sim: &Simulator, more: &str) -> String {
     } else {
         "from = \"2024-01-01\"\nto = \"2024-01-14\"\n"
     };
-    mixpanel(sim, "mixpanel_events", &format!("{quick}{days}{more}"))
+    let windows = if ["window_days", "limit"]
+        .iter()
+        .any(|key| more.contains(key))
+    {
+        ""
+    } else {
+        "window_days = 1\n"
+    };
+    mixpanel(
+        sim,
+        "mixpanel_events",
+        &format!("{windows}{quick}{days}{more}"),
+    )
 }
 
 pub fn profiles(sim: &Simulator, more: &str) -> String {

@@ -133,11 +133,7 @@ fn days_on_the_command_line_are_just_these_days() {
 fn a_day_that_is_not_over_is_fetched_again() {
     let sim = started(sim(data()));
     let place = Place::new();
-    let daily = pipeline(&[
-        &events(&sim, &LAST.replace("yesterday", "today"))
-            .replace("retry", "window_days = 1\nretry"),
-        SINK,
-    ]);
+    let daily = pipeline(&[&events(&sim, &LAST.replace("yesterday", "today")), SINK]);
     run_on(&place, 2, &daily, &[]).ended(0);
     let states = days(&place);
     assert!(states[0].starts_with("1 complete"), "{states:?}");
@@ -185,7 +181,7 @@ fn where_rows_are_added_a_day_is_added_once() {
 fn windows_are_few_where_nothing_is_known_and_large_where_days_are_thin() {
     let sim = started(sim(data()));
     let place = Place::new();
-    let more = "from = \"2024-01-01\"\nto = \"2024-01-14\"\n";
+    let more = "from = \"2024-01-01\"\nto = \"2024-01-14\"\nwindow_days = \"auto\"\n";
     let fetch = pipeline(&[&events(&sim, more), SINK]);
     run_on(&place, 20, &fetch, &[]).ended(0);
     assert_eq!(asked(&sim), ["01..05", "06..10", "11..14"]);
