@@ -36,6 +36,8 @@ pub struct RunContext {
     pub delivery: Delivery,
     /// What the destination holds already.
     pub held: Held,
+    /// Requests that the run may make, tries included.
+    pub(crate) most_requests: Option<u64>,
     /// The zone that the days of units are counted in.
     pub(crate) zone: TimeZone,
     pub(crate) counters: Arc<Counters>,
@@ -149,9 +151,24 @@ pub enum Notice {
 
 impl UnitContext {
     /// Counts a request that is about to be made, and a try of its partition.
-    pub fn count_request(&self) {
-        self.run.counters.requests.fetch_add(1, Ordering::Relaxed);
+    ///
+    /// Fails when the run may make no more; then it is not to be made.
+    pub fn count_request(&self) -> Result<()> {
+        let counters = &self.run.counters;
+        let most = self.run.most_requests.unwrap_or(u64::MAX);
+        let count = |made: u64| (made < most).then_some(made + 1);
+        counters
+            .requests
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, count)
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::Quota,
+                    format!("the run may make {most} requests"),
+                )
+                .because("they are used up")
+            })?;
         self.attempts.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Counts bytes that came over the wire.

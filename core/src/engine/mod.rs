@@ -73,6 +73,9 @@ pub struct RunSetup<'a> {
     /// The units to read, of this source's dataset; `None` is what the source
     /// plans.
     pub units: Option<Vec<Unit>>,
+    /// Requests that the run may make, tries included; `None` is any number. A
+    /// unit that would need more has failed.
+    pub most_requests: Option<u64>,
     /// Keeps the ledgers of destinations whose sinks keep none.
     pub ledgers: Option<&'a dyn LedgerStore>,
 }
@@ -123,6 +126,7 @@ impl<'r, 'o> Run<'r, 'o> {
             cancel: setup.cancel,
             delivery: delivery(pipeline),
             held: Held::default(),
+            most_requests: setup.most_requests,
             zone: zone(&txn_cx.source.dataset.zone),
             counters,
             notices,

@@ -25,6 +25,7 @@ pub fn probe(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Option<Probe>>
         cancel: cancel.clone(),
         delivery: Delivery::Verified,
         held: Held::default(),
+        most_requests: None,
         zone: TimeZone::UTC,
         counters: Arc::default(),
         notices,

@@ -20,6 +20,7 @@ pub fn run_context() -> (RunContext, Receiver<Notice>) {
         cancel: CancelToken::never(),
         delivery: Delivery::Verified,
         held: Held::default(),
+        most_requests: None,
         zone: TimeZone::UTC,
         counters: Arc::default(),
         notices,

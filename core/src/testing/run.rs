@@ -51,6 +51,7 @@ pub fn test_setup(cancel: CancelToken, observer: &mut dyn Observer) -> RunSetup<
         patience_at_start: Duration::ZERO,
         queue: Some(NonZeroUsize::MIN),
         units: None,
+        most_requests: None,
         ledgers: None,
     }
 }

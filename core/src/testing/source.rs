@@ -403,7 +403,7 @@ impl Session for TestSession {
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
         let n = unit.request["n"].as_u64().expect("a unit of this source");
         let partition = &self.source.partitions[n as usize];
-        cx.count_request();
+        cx.count_request()?;
         for notice in &partition.notices {
             cx.notify(notice.clone());
         }

@@ -105,7 +105,10 @@ impl Client {
         cx: &UnitContext,
     ) -> Result<Answer<'_>, Failure> {
         let permit = self.quota.acquire(request.counts, label, &self.retry, cx)?;
-        cx.count_request();
+        if let Err(error) = cx.count_request() {
+            self.quota.give_back(request.counts, permit);
+            return Err(error.into());
+        }
         log::debug!("{label}: {} {}", request.method(), self.url);
         match self.exchange(request) {
             Ok(wire) => Ok(Answer { wire, permit }),

@@ -42,7 +42,10 @@ impl Client {
             }
             Err(error) => return Reply::Failed(error),
         };
-        cx.count_request();
+        if let Err(error) = cx.count_request() {
+            self.quota.give_back(request.counts, permit);
+            return Reply::Failed(error);
+        }
         log::debug!("{label}: {}", self.what());
         match self.exchange(request) {
             Ok(wire) => match error_in(wire) {
