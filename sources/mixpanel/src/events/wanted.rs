@@ -11,8 +11,9 @@ use mixflow_core::registry::BuildContext;
 
 use crate::options::{EventsOptions, From};
 
-/// Mixpanel answers for about two years; from here on a day is worth a warning.
-const OLD_DAYS: i64 = 730 - 30;
+/// The ages in days at which a day is worth a warning: Mixpanel answers for
+/// about two years, and what is older was refused or is no news.
+const OLD: std::ops::RangeInclusive<i64> = 700..=730;
 
 /// The days that are asked for.
 #[derive(Clone, Debug)]
@@ -143,9 +144,9 @@ impl Wanted {
         let today = self.calendar.today(now);
         let age = i64::from((today - first).get_days());
         let last_chance = first.saturating_add(730.days());
-        (age >= OLD_DAYS).then(|| {
+        OLD.contains(&age).then(|| {
             format!(
-                "{first} is {age} days ago, and Mixpanel answers for about two years: what is older may be refused, and this day after {last_chance}"
+                "{first} is {age} days ago, and Mixpanel answers for about two years: after {last_chance} this day may be refused"
             )
         })
     }
@@ -319,7 +320,7 @@ mod tests {
         let wanted = wanted(LAST).expect("the options are right");
         let now: Timestamp = NOW.parse().expect("a time");
         let warning = |day| wanted.warning_of_age(Some(&day), now);
-        assert!(warning(date(2022, 3, 1)).is_none());
+        assert!(warning(date(2022, 3, 1)).is_none() && warning(date(2021, 3, 1)).is_none());
         let warning = warning(date(2022, 1, 20)).expect("it is old");
         assert!(warning.contains("after 2024-01-20"), "{warning}");
     }
