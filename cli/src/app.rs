@@ -36,6 +36,8 @@ pub(crate) struct Manner {
     pub(crate) patience: Patience,
     /// The units to read; `None` is what the source plans.
     pub(crate) units: Option<Vec<Unit>>,
+    /// Requests that may be made; `None` is any number.
+    pub(crate) most_requests: Option<u64>,
     /// What the history says of it.
     pub(crate) entry: HistoryEntry,
     /// What to do when something is missing at the end.
@@ -252,6 +254,7 @@ impl App {
             state: self.state_folder().map(ToOwned::to_owned),
             patience: manner.patience,
             units: manner.units,
+            most_requests: manner.most_requests,
             history: Some(manner.entry),
         };
         let mut report = launch.run(pipeline, &mut reporter, &interrupt::token());

@@ -29,6 +29,8 @@ pub struct Launch {
     pub patience: Patience,
     /// The units to read; `None` is what the source plans.
     pub units: Option<Vec<Unit>>,
+    /// Requests that may be made, tries included; `None` is any number.
+    pub most_requests: Option<u64>,
     /// Whether the run is written to the history, and as whose.
     pub history: Option<HistoryEntry>,
 }
@@ -123,6 +125,7 @@ impl Launch {
                 patience_at_start: self.patience.runs,
                 queue: None,
                 units: self.units,
+                most_requests: self.most_requests,
                 ledgers,
             },
         )

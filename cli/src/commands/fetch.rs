@@ -140,6 +140,7 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
     let manner = Manner {
         patience: Patience::default(),
         units: None,
+        most_requests: None,
         entry: HistoryEntry::default(),
         remedy: remedy(command),
     };

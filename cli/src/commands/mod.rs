@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod archive;
+mod backfill;
 mod changes;
 mod check;
 mod components;
@@ -88,6 +89,11 @@ pub(crate) enum Command {
     Summarize(tables::SummarizeArgs),
     /// Remove a table and what is known of it
     Drop(tables::DropArgs),
+    /// Fetch the days that the destination lacks, the last first
+    ///
+    /// Commits every 30 windows, so that an interrupt loses no more than those; run again
+    /// it goes on. Says the requests and the time first.
+    Backfill(backfill::BackfillArgs),
     /// Show past runs, the latest first
     Runs(runs::RunsArgs),
     /// Draw past runs as an HTML page: where their time went, what they fetched, what is missing
@@ -125,6 +131,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Sample(args) => app.exit_of(tables::sample(app, args)),
         Command::Summarize(args) => app.exit_of(tables::summarize(app, args)),
         Command::Drop(args) => app.exit_of(tables::drop(app, args)),
+        Command::Backfill(args) => backfill::backfill(app, args),
         Command::Runs(args) => app.exit_of(runs::runs(app, args)),
         Command::Report(args) => app.exit_of(report::report(app, args)),
         Command::Init(args) => app.exit_of(init::init(app, args)),

@@ -61,6 +61,7 @@ fn run(app: &App, file: &Path, mut pipeline: Pipeline) -> RunReport {
     let manner = Manner {
         patience: Patience::default(),
         units: None,
+        most_requests: None,
         entry: HistoryEntry {
             pipeline_path: canonical(file),
             only_failed_of: None,

@@ -100,6 +100,7 @@ fn one(app: &App, args: &RunArgs, file: &Path, pipeline: Pipeline) -> RunReport 
     let manner = Manner {
         patience: patience(args.wait),
         units: work.units,
+        most_requests: None,
         entry,
         remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
     };

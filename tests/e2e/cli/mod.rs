@@ -1,5 +1,6 @@
 //! What a person types and reads.
 
+mod backfill;
 mod commands;
 mod config;
 mod days;

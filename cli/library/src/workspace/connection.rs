@@ -99,6 +99,7 @@ impl Connection {
         let launch = Launch {
             state: self.state.clone(),
             patience: settings.patience(),
+            most_requests: None,
             units: settings.units.clone(),
             history: None,
         };
