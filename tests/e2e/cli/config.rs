@@ -195,7 +195,7 @@ fn variables_are_put_in_and_unset_ones_are_named() {
         &events(&sim, "events = [\"${EVENT:-Page View}\", \"${OTHER}\"]"),
         STDOUT,
     ]);
-    refused(&sim, &text).says("OTHER").says("test.toml:10:");
+    refused(&sim, &text).says("OTHER").says("test.toml:11:");
     let place = Place::new();
     place.write("test.toml", &text);
     let output = place

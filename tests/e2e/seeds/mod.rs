@@ -100,7 +100,7 @@ impl Project {
 
     /// The names of all tables, ours included.
     fn tables(&self) -> Vec<Vec<String>> {
-        let sql = "SELECT table_name FROM duckdb_tables() ORDER BY ALL";
+        let sql = "SELECT table_name FROM duckdb_tables() WHERE NOT starts_with(table_name, '_mixflow') ORDER BY ALL";
         self.place.sql(DB, sql)
     }
 
