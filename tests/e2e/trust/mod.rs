@@ -21,3 +21,4 @@ mod shrink;
 mod signals;
 mod state;
 mod waiting;
+mod year;
