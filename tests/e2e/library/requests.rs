@@ -12,7 +12,7 @@ use mixflow::transforms::{FilterOptions, HashOptions, SelectOptions};
 use mixflow::{Delivery, ErrorKind, Events, OnFailure, Profiles, Workspace, WorkspaceBuilder};
 use mixflow_tests::sim::{Data, Fault, Simulator};
 
-use crate::support::{Place, SECRET, sim, started, workspace};
+use crate::support::{Place, SECRET, events, pipeline, sim, started, workspace};
 
 fn builder(sim: &Simulator, place: &Place) -> WorkspaceBuilder {
     workspace(sim)
@@ -81,6 +81,28 @@ fn a_transform_gets_its_key_from_the_program() {
     let fetched = workspace.fetch_events(&week().transform(hash)).unwrap();
     // No file has it in plain text that could be warned of.
     assert_eq!(fetched.report.warnings, [""; 0]);
+}
+
+#[test]
+fn the_days_of_a_file_are_entered_for_the_command_line_too() {
+    let (sim, place, workspace) = project();
+    let file = JsonlOptions {
+        path: Some(place.path("week.jsonl")),
+        ..JsonlOptions::default()
+    };
+    let never = CancelToken::never();
+    workspace.run(week(), file, &mut Silent, &never).unwrap();
+    // What was streamed is nowhere.
+    let day = Events::between("2024-01-08", "2024-01-08");
+    assert!(workspace.stream_events(&day).unwrap().count() > 0);
+    let sink = "[sink]\ntype = \"jsonl\"\npath = \"week.jsonl\"\n";
+    place.write("week.toml", &pipeline(&[&events(&sim, ""), sink]));
+    let gaps = ["gaps", "week.toml", "--to", "2024-01-08", "--format", "csv"];
+    let ran = place.mixflow(&gaps).ended(3);
+    assert_eq!(
+        ran.stdout_lossy(),
+        "first,last,days\n2024-01-08,2024-01-08,1\n"
+    );
 }
 
 #[test]
