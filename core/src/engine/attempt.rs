@@ -222,7 +222,7 @@ impl Attempt<'_, '_, '_> {
                 result,
                 ..
             } => {
-                self.books.ended(id, attempts, counts, &result);
+                self.books.ended(id, attempts, *counts, &result);
                 self.unit_ended(id, result)
             }
         }

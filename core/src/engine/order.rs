@@ -62,14 +62,14 @@ impl Order {
 mod tests {
     use super::*;
     use crate::batch::PartitionId;
-    use crate::engine::worker::{Counts, Spent};
+    use crate::engine::worker::Spent;
 
     fn done(n: u32) -> Message {
         Message::Done {
             id: PartitionId(n),
             attempts: 1,
             spent: Spent::default(),
-            counts: Counts::default(),
+            counts: Box::default(),
             result: Ok(()),
         }
     }

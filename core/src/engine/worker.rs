@@ -52,7 +52,7 @@ pub(super) enum Message {
         id: PartitionId,
         attempts: u32,
         spent: Spent,
-        counts: Counts,
+        counts: Box<Counts>,
         result: Result<()>,
     },
 }
@@ -256,7 +256,7 @@ impl Worker {
             id: work.id,
             attempts: cx.attempts.load(Ordering::Relaxed),
             spent,
-            counts,
+            counts: Box::new(counts),
             // A panic in one unit is that unit's failure only.
             result: result.map_err(|error| match error.kind() {
                 ErrorKind::Panic => unfatal(error),

@@ -6,7 +6,6 @@ use mixflow_core::batch::is_json;
 use mixflow_core::fit::check_columns;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::datasets;
 use crate::open::failed;
 
 /// Returns the SQL type of a column, or says that there is none.
@@ -119,6 +118,10 @@ pub(crate) fn find(connection: &Connection, table: &str) -> Result<Relation> {
     })
 }
 
+/// The column that says whose a row is, by the dataset's key, in a table that
+/// several datasets share.
+pub(crate) const DATASET: &str = "_mixflow_dataset";
+
 /// Returns the columns of a table, each with its type.
 pub(crate) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<(String, String)>> {
     let what = "look up columns";
@@ -140,7 +143,7 @@ pub(crate) fn check_fits(connection: &Connection, table: &str, schema: &Schema) 
     let has = columns_of(connection, table)?;
     let has: Vec<String> = has
         .into_iter()
-        .filter(|(name, _)| name != datasets::COLUMN)
+        .filter(|(name, _)| name != DATASET)
         .map(|(name, kind)| format!("{} {kind}", name.to_lowercase()))
         .collect();
     let needs = schema

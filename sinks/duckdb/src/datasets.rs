@@ -13,13 +13,10 @@ use mixflow_core::ledger::{Scope, check_scope};
 use mixflow_core::unit::{Dataset, DatasetKey};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{columns_of, quoted};
+use crate::columns::{DATASET, columns_of, quoted};
 use crate::ledger::TableLedger;
 use crate::metadata;
 use crate::open::failed;
-
-/// The column that says it, by the dataset's key.
-pub(crate) const COLUMN: &str = "_mixflow_dataset";
 
 /// Checks that a run of `dataset` may replace days of a table.
 pub(crate) fn check(
@@ -60,7 +57,7 @@ fn owners(connection: &Connection, table: &str, dataset: &Dataset) -> Result<Vec
 /// Whether a table says whose its rows are.
 pub(crate) fn is_shared(connection: &Connection, table: &str) -> Result<bool> {
     let columns = columns_of(connection, table)?;
-    Ok(columns.iter().any(|(name, _)| name == COLUMN))
+    Ok(columns.iter().any(|(name, _)| name == DATASET))
 }
 
 /// Gives a table that was not shared until now the column, as the run of
@@ -75,23 +72,23 @@ pub(crate) fn share(connection: &Connection, table: &str, dataset: &Dataset) -> 
         [owner] => format!("'{}'", owner.key()),
         _ => "NULL".to_owned(),
     };
-    let (table, column) = (quoted(table), quoted(COLUMN));
+    let (table, column) = (quoted(table), quoted(DATASET));
     connection
         .execute_batch(&format!(
-            "ALTER TABLE {table} ADD COLUMN {column} VARCHAR DEFAULT {default}; \
-             ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"
+            "ALTER TABLE {table} ADD DATASET {column} VARCHAR DEFAULT {default}; \
+             ALTER TABLE {table} ALTER DATASET {column} DROP DEFAULT"
         ))
         .map_err(failed("note whose the rows of the table are"))
 }
 
 /// Returns the condition that is true of the rows of a dataset.
 pub(crate) fn is_of(key: &DatasetKey) -> String {
-    format!("{} = '{key}'", quoted(COLUMN))
+    format!("{} = '{key}'", quoted(DATASET))
 }
 
 /// Returns the schema of rows that say whose they are.
 pub(crate) fn with_column(schema: &Schema) -> Schema {
-    let column = Field::new(COLUMN, DataType::Utf8, true);
+    let column = Field::new(DATASET, DataType::Utf8, true);
     let fields = schema.fields().iter().cloned().chain([Arc::new(column)]);
     Schema::new(fields.collect::<Vec<_>>())
 }

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mixflow_core::config::Seconds;
 use mixflow_core::context::RunContext;
 use mixflow_core::error::{Error, Result};
 use mixflow_core::source::{Finding, Probe};
 
-use crate::http::client::Request;
 use crate::http::endpoint::Region;
 use crate::http::question::Reply;
 use crate::project::Project;
@@ -24,14 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer may take to begin, and to pause: a day with `limit=1` is
 /// no three years.
 const ANSWER: Duration = Duration::from_secs(120);
-
-/// Something small to ask for.
-pub(crate) struct Question {
-    pub(crate) request: Request,
-    pub(crate) label: String,
-    /// The day that it is about.
-    pub(crate) day: Option<Date>,
-}
 
 /// Asks a project's server something small.
 ///

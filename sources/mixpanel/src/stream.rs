@@ -1,5 +1,6 @@
 //! What the streams of a project have in common.
 
+use jiff::civil::Date;
 use mixflow_core::context::RunContext;
 use mixflow_core::error::Result;
 use mixflow_core::ledger::Held;
@@ -7,9 +8,16 @@ use mixflow_core::source::{Outline, Session, SourceInfo};
 use mixflow_source_archive::Archive;
 
 use crate::decode::Form;
-use crate::http::client::Client;
-use crate::probe::Question;
+use crate::http::client::{Client, Request};
 use crate::project::Project;
+
+/// Something small to ask for.
+pub(crate) struct Question {
+    pub(crate) request: Request,
+    pub(crate) label: String,
+    /// The day that it is about.
+    pub(crate) day: Option<Date>,
+}
 
 /// One kind of data that a project has: its requests and its type of record.
 ///

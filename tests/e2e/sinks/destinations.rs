@@ -302,14 +302,14 @@ fn a_full_disk_is_told_and_the_old_table_is_intact() {
     )));
     let place = Place::new();
     std::fs::create_dir(place.path("small")).unwrap();
-    // A file system of 6 MB, in a namespace of its own, holds one day only.
+    // A file system of 12 MB, in a namespace of its own, holds one day only.
     let first = sink("duckdb", "small/out.db", "create");
     let second = sink("duckdb", "small/out.db", "replace");
     place.write("first.toml", &pipeline(&[&source(&sim, 1, 1), &first]));
     place.write("second.toml", &pipeline(&[&source(&sim, 1, 3), &second]));
     let binary = env!("CARGO_BIN_EXE_mixflow");
     let script = format!(
-        "mount -t tmpfs -o size=9m tmpfs small || exit 99
+        "mount -t tmpfs -o size=12m tmpfs small || exit 99
          {binary} run -q first.toml || exit 98
          {binary} query --db small/out.db 'SELECT count(*) FROM events'
          {binary} run second.toml

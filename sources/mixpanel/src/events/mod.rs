@@ -39,10 +39,9 @@ use crate::http::quota::Limits;
 use crate::http::room::Room;
 use crate::keeper::Keeper;
 use crate::options::EventsOptions;
-use crate::probe::Question;
 use crate::project::Project;
 use crate::schema;
-use crate::stream::Stream;
+use crate::stream::{Question, Stream};
 use crate::time::EventClock;
 
 /// The raw export.

@@ -40,9 +40,8 @@ use crate::http::client::{Client, Request};
 use crate::http::endpoint::Service;
 use crate::http::quota::Limits;
 use crate::options::ProfilesOptions;
-use crate::probe::Question;
 use crate::project::Project;
-use crate::stream::Stream;
+use crate::stream::{Question, Stream};
 
 /// The query endpoint of profiles.
 static ENGAGE: Service = Service {
