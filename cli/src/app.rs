@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mixflow::alarms::{self, Means, News};
-use mixflow::launch::{HistoryEntry, Launch, Patience};
+use mixflow::launch::{HistoryEntry, Launch, Patience, run_id};
 use mixflow::state_folder;
 use mixflow_core::config::{
     Alarms, Document, Env, Known, Override, OverrideValue, Problems, build,
@@ -22,6 +22,7 @@ use crate::defaults;
 use crate::ending;
 use crate::exit::Exit;
 use crate::interrupt::{self, Tidying};
+use crate::lines::{During, Form};
 use crate::progress::Reporter;
 use crate::remedies;
 use crate::report_file::{self, METRICS, REPORT, Reports};
@@ -76,6 +77,10 @@ impl App {
         let ui = Ui::new(global);
         interrupt::catch(move || ui.complaint("interrupted"));
         start_logging(global.verbose, ui);
+        if ui.form() != Form::Screen {
+            // The line of a panic is a line of the log, too.
+            std::panic::set_hook(Box::new(move |panic| ui.complaint(&panic.to_string())));
+        }
         let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
         App {
             registry,
@@ -250,7 +255,10 @@ impl App {
         let _tidying = Tidying::begin();
         let mut reporter = Reporter::new(self.ui, &self.global, &*pipeline.source);
         let file = manner.entry.pipeline_path.clone();
+        let run_id = run_id();
+        let _during = During::run(&pipeline.name, &run_id);
         let launch = Launch {
+            run_id: Some(run_id),
             state: self.state_folder().map(ToOwned::to_owned),
             patience: manner.patience,
             units: manner.units,
@@ -374,7 +382,13 @@ fn start_logging(verbose: u8, ui: Ui) {
         builder.write_style(env_logger::WriteStyle::Always);
     }
     builder.target(env_logger::Target::Pipe(Box::new(LogLines)));
-    builder.format(|out, record| {
+    let form = ui.form();
+    builder.format(move |out, record| {
+        if form != Form::Screen {
+            let text = record.args().to_string();
+            ui.logged(record.level(), record.target(), &text);
+            return Ok(());
+        }
         let (time, level) = (out.timestamp(), record.level());
         let style = out.default_level_style(level);
         let text = record.args().to_string();

@@ -17,12 +17,24 @@ pub(crate) struct Global {
     /// How to show progress on stderr
     #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
     pub(crate) progress: ProgressStyle,
+    /// How lines on stderr are written where no terminal is
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
     /// Write the run report as JSON
     #[arg(long, global = true, value_name = "FILE", value_parser = local)]
     pub(crate) report: Option<PathBuf>,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
+}
+
+/// How lines on stderr are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Behind the time, the pipeline and the run; on a terminal as they are
+    Text,
+    /// A JSON object a line, also on a terminal
+    Json,
 }
 
 /// How to show progress.

@@ -22,6 +22,7 @@ mod defaults;
 mod ending;
 mod exit;
 mod interrupt;
+mod lines;
 mod only_failed;
 mod output;
 mod plot;
@@ -47,7 +48,10 @@ pub fn main(registry: Registry) -> ExitCode {
     if let Some(now) = now.and_then(|now| now.parse().ok()) {
         mixflow_core::clock::set(now);
     }
-    let args = commands::Args::parse();
+    let args = match commands::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return ui::misread(&error),
+    };
     let app = app::App::new(registry, &args.global);
     let code = commands::dispatch(&app, &args.command);
     app.warn_of_state();

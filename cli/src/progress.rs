@@ -1,6 +1,5 @@
 //! Progress on stderr: a bar, plain lines, or JSON.
 
-use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{
@@ -9,11 +8,12 @@ use indicatif::{
 use mixflow_core::Error;
 use mixflow_core::context::Notice;
 use mixflow_core::observer::{Observer, Progress, RunEvent};
-use mixflow_core::report::RunReport;
+use mixflow_core::report::{RunReport, Status};
 use mixflow_core::source::Source;
 use serde_json::{Value, json};
 
 use crate::args::{Global, ProgressStyle};
+use crate::lines::Form;
 use crate::screen::plain_line;
 use crate::ui::{Ui, count, counted, seconds};
 
@@ -57,17 +57,17 @@ struct Bars {
 
 impl Reporter {
     pub(crate) fn new(ui: Ui, global: &Global, source: &dyn Source) -> Reporter {
+        // What draws over itself is no line.
+        let draws = ui.form() == Form::Screen;
         let style = match global.progress {
             _ if global.quiet => Style::Off,
             ProgressStyle::Off => Style::Off,
             ProgressStyle::Plain => Style::Plain,
             ProgressStyle::Json => Style::Json,
-            ProgressStyle::Bar => Style::Bar(Bars::new()),
+            ProgressStyle::Bar if ui.form() != Form::Json => Style::Bar(Bars::new()),
             // A bar and log lines would write over each other.
-            ProgressStyle::Auto if io::stderr().is_terminal() && global.verbose == 0 => {
-                Style::Bar(Bars::new())
-            }
-            ProgressStyle::Auto => Style::Plain,
+            ProgressStyle::Auto if draws && global.verbose == 0 => Style::Bar(Bars::new()),
+            ProgressStyle::Auto | ProgressStyle::Bar => Style::Plain,
         };
         // Reads the ledger, which is for nothing if nobody is told.
         let quota = match style {
@@ -100,7 +100,12 @@ impl Reporter {
         if !matches!(self.style, Style::Json) {
             return false;
         }
-        let mut ended = json!({ "event": "finished" });
+        let level = match report.status {
+            Status::Committed | Status::Stopped => "info",
+            Status::Partial => "warn",
+            Status::Aborted => "error",
+        };
+        let mut ended = json!({ "event": "finished", "level": level });
         if let (Some(ended), Ok(Value::Object(report))) =
             (ended.as_object_mut(), serde_json::to_value(report))
         {
@@ -200,7 +205,7 @@ impl Reporter {
             // Told together, at the end.
             Notice::Reused { .. } => {}
             Notice::Warning(text) => {
-                let json = json!({ "event": "warning", "message": text });
+                let json = json!({ "event": "warning", "level": "warn", "message": text });
                 self.say(json, |ui| ui.warning(text));
             }
             Notice::Retry {
@@ -322,10 +327,14 @@ impl Reporter {
         progress: &Progress,
     ) {
         if matches!(self.style, Style::Json) {
-            let status = if error.is_some() { "failed" } else { "done" };
+            let (status, level) = match error {
+                Some(_) => ("failed", "warn"),
+                None => ("done", "info"),
+            };
             let error = error.map(in_a_line);
             let more = json!({
-                "label": label, "partition_rows": rows, "status": status, "error": error,
+                "level": level, "label": label, "partition_rows": rows, "status": status,
+                "error": error,
             });
             self.json("partition_done", progress, more);
             return;

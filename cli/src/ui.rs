@@ -1,16 +1,21 @@
 //! The only place that prints.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
+use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
+use log::Level;
 #[cfg(unix)]
 use mixflow_core::patient::Patient;
 use mixflow_core::{Error, ErrorKind, Result};
+use serde_json::json;
 
-use crate::args::{Color, Global};
+use crate::args::{Color, Global, LogFormat};
 use crate::interrupt;
+use crate::lines::{self, Form, Said};
 use crate::remedies;
-use crate::screen::{plain, plain_json};
+use crate::screen::plain;
 
 /// Prints to stdout and stderr.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +23,7 @@ pub(crate) struct Ui {
     color: bool,
     color_on_stdout: bool,
     quiet: bool,
+    form: Form,
 }
 
 impl Ui {
@@ -35,7 +41,13 @@ impl Ui {
             color: color(io::stderr().is_terminal()),
             color_on_stdout: color(io::stdout().is_terminal()),
             quiet: global.quiet,
+            form: Form::of(global.log_format),
         }
+    }
+
+    /// Returns how lines on stderr are written.
+    pub(crate) fn form(self) -> Form {
+        self.form
     }
 
     pub(crate) fn has_color(self) -> bool {
@@ -86,9 +98,7 @@ impl Ui {
 
     /// Tells programs something, a JSON object a line.
     pub(crate) fn json(self, line: &serde_json::Value) {
-        // What a terminal would act on stands in texts alone, where JSON may
-        // have it written out.
-        tell(&format!("{}\n", plain_json(&line.to_string())));
+        tell(&lines::object(self.form, line));
     }
 
     /// Tells how it went; not with `--quiet`.
@@ -109,43 +119,108 @@ impl Ui {
     }
 
     pub(crate) fn warning(self, text: &str) {
-        self.labelled("warning", AnsiColor::Yellow, text);
+        self.tell(&self.labelled("warning", text));
     }
 
     pub(crate) fn note(self, text: &str) {
-        self.labelled("note", AnsiColor::Blue, text);
+        self.tell(&self.labelled("note", text));
     }
 
     /// Prints an error, its causes and what to do.
     pub(crate) fn error(self, error: &Error) {
-        self.labelled("error", AnsiColor::Red, error.message());
-        for cause in error.causes() {
-            self.line(&format!("  caused by: {cause}"));
-        }
-        if let Some(hint) = remedies::hint(error) {
+        let (causes, hint) = (error.causes(), remedies::hint(error));
+        let mut said = self.labelled("error", error.message());
+        let below = causes.iter().map(|cause| format!("  caused by: {cause}"));
+        said.below = below.collect();
+        said.more
+            .insert("kind".to_owned(), json!(error.kind().class()));
+        said.more.insert("causes".to_owned(), json!(causes));
+        said.more.insert("hint".to_owned(), json!(hint));
+        self.tell(&said);
+        // It is in the object already.
+        if let Some(hint) = hint.filter(|_| self.form != Form::Json) {
             self.hint(&hint);
         }
     }
 
     pub(crate) fn hint(self, text: &str) {
-        self.labelled("hint", AnsiColor::Cyan, text);
+        self.tell(&self.labelled("hint", text));
     }
 
     /// Prints an error that is only a text.
     pub(crate) fn complaint(self, text: &str) {
-        self.labelled("error", AnsiColor::Red, text);
+        self.tell(&self.labelled("error", text));
     }
 
-    fn labelled(self, label: &str, color: AnsiColor, text: &str) {
+    /// Passes on what a library logs.
+    pub(crate) fn logged(self, level: Level, target: &str, text: &str) {
+        let message = format!("{level:<5} {target}: {text}");
+        let mut said = Said::new(level, &message);
+        if self.form == Form::Json {
+            said.message = text;
+            said.more.insert("target".to_owned(), json!(target));
+        }
+        self.tell(&said);
+    }
+
+    fn labelled<'a>(self, label: &'static str, text: &'a str) -> Said<'a> {
+        let (level, color) = match label {
+            "error" => (Level::Error, AnsiColor::Red),
+            "warning" => (Level::Warn, AnsiColor::Yellow),
+            "hint" => (Level::Info, AnsiColor::Cyan),
+            _ => (Level::Info, AnsiColor::Blue),
+        };
         let style = match self.color {
             true => Style::new().bold().fg_color(Some(color.into())),
             false => Style::new(),
         };
-        tell(&format!("{style}{label}:{style:#} {}\n", plain(text)));
+        Said {
+            label: Some((label, style)),
+            ..Said::new(level, text)
+        }
     }
 
     fn line(self, line: &str) {
-        tell(&format!("{}\n", plain(line)));
+        self.tell(&Said::new(Level::Info, line));
+    }
+
+    fn tell(self, said: &Said<'_>) {
+        tell(&said.written(self.form));
+    }
+}
+
+/// Says what is wrong with the command line, or what was asked of it, as clap
+/// would; returns how to end.
+pub(crate) fn misread(error: &clap::Error) -> ExitCode {
+    // What help was asked for is no line of a log.
+    let format = log_format(std::env::args_os());
+    let form = Form::of(format);
+    if !error.use_stderr() || form == Form::Screen {
+        let _ = error.print();
+    } else {
+        let text = error.render().to_string();
+        let text = text.trim_end();
+        let message = text.strip_prefix("error: ").unwrap_or(text);
+        let label = Some(("error", Style::new()));
+        let said = Said {
+            label,
+            ..Said::new(Level::Error, message)
+        };
+        tell(&said.written(form));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Returns the format that a command line asks for that cannot be read.
+fn log_format(arguments: impl Iterator<Item = OsString>) -> LogFormat {
+    let words: Vec<OsString> = arguments.collect();
+    let is_json = words.iter().any(|word| word == "--log-format=json")
+        || words
+            .windows(2)
+            .any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+    match is_json {
+        true => LogFormat::Json,
+        false => LogFormat::Text,
     }
 }
 

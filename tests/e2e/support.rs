@@ -57,7 +57,10 @@ fn look_for(folder: &Path, needles: &[&str]) {
 pub struct Ran {
     pub code: Option<i32>,
     pub stdout: Vec<u8>,
+    /// What was said, as a terminal shows it.
     pub stderr: String,
+    /// The same as it came: each line with the time and the run.
+    pub lines: String,
 }
 
 impl Place {
@@ -148,10 +151,12 @@ impl Place {
 
 impl Ran {
     pub fn of(output: Output) -> Ran {
+        let lines = String::from_utf8(output.stderr).unwrap();
         let ran = Ran {
             code: output.status.code(),
             stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
+            stderr: without_stamps(&lines),
+            lines,
         };
         // Whatever happens, the secret is not told.
         for secret in [SECRET, &basic()] {
@@ -210,6 +215,52 @@ pub fn on_a_terminal(plain: &Command, columns: u16) -> Option<String> {
         .stdin(Stdio::null());
     let output = script.output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Takes the time and the run away from each line, which has them or is JSON.
+///
+/// A loaded library has a standard library of its own, which says by itself
+/// that something in it panicked.
+#[track_caller]
+fn without_stamps(lines: &str) -> String {
+    let panicked = lines.contains("\nthread '");
+    let mut said = String::new();
+    for line in lines.split_inclusive('\n') {
+        match Stamped::read(line) {
+            Some(stamped) => said.push_str(stamped.text),
+            None if line.starts_with('{') || panicked => said.push_str(line),
+            None => panic!("there is no time before {line:?} in:\n{lines}"),
+        }
+    }
+    said
+}
+
+/// A line with what stands before it.
+#[derive(Debug)]
+pub struct Stamped<'a> {
+    pub time: &'a str,
+    /// The pipeline and the run, if it is of one.
+    pub of: Option<(&'a str, &'a str)>,
+    pub text: &'a str,
+}
+
+impl<'a> Stamped<'a> {
+    pub fn read(line: &'a str) -> Option<Stamped<'a>> {
+        let (time, rest) = line.split_once(' ')?;
+        let is_time = time.len() == "2024-01-01T03:15:00.000Z".len() && time.ends_with('Z');
+        if !is_time || time.parse::<jiff::Timestamp>().is_err() {
+            return None;
+        }
+        let of = rest
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once("] "));
+        let of = of.and_then(|(of, text)| Some((of.rsplit_once(' ')?, text)));
+        Some(Stamped {
+            time,
+            of: of.map(|(of, _)| of),
+            text: of.map_or(rest, |(_, text)| text),
+        })
+    }
 }
 
 /// A simulator that wants our credentials.

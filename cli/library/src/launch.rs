@@ -23,6 +23,8 @@ use crate::rejects::RejectFile;
 /// What a run is started with.
 #[derive(Debug, Default)]
 pub struct Launch {
+    /// The run's id, as [`run_id`] makes them; `None` makes one.
+    pub run_id: Option<String>,
     /// The folder with what outlives the run: locks, rejects, the history.
     pub state: Option<PathBuf>,
     /// How long others that have the destination are waited for.
@@ -56,7 +58,7 @@ impl Launch {
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> RunReport {
-        let run_id = run_id();
+        let run_id = self.run_id.take().unwrap_or_else(run_id);
         let state = self.state.as_deref().map(State::at);
         let destination = pipeline.destination();
         let entry = self.history.take();

@@ -42,6 +42,8 @@
 //!   `examples/async_stream.rs` is a program with tokio.
 //! - **What is there already**: [`Days`] says of each day of a pipeline's
 //!   destination whether it is held, and [`ledger_of`] what was fetched when.
+//! - **Who is told how a run ended**: [`alarms::raise`] tells a webhook, a
+//!   program and Prometheus, as a pipeline file says.
 //! - **Pipeline files**: [`registry`] has the components that they name, and
 //!   [`launch`](mod@launch) runs a pipeline as the command line does: one at a
 //!   time for each destination, with its rejects in a file.

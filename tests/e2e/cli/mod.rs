@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod days;
 mod documents;
+mod log_lines;
 mod messages;
 mod online;
 mod paths;

@@ -1,15 +1,13 @@
 //! `check --online`: one to three small requests, and what they tell.
 
-use jiff::civil::{Date, date};
+use jiff::civil::date;
 use mixflow_tests::sim::{Data, Endpoint, Fault, Simulator};
 
 use crate::support::{DUCKDB, Place, Ran, events, pipeline, profiles, sim, started};
 
-fn today() -> Date {
-    jiff::Timestamp::now()
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .date()
-}
+/// When it is.
+const NOW: &str = "2024-01-20T12:00:00Z";
+const TODAY: &str = "2024-01-20";
 
 fn store() -> Simulator {
     started(sim(Data::sample()))
@@ -18,6 +16,13 @@ fn store() -> Simulator {
 fn check(place: &Place, text: &str) -> Ran {
     place.write("t.toml", text);
     place.mixflow(&["check", "--online", "t.toml"])
+}
+
+/// Checks as on that day.
+fn check_on_a_day(place: &Place, text: &str) -> Ran {
+    place.write("t.toml", text);
+    let mut command = place.command(&["check", "--online", "t.toml"]);
+    Ran::of(command.env("MIXFLOW_NOW", NOW).output().unwrap())
 }
 
 /// A pipeline of some days, a name and an expression.
@@ -29,29 +34,34 @@ fn filtered(sim: &Simulator) -> String {
 #[test]
 fn one_small_request_tells_what_a_run_needs() {
     let (sim, place) = (store(), Place::new());
-    let ran = check(&place, &filtered(&sim)).ended(0).says("t.toml: ok");
-    let day = today();
+    let ran = check_on_a_day(&place, &filtered(&sim));
+    let ran = ran.ended(0).says("t.toml: ok");
     assert_eq!(
         ran.stdout_lossy().replace(sim.base_url(), "http://SERVER"),
         format!(
             "credentials ok, they may read the events of project 12345\n\
              region      `base_url` is set: http://SERVER answers\n\
              quota       1 of 10000 requests of the last hour are used, as far as this machine knows\n\
-             zone        not known; it is {day} there, as it is in UTC\n"
+             zone        not known; it is {TODAY} there, as it is in UTC\n"
         )
     );
     let requests = sim.requests();
     assert_eq!(requests.len(), 1);
     assert_eq!(requests[0].endpoint, Endpoint::Export);
     let param = |name: &str| requests[0].param(name).unwrap_or_default().to_owned();
-    assert_eq!(param("from_date"), day.to_string());
-    assert_eq!(param("to_date"), day.to_string());
+    assert_eq!(param("from_date"), TODAY);
+    assert_eq!(param("to_date"), TODAY);
     assert_eq!(param("limit"), "1");
     assert_eq!(param("event"), "[\"page view\"]");
     assert_eq!(param("where"), "properties[\"plan\"] == \"pro\"");
     // Nothing was made, but for what is remembered.
     assert_eq!(place.names(), Vec::<String>::new());
-    // It counts.
+}
+
+#[test]
+fn a_request_of_a_check_counts() {
+    let (sim, place) = (store(), Place::new());
+    check(&place, &filtered(&sim)).ended(0);
     let plan = place.mixflow(&["plan", "t.toml"]).ended(0);
     assert!(plan.stdout_lossy().contains("1 were made in the last hour"));
 }
@@ -174,10 +184,10 @@ fn a_quota_that_is_used_up_is_not_waited_for() {
 fn a_project_that_is_behind_is_noticed() {
     let place = Place::new();
     let sim = started(sim(Data::sample()).today(date(2024, 1, 14)));
-    let ran = check(&place, &filtered(&sim)).ended(0);
+    let ran = check_on_a_day(&place, &filtered(&sim)).ended(0);
     let zone = format!(
         "zone        behind UTC: it is not {} there yet; set `timezone` to the project's\n",
-        today()
+        TODAY
     );
     assert!(
         ran.stdout_lossy().ends_with(&zone),
@@ -189,7 +199,7 @@ fn a_project_that_is_behind_is_noticed() {
         .iter()
         .filter_map(|request| request.param("to_date"));
     let days: Vec<&str> = days.collect();
-    assert_eq!(days, [today().to_string().as_str(), "2024-01-14"]);
+    assert_eq!(days, [TODAY, "2024-01-14"]);
 }
 
 #[test]

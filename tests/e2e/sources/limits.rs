@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::civil::date;
 use mixflow_tests::sim::{Action, Data, Endpoint, Fault, Limits, Matcher};
 
-use crate::support::{DUCKDB, Place, Ran, events, pipeline, profiles, sim, started, workers};
+use crate::support::{
+    DUCKDB, Place, Ran, Stamped, events, pipeline, profiles, sim, started, workers,
+};
 
 const TEN: &str = "from = \"2024-01-01\"\nto = \"2024-01-10\"\nwindow_days = 1\n";
 
@@ -215,7 +217,8 @@ fn a_long_wait_is_told_with_quiet_too_and_when_it_ends() {
     for source in [events(&sim, TEN), profiles(&sim, "")] {
         let said = said_until(&["-q"], &source, "trying again in 2 min 5 s");
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].starts_with("note: "), "{said:?}");
+        let said = Stamped::read(&said[0]).unwrap();
+        assert!(said.text.starts_with("note: "), "{said:?}");
         let said = said_until(&[], &source, " goes on at ");
         let last = said.last().unwrap();
         assert!(last.contains(" UTC, in "), "{last}");

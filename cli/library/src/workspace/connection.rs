@@ -97,6 +97,7 @@ impl Connection {
     ) -> RunReport {
         let settings = &request.settings;
         let launch = Launch {
+            run_id: None,
             state: self.state.clone(),
             patience: settings.patience(),
             most_requests: None,
