@@ -19,7 +19,7 @@ struct ArchiveTable {
 /// What `mixflow components` shows of the `[archive]` table.
 pub const ARCHIVE_DOC: ComponentDoc = ComponentDoc {
     name: "archive",
-    about: "keeps every whole body as it came, for `mixflow replay`; what transforms mask is not masked there",
+    about: "keeps every whole body as it came, to be replayed later; what transforms mask is not masked there",
     options: &[OptionDoc::new(
         "path",
         "folder",

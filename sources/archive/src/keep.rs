@@ -121,8 +121,14 @@ impl Archive {
         let staged_note = stage_note(&folder, &stem, &note)?;
         // From here on it is there: a note that is still staged counts.
         match staged.publish(&path) {
-            // Another run has just kept the same.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(path),
+            // Another run has kept it in this moment.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let kept = kept_on(&folder, day)?;
+                let same = kept
+                    .iter()
+                    .any(|kept| kept.stem == stem && is_of(kept, new));
+                return if same { Ok(path) } else { Err(error) };
+            }
             published => published?,
         }
         staged_note.replace(&folder.join(stem.note()))?;
@@ -157,11 +163,16 @@ fn name_for(new: &NewBody<'_>, kept: &[Kept]) -> (Stem, Timestamp, bool) {
         let Some(taken) = taken else {
             return (stem, fetched_at, false);
         };
-        if taken.note.as_ref().is_ok_and(|note| note.body == new.body) {
+        if is_of(taken, new) {
             return (stem, fetched_at, true);
         }
         fetched_at += Duration::from_millis(1);
     }
+}
+
+/// Whether what is kept is the new body.
+fn is_of(kept: &Kept, new: &NewBody<'_>) -> bool {
+    kept.note.as_ref().is_ok_and(|note| note.body == new.body)
 }
 
 /// Puts the bytes beside their place, and returns what the file is.
