@@ -77,6 +77,13 @@ fn describe(pipeline: &Pipeline) -> String {
             &serde_json::Value::Object(info.dataset.filters).to_string(),
         );
     }
+    if let Some(archive) = pipeline.source.archive() {
+        let place = archive.display();
+        row(
+            "archive",
+            &format!("each answer is kept in {place}, unmasked"),
+        );
+    }
     row("partitions", &partitions(&outline));
     if let Some(requests) = requests(&outline) {
         row("requests", &requests);

@@ -337,6 +337,13 @@ fn check_says_where_an_archive_is_of_no_use() {
             .says(says);
     }
     check(&pipeline(&[&source, ARCHIVE, DUCKDB])).ended(0);
+    let plan = place.mixflow(&["plan", "test.toml"]).ended(0);
+    let says = "archive     each answer is kept in archive, unmasked\n";
+    assert!(
+        plan.stdout_lossy().contains(says),
+        "{}",
+        plan.stdout_lossy()
+    );
     // Nothing was made.
     assert_eq!(place.names(), Vec::<String>::new());
 }
