@@ -428,3 +428,39 @@ fn what_a_run_has_refused_counts_only_where_there_is_nothing_else() {
         &sorted(expected(&server, 1, 7)),
     );
 }
+
+/// What the ledger says of a day does not depend on which way its rows came.
+#[test]
+fn the_ledger_of_a_replay_says_what_that_of_the_runs_says() {
+    let server = started(sim(data(1)));
+    let place = Place::new();
+    let sink = "[sink]\ntype = \"duckdb\"\npath = \"out.db\"\nmode = \"replace_window\"\n";
+    let run = |days: &str, now: &str| {
+        let text = pipeline(&[&events(&server, days), ARCHIVE, sink]);
+        place.write("test.toml", &text);
+        let mut command = place.command(&["run", "test.toml"]);
+        Ran::of(command.env("MIXFLOW_NOW", now).output().unwrap()).ended(0);
+    };
+    let week = WEEK.replace("window_days = 1", "window_days = 7");
+    // The last day is not over.
+    run(&week, "2024-01-07T18:00:00Z");
+    server.set_data(data(2));
+    run(
+        "from = \"2024-01-03\"\nto = \"2024-01-04\"\nwindow_days = 1\n",
+        "2024-01-09T18:00:00Z",
+    );
+    let text = pipeline(&[&events(&server, &week), ARCHIVE, DUCKDB]);
+    place.write("test.toml", &text);
+    replay(&place, &["--set", &again("again.db")]).0.ended(0);
+    let days = |db: &str| {
+        let columns = "day, state, rows, duplicates, bytes, fetched_at";
+        place.sql(
+            db,
+            &format!("SELECT {columns} FROM _mixflow_days ORDER BY day"),
+        )
+    };
+    let of_runs = days("out.db");
+    assert_eq!(of_runs.len(), 7);
+    assert_eq!((&*of_runs[0][1], &*of_runs[6][1]), ("complete", "partial"));
+    assert_eq!(days("again.db"), of_runs);
+}
