@@ -201,6 +201,18 @@ impl Error {
         })
     }
 
+    /// Adds causes that are only texts, outermost first.
+    fn with_causes(self, causes: Vec<String>) -> Error {
+        let innermost_first = causes.into_iter().rev();
+        let chain = innermost_first.fold(None, |source: Option<Box<Cause>>, text| {
+            Some(Box::new(Cause { text, source }))
+        });
+        match chain {
+            Some(cause) => self.with_source(*cause),
+            None => self,
+        }
+    }
+
     /// Adds what to do about it, starting with a verb.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.inner.hint = Some(hint.into());
@@ -320,6 +332,30 @@ impl Error {
     }
 }
 
+impl Clone for Error {
+    /// Copies the error for another place where it is told: of its causes the
+    /// copy has the texts.
+    fn clone(&self) -> Error {
+        let Inner {
+            kind,
+            message,
+            hint,
+            remedy,
+            severity,
+            in_doubt,
+            busy,
+            source: _,
+        } = &*self.inner;
+        let mut copy = Error::new(*kind, message.clone()).with_causes(self.causes());
+        copy.inner.hint.clone_from(hint);
+        copy.inner.remedy.clone_from(remedy);
+        copy.inner.severity = *severity;
+        copy.inner.in_doubt = *in_doubt;
+        copy.inner.busy = *busy;
+        copy
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.inner.message)
@@ -395,14 +431,8 @@ impl<'de> Deserialize<'de> for Error {
         let shape = Shape::deserialize(from)?;
         // A detail that only a newer version has is left out.
         let detail = shape.detail.filter(|detail| *detail != ErrorKind::Other);
-        let mut error = Error::new(detail.unwrap_or(shape.kind), shape.message);
-        let innermost_first = shape.causes.into_iter().rev();
-        let chain = innermost_first.fold(None, |source: Option<Box<Cause>>, text| {
-            Some(Box::new(Cause { text, source }))
-        });
-        if let Some(cause) = chain {
-            error = error.with_source(*cause);
-        }
+        let error = Error::new(detail.unwrap_or(shape.kind), shape.message);
+        let mut error = error.with_causes(shape.causes);
         error.inner.hint = shape.hint;
         error.inner.in_doubt = shape.in_doubt;
         Ok(error)
@@ -412,6 +442,25 @@ impl<'de> Deserialize<'de> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_says_all_that_the_error_does() {
+        let error = Error::new(ErrorKind::TableExists, "it is there")
+            .because("somebody made it")
+            .context("cannot begin")
+            .with_remedy(Remedy::Wait)
+            .in_doubt()
+            .busy()
+            .fatal();
+        let copy = error.clone();
+        assert_eq!(
+            serde_json::to_string(&copy).expect("JSON"),
+            serde_json::to_string(&error).expect("JSON")
+        );
+        assert_eq!(copy.causes(), ["it is there", "somebody made it"]);
+        assert!(copy.is_busy() && copy.is_fatal() && copy.is_in_doubt());
+        assert_eq!(copy.remedy(), Some(&Remedy::Wait));
+    }
 
     #[test]
     fn context_keeps_kind_and_hint_and_lists_causes_outermost_first() {

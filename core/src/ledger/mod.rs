@@ -11,6 +11,7 @@ mod calendar;
 mod counting;
 mod record;
 mod scope;
+mod several;
 mod store;
 
 pub use calendar::{Calendar, Standing, days, ranges, start_of};
