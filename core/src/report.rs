@@ -1,6 +1,6 @@
 //! How a run ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind};
 use crate::sink::Residue;
-use crate::unit::{DataKind, Unit};
+use crate::unit::{DataKind, Unit, UnitKey};
 
 pub use crate::dropped::Dropped;
 
@@ -29,17 +29,20 @@ pub struct RunReport {
     pub pipeline: String,
     /// The type of the source.
     pub source: String,
-    /// The type of the sink.
+    /// The type of the sink; of several the types, for people.
     pub sink: String,
-    /// Where the rows are.
+    /// Where the rows are; of several sinks it is where those of the first are.
     pub destination: Destination,
     /// The table, for sinks that have one.
     pub table: Option<String>,
+    /// Each sink, in their order, of a run that had several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<SinkReport>,
     /// What the rows are.
     pub data_type: DataKind,
     /// How it ended.
     pub status: Status,
-    /// Rows made visible; for an aborted run, rows that remain all the same.
+    /// Rows made visible, of several sinks at the one that has most; for an aborted run, rows that remain all the same.
     pub row_count: u64,
     /// Rows that the source gave, before any transform; without the partitions
     /// that failed.
@@ -90,6 +93,45 @@ impl RunReport {
     pub fn error_kind(&self) -> Option<ErrorKind> {
         self.error.as_ref().map(Error::kind)
     }
+
+    /// Returns all destinations, in the order of the sinks.
+    pub fn destinations(&self) -> Vec<&Destination> {
+        match self.sinks.as_slice() {
+            [] => vec![&self.destination],
+            sinks => sinks.iter().map(|sink| &sink.destination).collect(),
+        }
+    }
+
+    /// Returns the sinks that have failed while others have committed.
+    pub fn failed_sinks(&self) -> impl Iterator<Item = &SinkReport> {
+        let stands = matches!(self.status, Status::Committed | Status::Partial);
+        let failed = move |sink: &&SinkReport| stands && sink.status == Status::Aborted;
+        self.sinks.iter().filter(failed)
+    }
+}
+
+/// How a run ended for one of its sinks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SinkReport {
+    /// The type of the sink.
+    pub sink: String,
+    /// Where its rows are.
+    pub destination: Destination,
+    /// The table, for sinks that have one.
+    pub table: Option<String>,
+    /// How it ended.
+    pub status: Status,
+    /// Rows that it made visible, or that remain all the same.
+    pub row_count: u64,
+    /// What remains visible if it was aborted.
+    pub residue: Residue,
+    /// The units that it was given, if these are not all that were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub units: Option<BTreeSet<UnitKey>>,
+    /// Why it did not end well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
 }
 
 /// How a run ended.

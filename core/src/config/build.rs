@@ -1,7 +1,6 @@
 //! From a parsed document to a pipeline.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -10,17 +9,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::alarms::alarms;
 use super::archive::archive_table;
+use super::component::{Component, component, component_of, report, unknown_type};
 use super::document::{Document, join};
 use super::problem::{Invalid, Problems};
 use super::reader::Reader;
 use super::run::run_table;
+use super::sinks::{build_sinks, check_destinations, paths};
 use crate::context::Delivery;
 use crate::engine::{Pipeline, RunOptions, Sinks, check_delivery};
 use crate::ledger::Earlier;
 use crate::registry::{BuildContext, Registry};
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
-use crate::suggest::did_you_mean;
 use crate::transform::NamedTransform;
 
 /// The tables and keys at the top of a pipeline file.
@@ -47,7 +47,6 @@ pub fn build(
     let root = document.root().clone();
     let name = name_of(&mut document, &root, default_name);
     let source_table = component(&mut document, &root, "source", &registry.source_names());
-    let sink_table = component(&mut document, &root, "sink", &registry.sink_names());
     let beside = source_table.as_ref().map(|source| &source.table);
     let run = run_table(&mut document, &root, beside);
     let metrics = run.as_ref().and_then(|run| run.metrics.as_deref());
@@ -62,47 +61,46 @@ pub fn build(
         archive: archive.flatten(),
         ..cx.clone()
     };
-    let sink = sink_table.and_then(|table| build_sink(&mut document, table, registry, &cx));
-    let records = sink.as_ref().map(|(_, sink)| sink.capabilities().records);
-    let records = records.unwrap_or_default();
+    let sinks = build_sinks(&mut document, &root, registry, &cx);
+    let records = sinks.as_ref().map(Sinks::records).unwrap_or_default();
     let source =
         source_table.and_then(|table| build_source(&mut document, table, registry, &cx, records));
     let schema = source.as_ref().map(|(_, source)| source.schema());
     let roles = source.as_ref().and_then(|(_, source)| source.info().roles);
     let cx = BuildContext { roles, ..cx };
     let transforms = build_transforms(&mut document, &root, registry, schema, &cx, records);
-    if let (Some((_, source)), Some(transforms), Some((_, sink))) = (&source, &transforms, &sink) {
-        report(&mut document, "", misfits(&**source, transforms, &**sink));
+    if let (Some((_, source)), Some(transforms), Some(sinks)) = (&source, &transforms, &sinks) {
+        for (named, path) in sinks.iter().zip(paths(&root)) {
+            let invalid = misfits_at(&path, &**source, transforms, &*named.sink);
+            report(&mut document, "", invalid);
+        }
+        check_destinations(&mut document, sinks, &source.info().dataset.kind);
     }
-    check_run(&mut document, run.as_ref(), sink.as_ref());
+    check_run(&mut document, run.as_ref(), sinks.as_ref());
     check_archive(&mut document, &cx, run.as_ref(), source.as_ref());
     document.into_problems()?;
     // Whatever is `None` has left a problem.
-    let (Some(name), Some(source), Some(sink), Some(transforms), Some(run), Some(alarms)) =
-        (name, source, sink, transforms, run, alarms)
+    let (Some(name), Some(source), Some(sinks), Some(transforms), Some(run), Some(alarms)) =
+        (name, source, sinks, transforms, run, alarms)
     else {
         unreachable!("a part that could not be built has left a problem");
     };
-    let ((source_type, source), (sink_type, sink)) = (source, sink);
+    let (source_type, source) = source;
     Ok(Pipeline {
         name,
         source_type,
         source,
         transforms,
-        sinks: Sinks::one(sink_type, sink),
+        sinks,
         options: run,
         alarms,
     })
 }
 
-/// Finds a `delivery` that is not for the sink.
-fn check_run(
-    document: &mut Document<'_>,
-    run: Option<&RunOptions>,
-    sink: Option<&(String, Box<dyn Sink>)>,
-) {
-    if let (Some(run), Some((_, sink))) = (run, sink)
-        && let Err(error) = check_delivery(run.delivery, &**sink)
+/// Finds a `delivery` that is not for the sinks.
+fn check_run(document: &mut Document<'_>, run: Option<&RunOptions>, sinks: Option<&Sinks>) {
+    if let (Some(run), Some(sinks)) = (run, sinks)
+        && let Err(error) = check_delivery(run.delivery, sinks)
     {
         document.invalid("run.delivery", error.message());
     }
@@ -154,129 +152,12 @@ fn name_of<'t>(
     }
 }
 
-/// A component's table without its `type`.
-struct Component<'t> {
-    path: String,
-    kind: String,
-    table: DeTable<'t>,
-    span: Range<usize>,
-}
-
-impl<'t> Component<'t> {
-    fn value(&self) -> Spanned<DeValue<'t>> {
-        Spanned::new(self.span.clone(), DeValue::Table(self.table.clone()))
-    }
-}
-
-/// Returns the table of a component, of which these types are `known`.
-fn component<'t>(
-    document: &mut Document<'t>,
-    root: &DeTable<'t>,
-    path: &str,
-    known: &[&'static str],
-) -> Option<Component<'t>> {
-    let example = known.first().copied().unwrap_or("…");
-    match root.get(path) {
-        Some(value) => component_of(document, value, path, example),
-        None => {
-            document.invalid(
-                "",
-                format!("there is no `[{path}]` table; it needs at least `type`, such as `type = \"{example}\"`"),
-            );
-            None
-        }
-    }
-}
-
-fn component_of<'t>(
-    document: &mut Document<'t>,
-    value: &Spanned<DeValue<'t>>,
-    path: &str,
-    example: &str,
-) -> Option<Component<'t>> {
-    let Some(table) = value.get_ref().as_table() else {
-        document.invalid(path, "this must be a table");
-        return None;
-    };
-    let mut table = table.clone();
-    match table.remove("type") {
-        Some(kind) => {
-            let kind = document.read(&join(path, "type"), kind)?;
-            Some(Component {
-                path: path.to_owned(),
-                kind,
-                table,
-                span: value.span(),
-            })
-        }
-        None => {
-            document.invalid(
-                path,
-                format!("`type` is missing, such as `type = \"{example}\"`"),
-            );
-            None
-        }
-    }
-}
-
 fn store_name(registry: &Registry, source: &Component<'_>) -> Option<String> {
     let key = registry.source(&source.kind)?.store_key?;
     match source.table.get(key)?.get_ref() {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => Some(number.to_string()),
         _ => None,
-    }
-}
-
-fn report(document: &mut Document<'_>, path: &str, problems: Vec<Invalid>) {
-    for problem in problems {
-        let path = match problem.key.as_str() {
-            "" => path.to_owned(),
-            key => join(path, key),
-        };
-        document.invalid(&path, problem.message);
-    }
-}
-
-fn unknown_type(
-    document: &mut Document<'_>,
-    component: &Component<'_>,
-    what: &str,
-    known: &[&str],
-) {
-    let list: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    document.invalid(
-        &join(&component.path, "type"),
-        format!(
-            "there is no {what} `{}`, known are {}{}",
-            component.kind,
-            list.join(", "),
-            did_you_mean(&component.kind, known)
-        ),
-    );
-}
-
-fn build_sink<'t>(
-    document: &mut Document<'t>,
-    component: Component<'t>,
-    registry: &Registry,
-    cx: &BuildContext,
-) -> Option<(String, Box<dyn Sink>)> {
-    let Some(entry) = registry.sink(&component.kind) else {
-        unknown_type(document, &component, "sink", &registry.sink_names());
-        return None;
-    };
-    let mut reader = Reader {
-        document,
-        path: &component.path,
-        value: component.value(),
-    };
-    match (entry.build)(&mut reader, cx)? {
-        Ok(sink) => Some((component.kind, sink)),
-        Err(problems) => {
-            report(document, &component.path, problems);
-            None
-        }
     }
 }
 
@@ -399,16 +280,26 @@ pub fn misfits(
     transforms: &[NamedTransform],
     sink: &dyn Sink,
 ) -> Vec<Invalid> {
+    misfits_at("sink", source, transforms, sink)
+}
+
+/// As [`misfits`], for the sink that stands at `path`.
+fn misfits_at(
+    path: &str,
+    source: &dyn Source,
+    transforms: &[NamedTransform],
+    sink: &dyn Sink,
+) -> Vec<Invalid> {
     let mut invalid = Vec::new();
     let schema = transforms
         .last()
         .map_or_else(|| source.schema(), |last| last.transform.schema());
     if let Err(error) = sink.check_schema(&Arc::clone(&schema)) {
-        invalid.push(Invalid::new("sink", error.in_a_line()));
+        invalid.push(Invalid::new(path, error.in_a_line()));
     }
     if sink.capabilities().replaces_days && !source.info().partitions_are_days {
         invalid.push(Invalid::new(
-            "sink.mode",
+            join(path, "mode"),
             "`replace_window` needs a source whose partitions are days; use `replace`",
         ));
     }

@@ -7,6 +7,7 @@ mod alarms;
 mod archive;
 mod blank;
 mod build;
+mod component;
 mod document;
 mod env;
 mod explain;
@@ -21,6 +22,7 @@ mod reader;
 mod run;
 mod secret;
 mod sensitive;
+mod sinks;
 mod values;
 mod variables;
 

@@ -121,7 +121,7 @@ pub(super) fn set<'t>(
         return Err("a key looks like `sink.mode`".to_owned());
     }
     let mut table = root;
-    let mut segments = segments.into_iter();
+    let mut segments = segments.into_iter().peekable();
     while let Some(segment) = segments.next() {
         let name = Spanned::new(span.clone(), Cow::Borrowed(segment));
         let entry = table
@@ -130,9 +130,18 @@ pub(super) fn set<'t>(
         table = match entry.get_mut() {
             DeValue::Table(inner) => inner,
             DeValue::Array(items) => {
-                let n = segments.next().unwrap_or_default();
-                let item = n.parse::<usize>().ok().and_then(|n| items.get_mut(n));
-                match item.map(Spanned::get_mut) {
+                let next = segments.peek().copied().unwrap_or(last);
+                let number = next.parse::<usize>().ok();
+                // Of one there is no need to say which.
+                let n = match (number, items.len()) {
+                    (Some(n), _) => {
+                        segments.next();
+                        n
+                    }
+                    (None, 1) => 0,
+                    (None, many) => return Err(which(segment, next, many)),
+                };
+                match items.get_mut(n).map(Spanned::get_mut) {
                     Some(DeValue::Table(inner)) => inner,
                     _ => return Err(format!("`{segment}` has no table number `{n}`")),
                 }
@@ -153,6 +162,14 @@ pub(super) fn set<'t>(
         value.parse(span),
     );
     Ok(())
+}
+
+/// Says that of several tables one is to be chosen.
+fn which(name: &str, key: &str, many: usize) -> String {
+    match many {
+        0 => format!("there is no `[[{name}]]`"),
+        _ => format!("there are {many} of `[[{name}]]`: say which, such as `{name}.0.{key}`"),
+    }
 }
 
 /// Puts the values inside an override at the override's place.

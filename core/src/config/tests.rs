@@ -109,7 +109,7 @@ fn registry() -> Registry {
         },
     );
     registry.add_sink(doc("log"), |options: SinkOptions, _| {
-        let sink = TestSink::recording();
+        let sink = TestSink::recording().called(options.path.as_deref().unwrap_or("log"));
         Ok(match (options.raw, options.path.as_deref()) {
             (Some(true), _) => Box::new(sink.raw()) as Box<dyn Sink>,
             (_, Some("days")) => Box::new(sink.replacing_days()),
@@ -413,4 +413,73 @@ fn of_a_long_line_the_part_with_the_problem_is_shown() {
         assert_eq!(marked, name, "{shown}");
         assert!(source.chars().count() < 320, "{source}");
     }
+}
+
+/// Two sinks with further keys.
+fn two_sinks(first: &str, second: &str) -> String {
+    let log = "[[sink]]\ntype = \"log\"\n";
+    format!("[source]\ntype = \"numbers\"\n{log}path = \"a\"\n{first}{log}path = \"b\"\n{second}")
+}
+
+#[test]
+fn a_pipeline_may_have_several_sinks() {
+    let pipeline = build_text(&two_sinks("", "")).expect("it is fine");
+    let places = pipeline.destinations().into_iter().map(|place| place.uri);
+    assert_eq!(places.collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(pipeline.sinks.kinds(), "log, log");
+    let one = MINIMAL.replace("[sink]", "[[sink]]");
+    let pipeline = build_text(&one).expect("it is fine");
+    assert!(!pipeline.sinks.are_several());
+}
+
+#[test]
+fn what_is_wrong_with_several_sinks_is_told_at_its_place() {
+    let text = two_sinks("pth = 1\n", "raw = \"yes\"\n");
+    let told = problems(&text);
+    assert!(told.contains("unknown field `pth`"), "{told}");
+    assert!(told.contains("invalid type: string"), "{told}");
+    let told = problems("sink = []\n[source]\ntype = \"numbers\"\n");
+    assert!(told.contains("there is no `[sink]` table"), "{told}");
+    let told = problems(&two_sinks("", "").replace("\"b\"", "\"days\""));
+    assert!(told.contains("`replace_window` needs a source"), "{told}");
+    assert!(told.contains("p.toml:6"), "{told}");
+}
+
+#[test]
+fn sinks_take_records_of_one_form() {
+    let told = problems(&two_sinks("", "raw = true\n"));
+    let said = "this sink wants raw records and `sink.0` wants named columns";
+    assert!(told.contains(said), "{told}");
+    assert!(build_text(&two_sinks("raw = true\n", "raw = true\n")).is_ok());
+}
+
+#[test]
+fn two_sinks_do_not_write_to_one_destination() {
+    let told = problems(&two_sinks("", "").replace("\"b\"", "\"a\""));
+    assert!(told.contains("`sink.0` writes to a, too"), "{told}");
+}
+
+#[test]
+fn rows_go_directly_only_to_sinks_that_all_cannot_take_them_back() {
+    let text = two_sinks("", "").replace("\"b\"", "\"pipe\"") + "[run]\ndelivery = \"direct\"\n";
+    let told = problems(&text);
+    assert!(told.contains("`direct` is for a sink that"), "{told}");
+}
+
+#[test]
+fn an_override_says_which_sink_it_means() {
+    let set = |text: &str, argument: &str| {
+        let overrides = [Override::from_argument("--set", argument).expect("it has a value")];
+        built(text, &Env::empty(), &overrides)
+    };
+    let pipeline = set(&two_sinks("", ""), "sink.1.path=c").expect("it is fine");
+    assert_eq!(pipeline.destinations()[1].uri, "c");
+    let told = set(&two_sinks("", ""), "sink.path=c").expect_err("which?");
+    let said = "there are 2 of `[[sink]]`: say which, such as `sink.0.path`";
+    assert!(told.contains(said), "{told}");
+    let told = set(&two_sinks("", ""), "sink.2.path=c").expect_err("there is none");
+    assert!(told.contains("`sink` has no table number `2`"), "{told}");
+    let one = MINIMAL.replace("[sink]", "[[sink]]");
+    let pipeline = set(&one, "sink.path=c").expect("there is one");
+    assert_eq!(pipeline.destination().uri, "c");
 }

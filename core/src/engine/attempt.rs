@@ -11,15 +11,14 @@ use super::ending::{Ending, contained, fate_of};
 use super::order::Order;
 use super::pipeline::{OnFailure, Pipeline};
 use super::worker::{Crew, Message, Work};
-use super::writer::Writer;
+use super::writer::Outcomes;
+use super::writers::Writers;
 use crate::batch::{Batch, PartitionId};
 use crate::cancel::CancelGuard;
 use crate::context::{RunContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{FetchedUnit, LedgerStore, Recorded};
 use crate::report::PartitionStatus;
-use crate::sink::Outcome;
-use crate::source::{Plan, Session, Unit};
+use crate::source::{Fate, Plan, Session, Unit};
 use crate::transform::OpenTransform;
 
 /// How often an observer hears when nothing arrives.
@@ -30,11 +29,9 @@ pub(super) struct Attempt<'r, 'b, 'o> {
     pub(super) pipeline: &'r Pipeline,
     pub(super) cx: RunContext,
     pub(super) transforms: Arc<[OpenTransform]>,
-    pub(super) writer: Writer<'r>,
+    pub(super) writers: Writers<'r>,
     pub(super) books: &'b mut Books<'o>,
     pub(super) queue: Option<NonZeroUsize>,
-    /// Keeps the ledger, if the sink keeps none.
-    pub(super) ledgers: Option<&'r dyn LedgerStore>,
     /// Whether another attempt may follow this one.
     pub(super) may_start_over: bool,
 }
@@ -51,7 +48,7 @@ impl Attempt<'_, '_, '_> {
             Err(error) => return Ending::nothing_done(error),
         };
         // Every day is there already.
-        let nothing_to_do = plan.units.is_empty() && self.writer.run().1.partitions_are_days;
+        let nothing_to_do = plan.units.is_empty() && self.writers.run().1.partitions_are_days;
         let crew = Crew::new(
             &self.cx,
             &session,
@@ -61,7 +58,7 @@ impl Attempt<'_, '_, '_> {
             self.queue,
         );
         self.books.planned(&plan, crew.size());
-        self.writer.narrow(&plan.units);
+        self.writers.narrow(&plan.units);
         let ending = if nothing_to_do {
             Ending::Committed {
                 rows: 0,
@@ -71,8 +68,14 @@ impl Attempt<'_, '_, '_> {
             self.finish(plan, crew, guard)
         };
         self.books.drain_notices();
+        // What one sink lacks is written from what is there already.
+        let fate = if self.books.left_a_sink_out() {
+            Fate::Unfinished
+        } else {
+            fate_of(&ending)
+        };
         let told = contained("the source", || {
-            session.finish(fate_of(&ending));
+            session.finish(fate);
             Ok(())
         });
         if let Err(error) = told {
@@ -87,13 +90,13 @@ impl Attempt<'_, '_, '_> {
             Ok(()) => {
                 drop(crew);
                 let committed = self.commit();
-                committed.unwrap_or_else(|error| self.writer.give_up(error, self.books))
+                committed.unwrap_or_else(|error| self.writers.give_up(error, self.books))
             }
             Err(error) => {
                 // The guard first: it wakes every worker, so that none waits
                 // for a thread that no longer listens.
                 drop(guard);
-                let ending = self.writer.give_up(error, self.books);
+                let ending = self.writers.give_up(error, self.books);
                 crew.disband();
                 ending
             }
@@ -232,7 +235,7 @@ impl Attempt<'_, '_, '_> {
         let id = batch.partition;
         self.announce(id)?;
         let started = std::time::Instant::now();
-        let written = self.writer.write(&batch);
+        let written = self.writers.write(&batch, self.books);
         self.books.slot(id).write += started.elapsed();
         written?;
         self.books.wrote(id, batch.records.num_rows() as u64);
@@ -241,7 +244,7 @@ impl Attempt<'_, '_, '_> {
 
     fn announce(&mut self, id: PartitionId) -> Result<()> {
         let info = self.books.slot(id).info.clone();
-        self.writer.announce(&info, self.books)
+        self.writers.announce(&info, self.books)
     }
 
     /// Decides what the end of a unit means for the run.
@@ -260,7 +263,7 @@ impl Attempt<'_, '_, '_> {
         }
         let slot = self.books.slot(id);
         let (label, rows) = (&slot.info.label, slot.rows);
-        if rows > 0 && self.writer.is_transactional() {
+        if rows > 0 && self.writers.is_any_transactional() {
             return Err(error.context(format!(
                 "{label} broke off after {rows} of its rows were written, so nothing can be kept"
             )));
@@ -277,44 +280,18 @@ impl Attempt<'_, '_, '_> {
             return Err(Error::new(ErrorKind::Other, "no partition could be read"));
         }
         self.check_min_rows()?;
-        let (run_id, source) = self.writer.run();
+        let (run_id, source) = self.writers.run();
         let units = self.books.fetched(run_id, source.limit.is_some());
         self.books.warn_of_rows_outside(&units);
-        self.writer.begin(self.books)?;
+        self.writers.begin(self.books)?;
         // The last moment at which an interrupt can still be heard.
         self.cx.cancel.check()?;
         self.books.tell_committing();
-        let summary = self.writer.commit(&Outcome {
-            missing: &missing,
-            rows: self.books.rows(),
-            units: &units,
-        })?;
-        self.record(&units);
-        for warning in summary.warnings {
-            self.books.warn(warning);
-        }
-        Ok(Ending::Committed {
-            rows: summary.rows,
-            partial: !missing.is_empty(),
-        })
-    }
-
-    /// Enters what is committed into the ledger, where the sink keeps none.
-    fn record(&mut self, units: &[FetchedUnit]) {
-        let Some(store) = self.ledgers else { return };
-        let sink = &self.pipeline.sinks.first().sink;
-        let dataset = self.writer.run().1.dataset.clone();
-        let destination = sink.destination(&dataset.kind);
-        let recorded = Recorded {
-            units,
-            earlier: sink.earlier(),
+        let outcomes = Outcomes {
+            missing: missing.into(),
+            units: units.into(),
         };
-        if let Err(error) = store.record(&destination, &dataset, &recorded) {
-            let why = error.in_a_line();
-            self.books.warn(format!(
-                "the days of this run are not in the ledger of {destination}, so they count as missing: {why}"
-            ));
-        }
+        self.writers.commit(&outcomes, &self.cx.cancel, self.books)
     }
 
     fn check_min_rows(&self) -> Result<()> {
@@ -350,7 +327,7 @@ impl Attempt<'_, '_, '_> {
         let error = incomplete(said.clone()).hint(
             "run it again later; `accept_short = true` takes what there is, for a source whose totals are known to be wrong",
         );
-        let nothing_visible = self.writer.is_transactional() || self.books.rows() == 0;
+        let nothing_visible = self.writers.are_all_transactional() || self.books.rows() == 0;
         if self.may_start_over && nothing_visible {
             return Err(error.voids_plan());
         }

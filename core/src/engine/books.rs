@@ -9,15 +9,18 @@ use jiff::Timestamp;
 
 use super::ending::{Ending, contained};
 use super::pipeline::Pipeline;
+use super::sinks::NamedSink;
 use super::worker::{Counts, Spent};
 use crate::batch::PartitionId;
 use crate::context::{Counters, Notice, Tally};
+use crate::destination::Destination;
 use crate::error::{Error, Result};
 use crate::ledger::{DayRecord, DayState, FetchedUnit, UnitRecord};
 use crate::observer::{Observer, Progress, RunEvent};
 use crate::reject::Rejects;
 use crate::report::{
-    Dropped, PartitionReport, PartitionStatus, RunReport, Status, Timing, WaitKind, WaitReport,
+    Dropped, PartitionReport, PartitionStatus, RunReport, SinkReport, Status, Timing, WaitKind,
+    WaitReport,
 };
 use crate::sink::{PartitionInfo, Residue, TxnContext};
 use crate::source::{Extent, Plan, Unit};
@@ -52,6 +55,8 @@ pub(super) struct Totals {
     /// Units that workers are through with; some may wait for their turn.
     read: usize,
     pub(super) done: usize,
+    /// How each sink ended, where there are several.
+    sinks: Vec<Ending>,
 }
 
 /// What is known of a unit so far.
@@ -295,6 +300,20 @@ impl<'o> Books<'o> {
         });
     }
 
+    /// Notes how each of several sinks ended, in their order.
+    pub(super) fn sinks_ended(&mut self, endings: Vec<Ending>) {
+        if endings.len() > 1 {
+            self.totals.sinks = endings;
+        }
+    }
+
+    /// Returns whether a sink has failed and another one has not.
+    pub(super) fn left_a_sink_out(&self) -> bool {
+        let failed = |ending: &Ending| matches!(ending, Ending::Aborted { .. });
+        let sinks = &self.totals.sinks;
+        sinks.iter().any(failed) && !sinks.iter().all(failed)
+    }
+
     pub(super) fn tell_committing(&mut self) {
         let progress = self.progress();
         self.observer.on_event(&RunEvent::Committing(&progress));
@@ -469,7 +488,8 @@ impl<'o> Books<'o> {
             run_id: cx.run_id.clone(),
             pipeline: pipeline.name.clone(),
             source: pipeline.source_type.clone(),
-            sink: pipeline.sinks.first().kind.clone(),
+            sink: pipeline.sinks.kinds(),
+            sinks: sink_reports(pipeline, cx, &totals.sinks, &ending),
             table: destination.table.clone(),
             destination,
             data_type: cx.source.dataset.kind.clone(),
@@ -495,6 +515,43 @@ impl<'o> Books<'o> {
         report.duration_seconds = self.started.elapsed().as_secs_f64();
         report.completed_at = crate::clock::now();
         report
+    }
+}
+
+/// Returns how each of several sinks ended; `run` is how those did of which
+/// nothing is known, since they had not begun.
+fn sink_reports(
+    pipeline: &Pipeline,
+    cx: &TxnContext,
+    endings: &[Ending],
+    run: &Ending,
+) -> Vec<SinkReport> {
+    if !pipeline.sinks.are_several() {
+        return Vec::new();
+    }
+    let kind = &cx.source.dataset.kind;
+    let endings = endings.iter().chain(std::iter::repeat(run));
+    let sinks = pipeline.sinks.iter().zip(endings);
+    sinks
+        .map(|(named, ending)| {
+            let destination = named.sink.destination(kind);
+            sink_report(named, destination, ending.clone())
+        })
+        .collect()
+}
+
+fn sink_report(named: &NamedSink, destination: Destination, ending: Ending) -> SinkReport {
+    let mut run = RunReport::default();
+    conclude(&mut run, ending);
+    SinkReport {
+        sink: named.kind.clone(),
+        table: destination.table.clone(),
+        destination,
+        status: run.status,
+        row_count: run.row_count,
+        residue: run.residue,
+        units: named.units.clone(),
+        error: run.error,
     }
 }
 

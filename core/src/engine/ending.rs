@@ -1,4 +1,4 @@
-//! How a run ends, also when a component panics.
+//! How a run ends, and each of its sinks, also when a component panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,7 +6,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sink::Residue;
 use crate::source::Fate;
 
-/// How a run ended.
+/// How a run ended, or one of its sinks.
+#[derive(Clone)]
 pub(super) enum Ending {
     Committed { rows: u64, partial: bool },
     Stopped { rows: u64 },
@@ -31,6 +32,55 @@ impl Ending {
             } if error.is_plan_void() => Some(error),
             _ => None,
         }
+    }
+}
+
+/// Returns how a run ended whose sinks ended so: as well as the best of them, but
+/// partial if one has failed. `error` is why none has committed.
+pub(super) fn together(endings: &[Ending], error: Option<Error>) -> Ending {
+    let (mut most, mut whole, mut failure) = (None, true, None);
+    let mut residue = Residue::None;
+    for ending in endings {
+        match ending {
+            Ending::Committed { rows, partial } => {
+                most = most.max(Some(*rows));
+                whole &= !partial;
+            }
+            Ending::Stopped { rows } => residue = worse(residue, Residue::Rows(*rows)),
+            Ending::Aborted {
+                error,
+                residue: own,
+            } => {
+                whole = false;
+                residue = worse(residue, *own);
+                failure = failure.or(Some(error));
+            }
+        }
+    }
+    match (most, failure, residue) {
+        (Some(rows), _, _) => Ending::Committed {
+            rows,
+            partial: !whole,
+        },
+        (None, Some(failure), residue) => Ending::Aborted {
+            error: error.unwrap_or_else(|| failure.clone()),
+            residue,
+        },
+        (None, None, Residue::Rows(rows)) => Ending::Stopped { rows },
+        (None, None, _) => Ending::Stopped { rows: 0 },
+    }
+}
+
+/// Returns what remains at two destinations, as far as it can be said in one
+/// word.
+fn worse(one: Residue, other: Residue) -> Residue {
+    match (one, other) {
+        (Residue::Unknown, _) | (_, Residue::Unknown) => Residue::Unknown,
+        (Residue::Rows(one), Residue::Rows(other)) => Residue::Rows(one.max(other)),
+        (Residue::Rows(rows), Residue::None) | (Residue::None, Residue::Rows(rows)) => {
+            Residue::Rows(rows)
+        }
+        (Residue::None, Residue::None) => Residue::None,
     }
 }
 

@@ -17,6 +17,7 @@ mod room;
 mod sinks;
 mod worker;
 mod writer;
+mod writers;
 
 #[cfg(test)]
 mod tests;
@@ -32,18 +33,18 @@ use crate::cancel::CancelToken;
 use crate::context::{Counters, Delivery, RunContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
-use crate::ledger::{Held, Ledger, LedgerStore};
+use crate::ledger::{Held, LedgerStore};
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
 use crate::report::RunReport;
-use crate::sink::{Preview, Sink, TxnContext};
+use crate::sink::{Preview, TxnContext};
 use crate::source::Unit;
 use crate::stand_in::StandIns;
 use crate::transform::{OpenTransform, stand_ins_for};
 use attempt::Attempt;
 use books::Books;
 use ending::{Ending, contained};
-use writer::Writer;
+use writers::Writers;
 
 pub use pipeline::{OnFailure, Pipeline, RunOptions};
 pub use probe::probe;
@@ -171,10 +172,7 @@ impl<'r, 'o> Run<'r, 'o> {
     /// Opens the transforms. They say how ids are made, and what the rows must
     /// share with those that are there.
     fn prepare(&mut self) -> Result<Arc<[OpenTransform]>> {
-        check_delivery(
-            self.pipeline.options.delivery,
-            &*self.pipeline.sinks.first().sink,
-        )?;
+        check_delivery(self.pipeline.options.delivery, &self.pipeline.sinks)?;
         let transforms = open(self.pipeline, &self.cx)?;
         self.cx.stand_ins = stand_ins_for(&transforms);
         let mut provenance = Provenance::default();
@@ -189,60 +187,35 @@ impl<'r, 'o> Run<'r, 'o> {
         // Everything that reads is cancelled by its own guard, which goes when
         // the attempt ends for whatever reason, or from outside.
         let (guard, cancel) = self.cx.cancel.child();
-        let writer = Writer::new(
-            &*self.pipeline.sinks.first().sink,
-            self.txn_cx.clone(),
-            self.patience,
-        );
-        if let Err(error) = writer.preview(self.patience_at_start, &mut self.books) {
-            return Ending::nothing_done(error);
-        }
-        let (ledger, ledgers) = match self.ledger(&writer) {
-            Ok(ledger) => ledger,
+        let mut writers = Writers::new(&self.pipeline.sinks, &self.txn_cx, self.patience);
+        let held = match self.look_at(&mut writers) {
+            Ok(held) => held,
             Err(error) => return Ending::nothing_done(error),
         };
         let attempt = Attempt {
             pipeline: self.pipeline,
             cx: RunContext {
                 cancel,
-                held: Held {
-                    ledger: Arc::new(ledger),
-                    earlier: self.pipeline.sinks.first().sink.earlier(),
-                },
+                held,
                 ..self.cx.clone()
             },
             transforms: Arc::clone(transforms),
-            writer,
+            writers,
             books: &mut self.books,
             queue: self.queue,
-            ledgers,
             may_start_over: is_first,
         };
         attempt.make(self.units.as_deref(), guard)
     }
 
-    /// Returns what the destination holds already, and who keeps its ledger if
-    /// the sink does not. A ledger that cannot be read is a warning, and is not
-    /// added to: its days are fetched again.
-    fn ledger(&mut self, writer: &Writer<'r>) -> Result<(Ledger, Option<&'r dyn LedgerStore>)> {
-        if let Some(ledger) = writer.ledger(self.patience_at_start, &mut self.books)? {
-            return Ok((ledger, None));
-        }
-        let Some(store) = self.ledgers else {
-            return Ok((Ledger::default(), None));
-        };
-        let dataset = &self.txn_cx.source.dataset;
-        let destination = self.pipeline.destination();
-        match store.read(&destination, dataset) {
-            Ok(ledger) => Ok((ledger, Some(store))),
-            Err(error) => {
-                let why = error.in_a_line();
-                self.books.warn(format!(
-                    "{why}; its days count as missing, and so do those of this run"
-                ));
-                Ok((Ledger::default(), None))
-            }
-        }
+    /// Looks at the destinations, and returns what they hold already.
+    fn look_at(&mut self, writers: &mut Writers<'r>) -> Result<Held> {
+        let (patience, books) = (self.patience_at_start, &mut self.books);
+        writers.preview(patience, books)?;
+        let calendar = self.txn_cx.source.calendar.as_ref();
+        let plans_by_ledger =
+            self.units.is_none() && calendar.is_some_and(|calendar| calendar.catches_up);
+        writers.held(patience, self.ledgers, plans_by_ledger, books)
     }
 
     /// Closes the books. A run that ended before it had a plan names the units
@@ -260,10 +233,15 @@ impl<'r, 'o> Run<'r, 'o> {
     }
 }
 
-/// Says what a run would do to the destination. Changes nothing.
+/// Says what a run would do to the destinations. Changes nothing.
 pub fn preview(pipeline: &Pipeline, run_id: String) -> Result<Preview> {
     let cx = txn_context(pipeline, run_id, CancelToken::never());
-    contained("the sink", || pipeline.sinks.first().sink.preview(&cx))
+    let mut preview = Preview::default();
+    for named in pipeline.sinks.iter() {
+        let one = contained("the sink", || named.sink.preview(&cx))?;
+        preview.actions.extend(one.actions);
+    }
+    Ok(preview)
 }
 
 /// Returns the zone of a name that a source has checked; UTC if it is none.
@@ -287,11 +265,11 @@ fn txn_context(pipeline: &Pipeline, run_id: String, cancel: CancelToken) -> TxnC
 
 /// Returns when rows may leave a unit of this pipeline.
 ///
-/// A sink that is not transactional cannot take anything back anyway, so with
+/// Sinks that are not transactional cannot take anything back anyway, so with
 /// one worker rows flow straight through unless told otherwise, or unless the
 /// source keeps bodies, which it does when they are whole.
 pub fn delivery(pipeline: &Pipeline) -> Delivery {
-    let transactional = pipeline.sinks.first().sink.capabilities().transactional;
+    let transactional = pipeline.sinks.is_any_transactional();
     let alone = pipeline.options.workers.get() == 1;
     let keeps_bodies = pipeline.source.archive().is_some();
     let by_default = if !transactional && alone && !keeps_bodies {
@@ -304,8 +282,8 @@ pub fn delivery(pipeline: &Pipeline) -> Delivery {
 
 /// Fails if rows are to go straight into a transaction: a retry would bring
 /// them twice, so `direct` is for sinks that cannot promise anything.
-pub(crate) fn check_delivery(delivery: Option<Delivery>, sink: &dyn Sink) -> Result<()> {
-    if delivery == Some(Delivery::Direct) && sink.capabilities().transactional {
+pub(crate) fn check_delivery(delivery: Option<Delivery>, sinks: &Sinks) -> Result<()> {
+    if delivery == Some(Delivery::Direct) && sinks.is_any_transactional() {
         return Err(Error::new(
             ErrorKind::Config,
             "`direct` is for a sink that cannot take rows back, and this one can",

@@ -5,6 +5,7 @@ mod failures;
 mod faults;
 mod ledgers;
 mod runs;
+mod several;
 mod transforms;
 mod waiting;
 mod whole;

@@ -1,23 +1,32 @@
-//! The transaction of a run: begun late, ended once.
+//! The transaction of a sink: begun late, ended once.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::books::Books;
 use super::ending::{Ending, contained, is_closed};
+use super::sinks::NamedSink;
 use crate::batch::{Batch, PartitionId};
+use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guarded;
-use crate::ledger::Ledger;
+use crate::ledger::{Earlier, FetchedUnit, Ledger};
 use crate::sink::{
     CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn, TxnContext, patiently,
 };
-use crate::source::{SourceInfo, Unit};
+use crate::source::Unit;
+use crate::unit::Dataset;
 
-/// Writes the rows of one attempt. Dropping it aborts.
+/// Writes the rows of one attempt to a sink. Dropping it aborts.
 pub(super) struct Writer<'r> {
+    named: &'r NamedSink,
     sink: &'r dyn Sink,
     cx: TxnContext,
+    /// The partitions that it is given; `None` is all of them.
+    wanted: Option<BTreeSet<PartitionId>>,
+    /// Rows that were written.
+    rows: u64,
     /// How long to wait for a destination that somebody else has when the first
     /// rows are there.
     patience: Duration,
@@ -28,6 +37,21 @@ pub(super) struct Writer<'r> {
     /// How far the sink is to be trusted when the run ends badly.
     state: SinkState,
     commit_tried: bool,
+}
+
+/// What has come of the units of a run.
+pub(super) struct Outcomes<'a> {
+    /// Those that could not be had, with the reason.
+    pub(super) missing: Cow<'a, [(PartitionInfo, String)]>,
+    /// Those that were read whole.
+    pub(super) units: Cow<'a, [FetchedUnit]>,
+}
+
+impl Outcomes<'_> {
+    /// Returns whether units could not be had, and no other was read.
+    pub(super) fn lacks_everything(&self) -> bool {
+        self.units.is_empty() && !self.missing.is_empty()
+    }
 }
 
 /// What the sink has last done.
@@ -42,10 +66,13 @@ enum SinkState {
 }
 
 impl<'r> Writer<'r> {
-    pub(super) fn new(sink: &'r dyn Sink, cx: TxnContext, patience: Duration) -> Writer<'r> {
+    pub(super) fn new(named: &'r NamedSink, cx: TxnContext, patience: Duration) -> Writer<'r> {
         Writer {
-            sink,
+            named,
+            sink: &*named.sink,
             cx,
+            wanted: None,
+            rows: 0,
             patience,
             txn: None,
             announced: BTreeSet::new(),
@@ -63,14 +90,51 @@ impl<'r> Writer<'r> {
         self.patiently(patience, books, |sink, cx| sink.preview(cx))
     }
 
-    /// Returns the run's id, and what it reads.
-    pub(super) fn run(&self) -> (&str, &SourceInfo) {
-        (&self.cx.run_id, &self.cx.source)
+    pub(super) fn destination(&self) -> Destination {
+        self.sink.destination(&self.dataset().kind)
     }
 
-    /// Narrows what the sink is told of the source to the days of `units`.
+    pub(super) fn dataset(&self) -> &Dataset {
+        &self.cx.source.dataset
+    }
+
+    pub(super) fn earlier(&self) -> Earlier {
+        self.sink.earlier()
+    }
+
+    /// Narrows what the sink is told of the source to the days of `units`, and
+    /// what it is given to those of its own among them.
     pub(super) fn narrow(&mut self, units: &[Unit]) {
+        let Some(own) = &self.named.units else {
+            self.cx.source.narrow(units);
+            return;
+        };
+        let units = units.iter().zip(0..);
+        let units = units.filter(|(unit, _)| own.contains(&unit.key));
+        let (units, ids): (Vec<&Unit>, BTreeSet<PartitionId>) =
+            units.map(|(unit, n)| (unit, PartitionId(n))).unzip();
         self.cx.source.narrow(units);
+        self.wanted = Some(ids);
+    }
+
+    fn wants(&self, id: PartitionId) -> bool {
+        self.wanted.as_ref().is_none_or(|ids| ids.contains(&id))
+    }
+
+    /// Returns what of `all` concerns this sink.
+    pub(super) fn share_of<'o>(&self, all: &'o Outcomes<'_>) -> Outcomes<'o> {
+        if self.wanted.is_none() {
+            return Outcomes {
+                missing: Cow::Borrowed(&all.missing),
+                units: Cow::Borrowed(&all.units),
+            };
+        }
+        let missing = all.missing.iter().filter(|(info, _)| self.wants(info.id));
+        let units = all.units.iter().filter(|unit| self.wants(unit.id));
+        Outcomes {
+            missing: missing.cloned().collect(),
+            units: units.cloned().collect(),
+        }
     }
 
     /// Returns what the destination holds, if the sink keeps a ledger.
@@ -96,6 +160,9 @@ impl<'r> Writer<'r> {
 
     /// Announces a partition, once; begins the transaction if need be.
     pub(super) fn announce(&mut self, info: &PartitionInfo, books: &mut Books<'_>) -> Result<()> {
+        if !self.wants(info.id) {
+            return Ok(());
+        }
         self.begin(books)?;
         if !self.announced.insert(info.id) {
             return Ok(());
@@ -107,23 +174,33 @@ impl<'r> Writer<'r> {
 
     /// Writes a batch of a partition that was announced.
     pub(super) fn write(&mut self, batch: &Batch) -> Result<()> {
+        if !self.wants(batch.partition) {
+            return Ok(());
+        }
         let txn = self.txn.as_mut().expect("its partition was announced");
         let written = contained("the sink", || txn.write(batch));
-        self.judged(written)
+        self.judged(written)?;
+        self.rows += batch.records.num_rows() as u64;
+        Ok(())
     }
 
     /// Commits what was begun.
-    pub(super) fn commit(&mut self, outcome: &Outcome<'_>) -> Result<CommitSummary> {
+    pub(super) fn commit(&mut self, outcomes: &Outcomes<'_>) -> Result<CommitSummary> {
         let txn = self.txn.take().expect("it has begun");
         self.commit_tried = true;
-        let committed = contained("the sink", || txn.commit(outcome));
+        let outcome = Outcome {
+            missing: &outcomes.missing,
+            rows: self.rows,
+            units: &outcomes.units,
+        };
+        let committed = contained("the sink", || txn.commit(&outcome));
         self.judged(committed)
     }
 
     /// Aborts what was begun.
     pub(super) fn give_up(&mut self, error: Error, books: &mut Books<'_>) -> Ending {
         let residue = match self.txn.take() {
-            None => self.residue_without(&error, books.rows()),
+            None => self.residue_without(&error),
             Some(txn) if self.state == SinkState::Panicked => self.residue_of_dropped(txn),
             Some(txn) => contained("the sink", || txn.abort()).unwrap_or_else(|failed| {
                 books.warn(format!("the sink could not abort: {}", failed.in_a_line()));
@@ -135,7 +212,7 @@ impl<'r> Writer<'r> {
             let rows = match residue {
                 Residue::Rows(rows) => rows,
                 Residue::None => 0,
-                Residue::Unknown => books.rows(),
+                Residue::Unknown => self.rows,
             };
             return Ending::Stopped { rows };
         }
@@ -147,12 +224,12 @@ impl<'r> Writer<'r> {
     /// A commit that returns an error has taken everything back, if the sink
     /// can; one that panicked may have come to its end, and a sink may say that
     /// it does not know.
-    fn residue_without(&self, error: &Error, rows: u64) -> Residue {
+    fn residue_without(&self, error: &Error) -> Residue {
         if !self.commit_tried {
             return Residue::None;
         }
         let unknown = self.state == SinkState::Panicked || error.is_in_doubt();
-        if !unknown && (self.is_transactional() || rows == 0) {
+        if !unknown && (self.is_transactional() || self.rows == 0) {
             return Residue::None;
         }
         Residue::Unknown

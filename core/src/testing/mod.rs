@@ -32,7 +32,7 @@ pub use docs::{assert_described, assert_table_described};
 pub use files::{built_library, names_in};
 pub use gate::Gate;
 pub use observer::{RecordedEvent, Recorder};
-pub use run::{pipeline, run, run_with, test_setup};
+pub use run::{pipeline, pipeline_into, run, run_with, test_setup};
 pub use sink::{At, Log, TestSink};
 pub use source::{
     Row, TestPartition, TestSource, failing_at, good, panicking_at, rows_of, short, slow,

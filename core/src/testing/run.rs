@@ -6,19 +6,30 @@ use std::time::Duration;
 use super::{TestSink, TestSource};
 use crate::cancel::CancelToken;
 use crate::config::Alarms;
-use crate::engine::{self, Pipeline, RunOptions, RunSetup, Sinks};
+use crate::engine::{self, NamedSink, Pipeline, RunOptions, RunSetup, Sinks};
 use crate::observer::{Observer, Silent};
 use crate::reject::CountRejects;
 use crate::report::RunReport;
 
 /// Joins a source and a sink with the default options and no transforms.
 pub fn pipeline(source: TestSource, sink: TestSink) -> Pipeline {
+    pipeline_into(source, [sink])
+}
+
+/// As [`pipeline`], with several sinks.
+///
+/// # Panics
+///
+/// Panics if there is no sink.
+pub fn pipeline_into(source: TestSource, sinks: impl IntoIterator<Item = TestSink>) -> Pipeline {
+    let sinks = sinks.into_iter();
+    let sinks = sinks.map(|sink| NamedSink::new("test_sink", Box::new(sink)));
     Pipeline {
         name: "test".to_owned(),
         source_type: "test_source".to_owned(),
         source: Box::new(source),
         transforms: Vec::new(),
-        sinks: Sinks::one("test_sink", Box::new(sink)),
+        sinks: Sinks::new(sinks).expect("there is a sink"),
         options: RunOptions::default(),
         alarms: Alarms::default(),
     }

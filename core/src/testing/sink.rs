@@ -85,6 +85,7 @@ enum Fault {
 pub struct TestSink {
     faults: Vec<(At, Fault)>,
     capabilities: Capabilities,
+    name: String,
     log: Arc<Mutex<Log>>,
 }
 
@@ -98,6 +99,7 @@ impl TestSink {
                 replaces_days: false,
                 records: RecordFormat::Normalized,
             },
+            name: "test log".to_owned(),
             log: Arc::default(),
         }
     }
@@ -133,6 +135,12 @@ impl TestSink {
     /// or not.
     pub fn transactional(mut self, transactional: bool) -> TestSink {
         self.capabilities.transactional = transactional;
+        self
+    }
+
+    /// Gives the destination another name than `test log`.
+    pub fn called(mut self, name: &str) -> TestSink {
+        name.clone_into(&mut self.name);
         self
     }
 
@@ -223,7 +231,7 @@ impl Sink for TestSink {
     }
 
     fn destination(&self, _kind: &DataKind) -> Destination {
-        Destination::named("test log")
+        Destination::named(&self.name)
     }
 
     fn check_schema(&self, _schema: &Schema) -> Result<()> {
@@ -324,7 +332,7 @@ impl SinkTxn for TestTxn<'_> {
         log.visible = log.written.clone();
         Ok(CommitSummary {
             rows: log.written.len() as u64 - lost,
-            destination: "test log".to_owned(),
+            destination: self.sink.name.clone(),
             warnings: Vec::new(),
         })
     }

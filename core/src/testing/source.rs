@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use super::Gate;
 use crate::context::{Notice, RunContext, UnitContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::Held;
+use crate::ledger::{Calendar, Held};
 use crate::reject::Reject;
 use crate::source::{
     BatchIter, Dataset, DayRange, Extent, Fate, Outline, Plan, Session, Source, SourceInfo, Unit,
@@ -182,6 +182,7 @@ pub struct TestSource {
     partitions: Vec<TestPartition>,
     ordered: bool,
     days: bool,
+    catches_up: bool,
     max_workers: Option<NonZeroUsize>,
     max_rejects: Option<u64>,
     accepts_short: bool,
@@ -219,6 +220,13 @@ impl TestSource {
     pub fn days(mut self) -> TestSource {
         self.days = true;
         self
+    }
+
+    /// Makes it one that fetches the days which the destination lacks; it plans
+    /// all of them all the same.
+    pub fn catching_up(mut self) -> TestSource {
+        self.catches_up = true;
+        self.days()
     }
 
     /// Allows at most `workers` at once.
@@ -331,6 +339,12 @@ impl Source for TestSource {
             from_date: self.days.then_some(FIRST_DAY),
             to_date: self.days.then_some(last),
             partitions_are_days: self.days,
+            calendar: self.catches_up.then(|| Calendar {
+                zone: TimeZone::UTC,
+                lookback: 0,
+                start: Some(FIRST_DAY),
+                catches_up: true,
+            }),
             ..SourceInfo::default()
         }
     }
