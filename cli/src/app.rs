@@ -267,6 +267,9 @@ impl App {
         };
         let mut report = launch.run(pipeline, &mut reporter, &interrupt::token());
         report.error = report.error.take().map(remedies::as_typed);
+        for sink in &mut report.sinks {
+            sink.error = sink.error.take().map(remedies::as_typed);
+        }
         reporter.finish();
         if !reporter.finished(&report) {
             ending::tell(self.ui, &report, manner.remedy);
@@ -329,14 +332,15 @@ impl App {
     /// Checks that neither `--report` nor the metrics stand where the run
     /// writes, or says so.
     pub(crate) fn check_report(&self, pipeline: &Pipeline) -> Result<(), Exit> {
-        let Some(place) = pipeline.destination().path else {
-            return Ok(());
-        };
+        let destinations = pipeline.destinations();
+        let places = destinations.iter().filter_map(|one| one.path.as_deref());
         let report = self.global.report.as_deref().map(|path| (REPORT, path));
         let metrics = pipeline.alarms.metrics.as_deref();
         let metrics = metrics.map(|path| (METRICS, path));
-        let mut files = report.into_iter().chain(metrics);
-        let checked = files.try_for_each(|(what, path)| report_file::check(what, path, &place));
+        let files = report.into_iter().chain(metrics);
+        let mut pairs = files.flat_map(|file| places.clone().map(move |place| (file, place)));
+        let checked =
+            pairs.try_for_each(|((what, path), place)| report_file::check(what, path, place));
         checked.map_err(|error| {
             self.ui.error(&error);
             Exit::Usage

@@ -1,6 +1,7 @@
 //! What is said of a run when it has ended: what is now where.
 
-use mixflow_core::report::{RunReport, Status};
+use mixflow_core::destination::Destination;
+use mixflow_core::report::{RunReport, SinkReport, Status};
 use mixflow_core::sink::Residue;
 
 use crate::ui::{Ui, count, counted, seconds};
@@ -10,7 +11,7 @@ pub(crate) fn tell(ui: Ui, report: &RunReport, remedy: &str) {
     tell_of_rows(ui, report);
     let took = seconds(report.duration_seconds);
     let rows = counted(report.row_count, "row");
-    let place = &report.destination;
+    let place = &places(report);
     let partitions = report.partitions.len() - report.failed_partitions.len();
     let partitions = counted(partitions as u64, "partition");
     let committed = format!("committed {rows} from {partitions} to {place} in {took}");
@@ -21,22 +22,62 @@ pub(crate) fn tell(ui: Ui, report: &RunReport, remedy: &str) {
         )),
         Status::Partial => {
             let missing = report.failed_partitions.join(", ");
-            ui.warning(&format!("{committed}; missing: {missing}"));
+            if missing.is_empty() {
+                ui.warning(&committed);
+            } else {
+                ui.warning(&format!("{committed}; missing: {missing}"));
+            }
+            tell_of_failed_sinks(ui, report);
             ui.hint(remedy);
         }
         Status::Aborted => {
             if let Some(error) = &report.error {
                 ui.error(error);
             }
-            ui.note(&match report.residue {
-                Residue::None => format!("nothing was written; {place} is as it was before"),
-                Residue::Rows(n) => format!(
-                    "{} went to {place} before that and cannot be taken back",
-                    counted(n, "row")
-                ),
-                Residue::Unknown => format!("it is not known how much went to {place}"),
-            });
+            match report.sinks.as_slice() {
+                [] => ui.note(&remains(report.residue, &report.destination)),
+                sinks => tell_of_sinks(ui, sinks),
+            }
         }
+    }
+}
+
+/// Returns where rows went: to every sink that has not failed, if one has not.
+fn places(report: &RunReport) -> String {
+    let failed = report.failed_sinks().map(|sink| &sink.destination);
+    let failed: Vec<&Destination> = failed.collect();
+    let all = report.destinations().into_iter();
+    let places = all.filter(|place| !failed.contains(place));
+    let places: Vec<String> = places.map(ToString::to_string).collect();
+    places.join(" and ")
+}
+
+/// Says which sinks have failed while others stand.
+fn tell_of_failed_sinks(ui: Ui, report: &RunReport) {
+    for sink in report.failed_sinks() {
+        if let Some(error) = &sink.error {
+            ui.error(error);
+        }
+        ui.note(&remains(sink.residue, &sink.destination));
+    }
+}
+
+/// Says what remains of a run of several sinks that has failed.
+fn tell_of_sinks(ui: Ui, sinks: &[SinkReport]) {
+    for sink in sinks {
+        ui.note(&remains(sink.residue, &sink.destination));
+    }
+}
+
+/// Says what is at a destination after a run that was aborted.
+fn remains(residue: Residue, place: &Destination) -> String {
+    match residue {
+        Residue::None => format!("nothing was written; {place} is as it was before"),
+        Residue::Rows(n) => format!(
+            "{} went to {place} before that and cannot be taken back",
+            counted(n, "row")
+        ),
+        Residue::Unknown => format!("it is not known how much went to {place}"),
     }
 }
 

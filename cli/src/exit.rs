@@ -65,8 +65,15 @@ impl Exit {
     pub(crate) fn after(report: &RunReport) -> Exit {
         match report.status {
             Status::Committed | Status::Stopped => Exit::Done,
+            Status::Partial if is_interrupted(report) => Exit::Interrupted,
             Status::Partial => Exit::Partial,
             Status::Aborted => report.error_kind().map_or(Exit::Failed, Exit::of),
         }
     }
+}
+
+/// Returns whether a run was interrupted when some of its sinks had committed.
+fn is_interrupted(report: &RunReport) -> bool {
+    let mut errors = report.failed_sinks().filter_map(|sink| sink.error.as_ref());
+    errors.any(|error| error.kind() == ErrorKind::Interrupted)
 }

@@ -41,6 +41,7 @@ impl Reports {
 }
 
 /// A file that is written beside a run, and what names it.
+#[derive(Clone, Copy)]
 pub(crate) struct Beside {
     what: &'static str,
     named_by: &'static str,

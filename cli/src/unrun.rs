@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mixflow::launch::run_id;
 use mixflow_core::config::{Alarms, Known, Problems};
 use mixflow_core::engine::Pipeline;
-use mixflow_core::report::{RunReport, Status};
+use mixflow_core::report::{RunReport, SinkReport, Status};
 use mixflow_core::{Error, ErrorKind, clock};
 
 use crate::remedies;
@@ -67,23 +67,44 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, error: Option<Error>) -> RunRepor
     let now = clock::now();
     let info = pipeline.source.info();
     let destination = pipeline.destination();
+    let status = match error {
+        Some(_) => Status::Aborted,
+        None => Status::Committed,
+    };
+    let error = error.map(remedies::as_typed);
     RunReport {
         run_id: run_id(),
         pipeline: pipeline.name.clone(),
         source: pipeline.source_type.clone(),
-        sink: pipeline.sinks.first().kind.clone(),
+        sink: pipeline.sinks.kinds(),
+        sinks: sinks(pipeline, status, error.as_ref()),
         table: destination.table.clone(),
         destination,
         data_type: info.dataset.kind,
         from_date: info.from_date,
         to_date: info.to_date,
-        status: match error {
-            Some(_) => Status::Aborted,
-            None => Status::Committed,
-        },
+        status,
         started_at: now,
         completed_at: now,
-        error: error.map(remedies::as_typed),
+        error,
         ..RunReport::default()
     }
+}
+
+/// Returns the reports of several sinks, which all ended as the run.
+fn sinks(pipeline: &Pipeline, status: Status, error: Option<&Error>) -> Vec<SinkReport> {
+    if !pipeline.sinks.are_several() {
+        return Vec::new();
+    }
+    let sinks = pipeline.sinks.iter().zip(pipeline.destinations());
+    sinks
+        .map(|(named, destination)| SinkReport {
+            sink: named.kind.clone(),
+            table: destination.table.clone(),
+            destination,
+            status,
+            error: error.cloned(),
+            ..SinkReport::default()
+        })
+        .collect()
 }

@@ -5,27 +5,48 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::config::DateSpec;
+use mixflow_core::destination::Destination;
 use mixflow_core::engine::Pipeline;
 use mixflow_core::ledger::{Calendar, DayRecord, Ledger, Standing, ranges};
+use mixflow_core::sink::{Dataset, Sink};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_state::State;
 
 /// Returns what the pipeline's destination holds of what its source gives: from
-/// the ledger that the sink keeps, else from the one in the folder `state`.
+/// the ledger that the sink keeps, else from the one in the folder `state`. Of
+/// several destinations it is what all of them hold.
 ///
 /// Needs no secret, asks no server, and makes and changes nothing; a
 /// destination that is not there holds nothing. Fails with
 /// [`ErrorKind::Locked`] while another process writes to a database.
 pub fn ledger_of(pipeline: &Pipeline, state: Option<&Path>) -> Result<Ledger> {
+    let ledgers = ledgers_of(pipeline, state)?;
+    Ok(Ledger::in_all(
+        ledgers.into_iter().map(|(_, ledger)| ledger),
+    ))
+}
+
+/// As [`ledger_of`], of each destination, in the order of the sinks.
+pub fn ledgers_of(pipeline: &Pipeline, state: Option<&Path>) -> Result<Vec<(Destination, Ledger)>> {
     let dataset = pipeline.source.info().dataset;
-    if let Some(ledger) = pipeline.sinks.first().sink.ledger(&dataset)? {
+    let state = state.map(State::at);
+    let mut ledgers = Vec::new();
+    for named in pipeline.sinks.iter() {
+        let ledger = ledger_at(&*named.sink, &dataset, state.as_deref())?;
+        ledgers.push((named.sink.destination(&dataset.kind), ledger));
+    }
+    Ok(ledgers)
+}
+
+fn ledger_at(sink: &dyn Sink, dataset: &Dataset, state: Option<&State>) -> Result<Ledger> {
+    if let Some(ledger) = sink.ledger(dataset)? {
         return Ok(ledger);
     }
-    let Some(state) = state.map(State::at) else {
+    let Some(state) = state else {
         return Ok(Ledger::default());
     };
-    let destination = pipeline.destination();
-    state.ledger(&destination, &dataset).map_err(|error| {
+    let destination = sink.destination(&dataset.kind);
+    state.ledger(&destination, dataset).map_err(|error| {
         // The error says it.
         state.take_warnings();
         let message = format!("cannot read the ledger of {destination}");

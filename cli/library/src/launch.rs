@@ -1,5 +1,5 @@
-//! A run as it begins and ends, whoever asks for it: its id, the lock of its
-//! destination, its rejects, and its line in the history.
+//! A run as it begins and ends, whoever asks for it: its id, the locks of its
+//! destinations, its rejects, and its line in the history.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::context::Notice;
+use mixflow_core::destination::Destination;
 use mixflow_core::engine::{Pipeline, RunSetup, run};
 use mixflow_core::ledger::LedgerStore;
 use mixflow_core::observer::{Observer, RunEvent};
@@ -17,7 +18,7 @@ use mixflow_state::{Begin, State};
 
 pub use crate::lock::Patience;
 
-use crate::lock::{Holder, lock};
+use crate::lock::{Holder, lock_all};
 use crate::rejects::RejectFile;
 
 /// What a run is started with.
@@ -44,6 +45,8 @@ pub struct HistoryEntry {
     pub pipeline_path: Option<PathBuf>,
     /// The run that this one completes.
     pub only_failed_of: Option<String>,
+    /// Where all sinks of the pipeline write to, if only some of them are run.
+    pub destinations: Option<Vec<Destination>>,
 }
 
 impl Launch {
@@ -60,14 +63,15 @@ impl Launch {
     ) -> RunReport {
         let run_id = self.run_id.take().unwrap_or_else(run_id);
         let state = self.state.as_deref().map(State::at);
-        let destination = pipeline.destination();
         let entry = self.history.take();
         let history = state.as_deref().filter(|_| entry.is_some());
         let entry = entry.unwrap_or_default();
+        let destinations = entry.destinations;
+        let destinations = destinations.unwrap_or_else(|| pipeline.destinations());
         let begin = Begin {
             run_id: &run_id,
             pipeline_path: entry.pipeline_path.as_deref(),
-            destination: &destination,
+            destinations: &destinations,
         };
         if let Some(history) = history {
             let _ = history.begin_run(&begin);
@@ -88,7 +92,7 @@ impl Launch {
         report
     }
 
-    /// Runs `pipeline` with its lock and its reject file.
+    /// Runs `pipeline` with its locks and its reject file.
     fn run_as(
         self,
         run_id: &str,
@@ -110,9 +114,9 @@ impl Launch {
         let mut hear = |event: &RunEvent<'_>| observer.borrow_mut().on_event(event);
         let hold = |cancel: &CancelToken| -> Result<Box<dyn Any>> {
             let mut hear = |event: &RunEvent<'_>| observer.borrow_mut().on_event(event);
-            let destination = pipeline.destination();
+            let destinations = pipeline.destinations();
             let runs = self.patience.runs;
-            let held = lock(state, &destination, &holder, runs, &mut hear, cancel)?;
+            let held = lock_all(state, &destinations, &holder, runs, &mut hear, cancel)?;
             Ok(Box::new(held))
         };
         run(

@@ -64,7 +64,7 @@ use std::path::{Path, PathBuf};
 
 use mixflow_core::registry::Registry;
 
-pub use days::{Days, DaysAsked, ledger_of, missing_days};
+pub use days::{Days, DaysAsked, ledger_of, ledgers_of, missing_days};
 pub use mixflow_source_archive as archive;
 
 pub use mixflow_core as core;

@@ -10,7 +10,7 @@ use mixflow_core::observer::{Observer, RunEvent};
 use mixflow_core::remedy::Remedy;
 use mixflow_core::sink::PATIENCE;
 use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_state::{Held, Locks, Tried, is_lockable};
+use mixflow_state::{Held, Locks, Tried, is_lockable, place};
 use serde::{Deserialize, Serialize};
 
 /// How often a run that waits looks whether it is its turn.
@@ -44,13 +44,51 @@ impl Default for Patience {
     }
 }
 
+/// Locks all destinations for a run of `holder`, in an order that is the same
+/// for every run, so that two runs do not wait for each other.
+///
+/// Fails with [`ErrorKind::Config`] if two of them are the same file or folder,
+/// and as [`lock`] does; then none is locked.
+pub(crate) fn lock_all(
+    state: Option<&Path>,
+    destinations: &[Destination],
+    holder: &Holder,
+    patience: Duration,
+    observer: &mut dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Vec<Held>> {
+    let lockable = destinations.iter().filter(|one| is_lockable(one));
+    let mut places: Vec<(String, &Destination)> = lockable.map(|one| (place(one), one)).collect();
+    places.sort_by(|one, other| one.0.cmp(&other.0));
+    if let Some(pair) = places.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let (one, other) = (&pair[0].1.uri, &pair[1].1.uri);
+        return Err(
+            Error::new(ErrorKind::Config, format!("cannot write to `{one}`"))
+                .because(format!("another sink writes to it, as `{other}`"))
+                .hint("give each sink a file or folder of its own"),
+        );
+    }
+    let mut all = Vec::new();
+    for (_, destination) in places {
+        all.extend(lock(
+            state,
+            destination,
+            holder,
+            patience,
+            observer,
+            cancel,
+        )?);
+    }
+    Ok(all)
+}
+
 /// Locks the destination for a run of `holder`; `None` if there is nothing to
 /// lock, or no place to do it.
 ///
 /// If another run has it, waits for its end up to `patience`, and then fails
 /// with [`ErrorKind::Locked`]. A folder of locks that cannot be written is
 /// no reason not to run: DuckDB has a lock of its own, and files are swapped.
-pub(crate) fn lock(
+fn lock(
     state: Option<&Path>,
     destination: &Destination,
     holder: &Holder,

@@ -8,10 +8,10 @@ use clap::Args as ClapArgs;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use mixflow::launch::{HistoryEntry, Patience};
-use mixflow::ledger_of;
+use mixflow::ledgers_of;
 use mixflow_core::clock;
 use mixflow_core::config::{Override, OverrideValue, misfits};
-use mixflow_core::engine::{NamedSink, Pipeline};
+use mixflow_core::engine::Pipeline;
 use mixflow_core::ledger::{Earlier, Held};
 use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::WriteMode;
@@ -19,6 +19,7 @@ use mixflow_core::source::{Extent, Outline, Unit};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use super::changes::overrides;
+use super::status::places;
 use crate::app::{App, Manner};
 use crate::args::Changes;
 use crate::exit::Exit;
@@ -142,7 +143,7 @@ impl Task<'_> {
                     most_requests: left,
                     entry: HistoryEntry {
                         pipeline_path: canonical(&self.args.file),
-                        only_failed_of: None,
+                        ..HistoryEntry::default()
                     },
                     remedy: "run it again: it goes on with what is missing",
                 },
@@ -260,14 +261,17 @@ impl Task<'_> {
                 return Err(error.context(format!("cannot fill {place} part by part")));
             }
         }
-        let by_day = |named: &NamedSink| named.sink.earlier() == Earlier::GoByDay;
-        let earlier = if pipeline.sinks.iter().all(by_day) {
-            Earlier::GoByDay
-        } else {
-            Earlier::Stay
-        };
-        let ledger = ledger_of(pipeline, self.app.state_folder())?.into();
-        Ok(Held { ledger, earlier })
+        let ledgers = ledgers_of(pipeline, self.app.state_folder())?;
+        let sinks = pipeline.sinks.iter().zip(ledgers);
+        let held = sinks.map(|(named, (destination, ledger))| {
+            let earlier = match named.sink.earlier() {
+                Earlier::GoByDay => Earlier::GoByDay,
+                Earlier::Stay | Earlier::Go => Earlier::Stay,
+            };
+            let ledger = ledger.into();
+            (destination, Held { ledger, earlier })
+        });
+        Held::to_catch_up(&held.collect::<Vec<_>>())
     }
 
     /// Says what would be fetched, a fact a line.
@@ -278,7 +282,7 @@ impl Task<'_> {
             let _ = writeln!(text, "{name:<9} {value}");
         };
         row("pipeline", &step.pipeline.name);
-        row("into", &step.pipeline.destination().to_string());
+        row("into", &places(&step.pipeline.destinations()));
         row("days", &days_in_words(outline));
         let labels: Vec<&str> = outline.units.iter().map(|u| u.label.as_str()).collect();
         let mut windows = labels[..labels.len().min(SHOWN)].join(", ");

@@ -53,7 +53,7 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
             "{}: ok, {} to {}",
             file.display(),
             pipeline.source_type,
-            pipeline.sinks.first().kind
+            pipeline.sinks.kinds()
         ));
     }
     worst

@@ -64,7 +64,7 @@ fn run(app: &App, file: &Path, mut pipeline: Pipeline) -> RunReport {
         most_requests: None,
         entry: HistoryEntry {
             pipeline_path: canonical(file),
-            only_failed_of: None,
+            ..HistoryEntry::default()
         },
         remedy: "fetch what the archive lacks with `mixflow run FILE --only-failed`",
     };

@@ -9,6 +9,7 @@ use mixflow_core::report::RunReport;
 use mixflow_core::staged::{FileMode, StagedFile, cannot};
 use mixflow_core::{Error, ErrorKind, Result};
 
+use super::status::places;
 use crate::app::App;
 use crate::args::local;
 use crate::report_page::{Held, page};
@@ -77,12 +78,12 @@ fn held(app: &App, runs: &[&RunReport]) -> Vec<Held> {
             continue;
         }
         let pipeline = app.load_quietly(&origin.pipeline_path);
-        let Some(pipeline) = pipeline.filter(|one| origin.is_to(&one.destination())) else {
+        let Some(pipeline) = pipeline.filter(|one| origin.is_to(&one.destinations())) else {
             continue;
         };
         if let Ok(days) = Days::of(&pipeline, app.state_folder(), DaysAsked::default()) {
             all.push(Held {
-                destination: pipeline.destination().to_string(),
+                destination: places(&pipeline.destinations()),
                 pipeline: pipeline.name,
                 days,
             });

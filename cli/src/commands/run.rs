@@ -8,7 +8,8 @@ use clap::Args as ClapArgs;
 use mixflow::launch::{HistoryEntry, Patience};
 use mixflow_core::Error;
 use mixflow_core::config::Seconds;
-use mixflow_core::engine::Pipeline;
+use mixflow_core::destination::Destination;
+use mixflow_core::engine::{NamedSink, Pipeline, Sinks};
 use mixflow_core::report::RunReport;
 use mixflow_core::unit::Unit;
 
@@ -16,7 +17,7 @@ use super::changes::overrides;
 use crate::app::{App, Manner};
 use crate::args::Changes;
 use crate::exit::Exit;
-use crate::only_failed::{Remainder, canonical, remainder};
+use crate::only_failed::{Remainder, Share, canonical, remainder};
 use crate::report_file::Reports;
 use crate::unrun;
 
@@ -96,6 +97,7 @@ fn one(app: &App, args: &RunArgs, file: &Path, pipeline: Pipeline) -> RunReport 
     let entry = HistoryEntry {
         pipeline_path: canonical(file),
         only_failed_of: work.of,
+        destinations: work.destinations,
     };
     let manner = Manner {
         patience: patience(args.wait),
@@ -127,6 +129,8 @@ struct Work {
     units: Option<Vec<Unit>>,
     /// The run that is completed by it.
     of: Option<String>,
+    /// Where all sinks of the file write to.
+    destinations: Option<Vec<Destination>>,
 }
 
 /// Returns what is to be run of a file's pipeline, or the report of why nothing
@@ -142,6 +146,7 @@ fn to_run(
             pipeline,
             units: None,
             of: None,
+            destinations: None,
         });
     }
     let refused = |pipeline: &Pipeline, error: Error| {
@@ -154,7 +159,7 @@ fn to_run(
     };
     let remainder =
         remainder(app.state(), file, &pipeline).map_err(|error| refused(&pipeline, error))?;
-    let (of, units, mode) = match remainder {
+    let rest = match remainder {
         Remainder::Nothing { completed_at } => {
             let name = &pipeline.name;
             app.ui.status(&format!(
@@ -162,25 +167,46 @@ fn to_run(
             ));
             return Err(Box::new(unrun::of_pipeline(&pipeline, None)));
         }
-        Remainder::Units { of, units, mode } => (of, Some(units), mode),
-        Remainder::All { of, reason, mode } => {
-            app.ui.note(reason);
-            (of, None, mode)
-        }
+        Remainder::Rest(rest) => rest,
     };
-    let set = mode.map_or(Ok(()), |mode| {
-        let mut sinks = pipeline.sinks.iter_mut();
-        sinks.try_for_each(|named| named.sink.set_mode(mode))
-    });
-    if let Err(error) = set {
-        let name = &pipeline.name;
-        let error = error.context(format!("cannot add what is missing to `{name}`"));
-        let error = error.hint("run it without `--only-failed`");
+    let units = rest.units.map_err(|reason| app.ui.note(reason)).ok();
+    let destinations = pipeline.destinations();
+    if let Err(error) = set_modes(&mut pipeline, &rest.shares) {
         return Err(refused(&pipeline, error));
     }
     Ok(Work {
-        pipeline,
+        pipeline: Pipeline {
+            sinks: shared(pipeline.sinks, rest.shares),
+            ..pipeline
+        },
         units,
-        of: Some(of),
+        of: Some(rest.of),
+        destinations: Some(destinations),
     })
+}
+
+/// Sets the modes in which sinks get what they lack.
+fn set_modes(pipeline: &mut Pipeline, shares: &[Option<Share>]) -> Result<(), Error> {
+    for (named, share) in pipeline.sinks.iter_mut().zip(shares) {
+        if let Some(mode) = share.as_ref().and_then(|share| share.mode) {
+            named.sink.set_mode(mode).map_err(|error| {
+                let name = &pipeline.name;
+                let error = error.context(format!("cannot add what is missing to `{name}`"));
+                error.hint("run it without `--only-failed`")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the sinks that are to get something, each with what it is.
+fn shared(sinks: Sinks, shares: Vec<Option<Share>>) -> Sinks {
+    let sinks = sinks.into_iter().zip(shares);
+    let sinks = sinks.filter_map(|(named, share)| {
+        share.map(|share| NamedSink {
+            units: share.units,
+            ..named
+        })
+    });
+    Sinks::new(sinks).expect("where something is lacking, a sink lacks it")
 }

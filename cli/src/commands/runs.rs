@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, StringArray};
 use clap::Args as ClapArgs;
 use jiff::civil::Date;
-use mixflow_core::Result;
 use mixflow_core::report::RunReport;
+use mixflow_core::{Error, Result};
 
 use super::query::how;
 use super::tables::{counts, show, texts};
@@ -43,7 +43,7 @@ pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
         ("duration_seconds", Arc::new(seconds) as ArrayRef),
         (
             "destination",
-            strings(runs.iter().map(|run| Some(run.destination.to_string()))),
+            strings(runs.iter().map(|run| Some(places(run)))),
         ),
         ("error", texts(errors.iter().map(Option::as_deref))),
     ];
@@ -69,14 +69,27 @@ fn strings(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
+/// Returns where the rows went, of every sink.
+fn places(run: &RunReport) -> String {
+    let places = run.destinations().into_iter().map(ToString::to_string);
+    places.collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the error and its innermost cause, or what is missing, on one line.
 fn error_text(run: &RunReport) -> Option<String> {
-    let Some(error) = &run.error else {
-        let missing = &run.failed_partitions;
-        return (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")));
-    };
-    Some(match error.causes().last() {
+    let in_short = |error: &Error| match error.causes().last() {
         Some(cause) => format!("{}: {cause}", error.message()),
         None => error.message().to_owned(),
-    })
+    };
+    if let Some(error) = &run.error {
+        return Some(in_short(error));
+    }
+    let missing = &run.failed_partitions;
+    let missing = (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")));
+    let failed = run.failed_sinks().map(|sink| {
+        let why = sink.error.as_ref().map(in_short).unwrap_or_default();
+        format!("{} failed: {why}", sink.destination)
+    });
+    let all: Vec<String> = missing.into_iter().chain(failed).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }

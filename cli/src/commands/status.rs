@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use clap::Args as ClapArgs;
 use mixflow::{Days, DaysAsked};
 use mixflow_core::Result;
+use mixflow_core::destination::Destination;
 use mixflow_core::engine::Pipeline;
 use mixflow_core::ledger::DayRecord;
 
@@ -77,8 +78,14 @@ fn title(pipeline: &Pipeline, days: &Days) -> [String; 2] {
     };
     [
         format!("{}: {}{filters}{zone}", pipeline.name, info.title),
-        pipeline.destination().to_string(),
+        places(&pipeline.destinations()),
     ]
+}
+
+/// Names destinations, for people.
+pub(super) fn places(destinations: &[Destination]) -> String {
+    let places: Vec<String> = destinations.iter().map(ToString::to_string).collect();
+    places.join(" and ")
 }
 
 /// Writes a row a day.

@@ -112,7 +112,9 @@ fn facts(run: &RunReport) -> Markup {
         dl.facts {
             (fact("Run", &run.run_id))
             (fact("Source", &run.source))
-            (fact("Destination", &run.destination.to_string()))
+            @for place in run.destinations() {
+                (fact("Destination", &place.to_string()))
+            }
             (fact("Days", &days))
             (fact("Rows", &count(run.row_count)))
             (fact("Time", &seconds(run.duration_seconds)))
@@ -134,6 +136,9 @@ fn missing(run: &RunReport) -> Markup {
             ul {
                 @for partition in failed {
                     li { (partition.label) ": " (partition.error.as_deref().unwrap_or("unknown")) }
+                }
+                @for sink in run.failed_sinks() {
+                    li { "all of it from " (sink.destination) ": " (sink.error.as_ref().map(Error::in_a_line).unwrap_or_default()) }
                 }
             }
             p { "Fetch what is missing with " code { "mixflow run FILE --only-failed" } "." }
@@ -264,7 +269,7 @@ fn past(all: &[RunReport]) -> Markup {
                             tr {
                                 th scope="row" { (run.started_at) } td { (run.pipeline) } td { (status(run)) }
                                 td.n { (count(run.row_count)) } td.n { (seconds(run.duration_seconds)) }
-                                td { (run.destination) }
+                                td { @for place in run.destinations() { div { (place) } } }
                             }
                         }
                     }

@@ -15,7 +15,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use crate::failure::Unavailable;
 use crate::gaps::{NEXT, WHOLE, missing_after};
-use crate::identity::key;
+use crate::identity::key_of_all;
 use crate::store::State;
 
 /// What is known of a run when it begins.
@@ -25,8 +25,8 @@ pub struct Begin<'a> {
     pub run_id: &'a str,
     /// The canonical path of the pipeline's file, if it has one.
     pub pipeline_path: Option<&'a Path>,
-    /// Where it writes to.
-    pub destination: &'a Destination,
+    /// Where it writes to, every sink of the pipeline.
+    pub destinations: &'a [Destination],
 }
 
 /// A run that has begun.
@@ -50,13 +50,13 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Returns whether the run wrote to this destination.
-    pub fn is_to(&self, destination: &Destination) -> bool {
-        self.destination == key(destination)
+    /// Returns whether the run wrote to these destinations.
+    pub fn is_to(&self, destinations: &[Destination]) -> bool {
+        self.destination == key_of_all(destinations)
     }
 }
 
-/// The runs of a pipeline into a destination.
+/// The runs of a pipeline into its destinations.
 #[derive(Debug)]
 pub struct LastRuns {
     /// They, the one that ended last first.
@@ -80,7 +80,7 @@ impl State {
                         "INSERT INTO runs (run_id, position, pipeline_path, destination, begun_at)
                          VALUES (?1, {NEXT}, ?2, ?3, ?4)"
                     ),
-                    params![begin.run_id, path, key(begin.destination), now],
+                    params![begin.run_id, path, key_of_all(begin.destinations), now],
                 )?;
                 Ok(())
             })
@@ -107,7 +107,7 @@ impl State {
                     params![
                         begin.run_id,
                         path,
-                        key(begin.destination),
+                        key_of_all(begin.destinations),
                         report.started_at.to_string(),
                         report.completed_at.to_string(),
                         json
@@ -174,14 +174,14 @@ impl State {
         })
     }
 
-    /// Returns the runs of a pipeline's file into a destination, those that
-    /// have not ended among them, at most `most`.
+    /// Returns the runs of a pipeline's file into just these destinations, those
+    /// that have not ended among them, at most `most`.
     ///
     /// Fails when the state cannot be used: then nothing is known.
     pub fn last_runs(
         &self,
         pipeline_path: &Path,
-        destination: &Destination,
+        destinations: &[Destination],
         most: usize,
     ) -> Result<LastRuns, Unavailable> {
         self.with(|db| {
@@ -191,8 +191,11 @@ impl State {
                  ORDER BY position DESC LIMIT ?3",
             )?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let mut rows =
-                statement.query(params![bytes(pipeline_path), key(destination), most])?;
+            let mut rows = statement.query(params![
+                bytes(pipeline_path),
+                key_of_all(destinations),
+                most
+            ])?;
             let (mut runs, mut newest) = (Vec::new(), 0);
             while let Some(row) = rows.next()? {
                 newest = newest.max(row.get::<_, i64>(3)?);

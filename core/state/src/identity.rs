@@ -32,11 +32,24 @@ pub fn real(path: &Path) -> PathBuf {
 /// Returns what the history knows a destination by: its real path or its URI,
 /// and the table.
 pub(crate) fn key(destination: &Destination) -> String {
-    let place = match &destination.path {
+    serde_json::json!([place(destination), destination.table]).to_string()
+}
+
+/// Returns what the history knows the destinations of a pipeline by: of one its
+/// key, of several their keys in any order.
+pub(crate) fn key_of_all(destinations: &[Destination]) -> String {
+    let mut keys: Vec<String> = destinations.iter().map(key).collect();
+    keys.sort();
+    keys.join("\n")
+}
+
+/// Returns where a destination is, for an order that is the same in every
+/// process, and to tell whether two of them are one: a real path, or a URI.
+pub fn place(destination: &Destination) -> String {
+    match &destination.path {
         Some(path) => real(path).to_string_lossy().into_owned(),
         None => normalized(&destination.uri).unwrap_or_else(|| destination.uri.clone()),
-    };
-    serde_json::json!([place, destination.table]).to_string()
+    }
 }
 
 /// Whether a destination is something that two runs could both write to: not

@@ -28,6 +28,7 @@ fn every_file_is_checked_without_network_or_secrets() {
             "daily.toml",
             "demo.toml",
             "exec.toml",
+            "fanout.toml",
             "parquet.toml",
             "private.toml",
             "profiles.toml",
@@ -104,6 +105,12 @@ fn daily_profiles_stream_and_parquet_run_and_can_be_run_again() {
             ),
             [["7", "true"]]
         );
+        run(&place, &sim, "fanout.toml").ended(0);
+        let lake = place.path("lake").to_str().unwrap().to_owned();
+        let differ = format!(
+            "SELECT count(*) FROM events ANTI JOIN read_parquet('{lake}/**/*.parquet') USING (insert_id)"
+        );
+        assert_eq!(place.sql("fanout.db", &differ), [["0"]]);
         let ran = run(&place, &sim, "stream.toml").ended(0);
         assert!(ran.stdout_lossy().lines().count() > 100);
     }

@@ -6,3 +6,4 @@ pub mod destinations;
 mod duckdb;
 mod exec;
 pub mod plugin;
+mod several;

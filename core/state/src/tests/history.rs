@@ -36,7 +36,7 @@ impl Run {
         Begin {
             run_id: self.id,
             pipeline_path: Some(Path::new(self.path)),
-            destination: &self.destination,
+            destinations: std::slice::from_ref(&self.destination),
         }
     }
 
@@ -61,7 +61,7 @@ fn run(state: &State, id: &'static str) {
 }
 
 fn last(state: &State) -> LastRuns {
-    let last = state.last_runs(Path::new(PIPELINE), &Destination::at("a.db"), 10);
+    let last = state.last_runs(Path::new(PIPELINE), &[Destination::at("a.db")], 10);
     last.expect("the state can be used")
 }
 
@@ -229,7 +229,28 @@ fn a_run_knows_its_file_and_where_it_went() {
     let origin = state.origin("1").expect("the state can be used");
     let origin = origin.expect("it has a file");
     assert_eq!(origin.pipeline_path, Path::new(PIPELINE));
-    assert!(origin.is_to(&Destination::at("a.db")));
-    assert!(!origin.is_to(&Destination::at("b.db")));
+    assert!(origin.is_to(&[Destination::at("a.db")]));
+    assert!(!origin.is_to(&[Destination::at("b.db")]));
     assert!(state.origin("2").is_ok_and(|origin| origin.is_none()));
+}
+
+#[test]
+fn runs_into_several_destinations_are_found_by_all_of_them() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let state = State::at(folder.path());
+    let both = ["a.db", "b.db"].map(Destination::at);
+    let begin = Begin {
+        run_id: "1",
+        pipeline_path: Some(Path::new(PIPELINE)),
+        destinations: &both,
+    };
+    state.begin_run(&begin).expect("there is room");
+    let found = |destinations: &[Destination]| {
+        let last = state.last_runs(Path::new(PIPELINE), destinations, 10);
+        last.expect("it can be read").runs.len()
+    };
+    let [a, b] = both.clone();
+    assert_eq!(found(&both), 1);
+    assert_eq!(found(&[b, a.clone()]), 1);
+    assert_eq!(found(&[a]), 0);
 }

@@ -61,7 +61,7 @@ fn a_place_that_cannot_be_used_is_told_once() {
             assert!(state.runs(1).is_ok_and(|runs| runs.is_empty()));
             assert!(
                 state
-                    .last_runs(Path::new("/a"), &Destination::at("b"), 1)
+                    .last_runs(Path::new("/a"), &[Destination::at("b")], 1)
                     .is_err()
             );
         }
