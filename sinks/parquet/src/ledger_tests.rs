@@ -315,7 +315,7 @@ fn a_ledger_that_cannot_be_read_is_named_with_the_way_out() {
 }
 
 #[test]
-fn a_ledger_of_a_thousand_days_is_read_in_a_moment() {
+fn a_ledger_of_a_thousand_days_is_small() {
     let place = Place::new();
     let mut windows = Vec::new();
     let hours: Vec<[i64; 1]> = (0..1_000).map(|day| [day * 24]).collect();

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 
-use jiff::civil::date;
+use jiff::Timestamp;
+use jiff::civil::{Date, date};
+use jiff::tz::TimeZone;
 use mixflow_tests::sim::{Data, ExportQuery, Simulator};
 
 use crate::rows::form::{Event, assert_same, expected_events, sorted, written_by};
@@ -131,6 +133,9 @@ fn a_process_that_is_killed_leaves_the_destination_as_it_was_or_as_it_should_be(
                 place.write("test.toml", &text(&sim, kind, path, mode));
                 kill_at(&place, moment);
                 let found = rows(&place, kind, path);
+                if let Some(days) = days_of_ledger(&place, path) {
+                    assert_eq!(days, days_of(&found), "{mode}, {moment:?}");
+                }
                 if found.len() == before.len() && found == before {
                     as_it_was += 1;
                 } else {
@@ -150,6 +155,27 @@ fn a_process_that_is_killed_leaves_the_destination_as_it_was_or_as_it_should_be(
     // Before the commit it is as it was, and after the end as it should be.
     assert!(as_it_was >= 80, "{as_it_was}");
     assert!(as_it_should_be >= 8, "{as_it_should_be}");
+}
+
+/// Returns the rows of each day by the ledger of a folder, if there is one.
+fn days_of_ledger(place: &Place, path: &str) -> Option<BTreeMap<Date, u64>> {
+    let text = std::fs::read(place.path(path).join("_mixflow/ledger.json")).ok()?;
+    let ledger: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let days = ledger["datasets"][0]["days"].as_array().unwrap();
+    let day = |record: &serde_json::Value| {
+        let day = record["day"].as_str().unwrap().parse().unwrap();
+        (day, record["rows"].as_u64().unwrap())
+    };
+    Some(days.iter().map(day).collect())
+}
+
+fn days_of(rows: &[Event]) -> BTreeMap<Date, u64> {
+    let mut days = BTreeMap::new();
+    for row in rows {
+        let time = Timestamp::from_microsecond(row.event_time_us).unwrap();
+        *days.entry(time.to_zoned(TimeZone::UTC).date()).or_default() += 1;
+    }
+    days
 }
 
 fn remove(place: &Place, path: &str) {
