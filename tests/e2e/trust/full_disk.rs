@@ -40,7 +40,7 @@ fn tries(place: &Place, mode: &str, percents: &str, prepare: &str) -> Option<Vec
              {binary} run -q small.toml 2>said
              code=$?
              rows=$({binary} query --db small/out.db --scalar 'SELECT count(*) FROM events' 2>/dev/null || echo none)
-             echo try $percent $code $rows $(ls -A small); ls -ls small >&2
+             echo try $percent $code $rows $(ls -A small); ls -ls small
              [ $code = 0 ] || cat said >&2
              umount small
          done"
