@@ -271,7 +271,9 @@ impl Task<'_> {
             let ledger = ledger.into();
             (destination, Held { ledger, earlier })
         });
-        Held::to_catch_up(&held.collect::<Vec<_>>())
+        let calendar = pipeline.source.info().calendar;
+        let start = calendar.and_then(|calendar| calendar.start);
+        Held::to_catch_up(&held.collect::<Vec<_>>(), start)
     }
 
     /// Says what would be fetched, a fact a line.

@@ -7,22 +7,19 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Receiver;
 use jiff::Timestamp;
 
-use super::ending::{Ending, contained};
+use super::ending::{Ending, conclude, contained, sink_reports};
 use super::pipeline::Pipeline;
-use super::sinks::NamedSink;
 use super::worker::{Counts, Spent};
 use crate::batch::PartitionId;
 use crate::context::{Counters, Notice, Tally};
-use crate::destination::Destination;
 use crate::error::{Error, Result};
 use crate::ledger::{DayRecord, DayState, FetchedUnit, UnitRecord};
 use crate::observer::{Observer, Progress, RunEvent};
 use crate::reject::Rejects;
 use crate::report::{
-    Dropped, PartitionReport, PartitionStatus, RunReport, SinkReport, Status, Timing, WaitKind,
-    WaitReport,
+    Dropped, PartitionReport, PartitionStatus, RunReport, Timing, WaitKind, WaitReport,
 };
-use crate::sink::{PartitionInfo, Residue, TxnContext};
+use crate::sink::{PartitionInfo, TxnContext};
 use crate::source::{Extent, Plan, Unit};
 
 /// More waits than this are counted by `retries` only.
@@ -489,7 +486,7 @@ impl<'o> Books<'o> {
             pipeline: pipeline.name.clone(),
             source: pipeline.source_type.clone(),
             sink: pipeline.sinks.kinds(),
-            sinks: sink_reports(pipeline, cx, &totals.sinks, &ending),
+            sinks: sink_reports(pipeline, &totals.sinks, &ending),
             table: destination.table.clone(),
             destination,
             data_type: cx.source.dataset.kind.clone(),
@@ -515,68 +512,5 @@ impl<'o> Books<'o> {
         report.duration_seconds = self.started.elapsed().as_secs_f64();
         report.completed_at = crate::clock::now();
         report
-    }
-}
-
-/// Returns how each of several sinks ended; `run` is how those did of which
-/// nothing is known, since they had not begun.
-fn sink_reports(
-    pipeline: &Pipeline,
-    cx: &TxnContext,
-    endings: &[Ending],
-    run: &Ending,
-) -> Vec<SinkReport> {
-    if !pipeline.sinks.are_several() {
-        return Vec::new();
-    }
-    let kind = &cx.source.dataset.kind;
-    let endings = endings.iter().chain(std::iter::repeat(run));
-    let sinks = pipeline.sinks.iter().zip(endings);
-    sinks
-        .map(|(named, ending)| {
-            let destination = named.sink.destination(kind);
-            sink_report(named, destination, ending.clone())
-        })
-        .collect()
-}
-
-fn sink_report(named: &NamedSink, destination: Destination, ending: Ending) -> SinkReport {
-    let mut run = RunReport::default();
-    conclude(&mut run, ending);
-    SinkReport {
-        sink: named.kind.clone(),
-        table: destination.table.clone(),
-        destination,
-        status: run.status,
-        row_count: run.row_count,
-        residue: run.residue,
-        units: named.units.clone(),
-        error: run.error,
-    }
-}
-
-/// Notes how the run ended.
-fn conclude(report: &mut RunReport, ending: Ending) {
-    match ending {
-        Ending::Committed { rows, partial } => {
-            report.row_count = rows;
-            report.status = if partial {
-                Status::Partial
-            } else {
-                Status::Committed
-            };
-        }
-        Ending::Stopped { rows } => {
-            report.row_count = rows;
-            report.status = Status::Stopped;
-        }
-        Ending::Aborted { error, residue } => {
-            if let Residue::Rows(rows) = residue {
-                report.row_count = rows;
-            }
-            report.status = Status::Aborted;
-            report.residue = residue;
-            report.error = Some(error);
-        }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::pipeline::Pipeline;
+use super::sinks::NamedSink;
+use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::{RunReport, SinkReport, Status};
 use crate::sink::Residue;
 use crate::source::Fate;
 
@@ -125,4 +129,63 @@ pub(super) fn contained<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Resu
 /// Tells a sink apart from its reader having gone away.
 pub(super) fn is_closed(error: &Error) -> bool {
     error.kind() == ErrorKind::Closed
+}
+
+/// Returns how each of several sinks ended; `run` is how those did of which
+/// nothing is known, since they had not begun.
+pub(super) fn sink_reports(
+    pipeline: &Pipeline,
+    endings: &[Ending],
+    run: &Ending,
+) -> Vec<SinkReport> {
+    if !pipeline.sinks.are_several() {
+        return Vec::new();
+    }
+    let endings = endings.iter().chain(std::iter::repeat(run));
+    let sinks = pipeline.sinks.iter().zip(pipeline.destinations());
+    sinks
+        .zip(endings)
+        .map(|((named, place), ending)| sink_report(named, place, ending.clone()))
+        .collect()
+}
+
+fn sink_report(named: &NamedSink, destination: Destination, ending: Ending) -> SinkReport {
+    let mut run = RunReport::default();
+    conclude(&mut run, ending);
+    SinkReport {
+        sink: named.kind.clone(),
+        table: destination.table.clone(),
+        destination,
+        status: run.status,
+        row_count: run.row_count,
+        residue: run.residue,
+        units: named.units.clone(),
+        error: run.error,
+    }
+}
+
+/// Notes how the run ended.
+pub(super) fn conclude(report: &mut RunReport, ending: Ending) {
+    match ending {
+        Ending::Committed { rows, partial } => {
+            report.row_count = rows;
+            report.status = if partial {
+                Status::Partial
+            } else {
+                Status::Committed
+            };
+        }
+        Ending::Stopped { rows } => {
+            report.row_count = rows;
+            report.status = Status::Stopped;
+        }
+        Ending::Aborted { error, residue } => {
+            if let Residue::Rows(rows) = residue {
+                report.row_count = rows;
+            }
+            report.status = Status::Aborted;
+            report.residue = residue;
+            report.error = Some(error);
+        }
+    }
 }

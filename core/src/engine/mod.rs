@@ -33,7 +33,7 @@ use crate::cancel::CancelToken;
 use crate::context::{Counters, Delivery, RunContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
-use crate::ledger::{Held, LedgerStore};
+use crate::ledger::{Calendar, Held, LedgerStore};
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
 use crate::report::RunReport;
@@ -213,9 +213,9 @@ impl<'r, 'o> Run<'r, 'o> {
         let (patience, books) = (self.patience_at_start, &mut self.books);
         writers.preview(patience, books)?;
         let calendar = self.txn_cx.source.calendar.as_ref();
-        let plans_by_ledger =
-            self.units.is_none() && calendar.is_some_and(|calendar| calendar.catches_up);
-        writers.held(patience, self.ledgers, plans_by_ledger, books)
+        let is_planned_by = |calendar: &&Calendar| calendar.catches_up && self.units.is_none();
+        let calendar = calendar.filter(is_planned_by);
+        writers.held(patience, self.ledgers, calendar, books)
     }
 
     /// Closes the books. A run that ended before it had a plan names the units

@@ -15,7 +15,7 @@ use crate::batch::Batch;
 use crate::cancel::CancelToken;
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Held, Ledger, LedgerStore, Recorded};
+use crate::ledger::{Calendar, Held, Ledger, LedgerStore, Recorded};
 use crate::sink::{PartitionInfo, TxnContext};
 use crate::source::{SourceInfo, Unit};
 
@@ -85,13 +85,13 @@ impl<'r> Writers<'r> {
     }
 
     /// Returns what the destinations hold, by the ledgers of the sinks, and by
-    /// `ledgers` for those that keep none. With `catches_up`, days that one of
-    /// them has and would get twice are an error.
+    /// `ledgers` for those that keep none. If the plan goes by it, which is as
+    /// `calendar` says, days that one of them would get twice are an error.
     pub(super) fn held(
         &mut self,
         patience: Duration,
         ledgers: Option<&'r dyn LedgerStore>,
-        catches_up: bool,
+        calendar: Option<&Calendar>,
         books: &mut Books<'_>,
     ) -> Result<Held> {
         let mut all = Vec::new();
@@ -103,8 +103,8 @@ impl<'r> Writers<'r> {
             };
             all.push((lane.destination(), held));
         }
-        if catches_up {
-            return Held::to_catch_up(&all);
+        if let Some(calendar) = calendar {
+            return Held::to_catch_up(&all, calendar.start);
         }
         let all: Vec<Held> = all.into_iter().map(|(_, held)| held).collect();
         Ok(Held::by_all(&all))

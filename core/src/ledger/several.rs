@@ -66,25 +66,26 @@ impl Held {
     /// As [`by_all`](Held::by_all), for a source that fetches the days which the
     /// destinations lack.
     ///
-    /// Fails if one of them has a day that it would get twice, since another one
-    /// lacks it.
-    pub fn to_catch_up(all: &[(Destination, Held)]) -> Result<Held> {
+    /// Fails if one of them has a day, on or after `start`, that it would get
+    /// twice, since another one lacks it.
+    pub fn to_catch_up(all: &[(Destination, Held)], start: Option<Date>) -> Result<Held> {
         let held: Vec<Held> = all.iter().map(|(_, held)| held.clone()).collect();
         let common = Held::by_all(&held);
         for (destination, held) in all {
-            if let Some(day) = common.would_come_twice(held) {
+            let is_wanted = |day: &Date| start.is_none_or(|start| *day >= start);
+            if let Some(day) = common.would_come_twice(held).find(is_wanted) {
                 return Err(apart(destination, day));
             }
         }
         Ok(common)
     }
 
-    /// Returns a day that one of the destinations would get twice from a source
+    /// Returns the days that one of the destinations would get twice from a source
     /// that fetches the days which this lacks.
-    fn would_come_twice(&self, one: &Held) -> Option<Date> {
-        let mut days = one.ledger.days().map(|record| record.day);
-        let twice = days.find(|day| self.ledger.get(*day).is_none());
-        twice.filter(|_| one.earlier == Earlier::Stay)
+    fn would_come_twice<'h>(&'h self, one: &'h Held) -> impl Iterator<Item = Date> + 'h {
+        let stay = one.earlier == Earlier::Stay;
+        let days = one.ledger.days().map(|record| record.day);
+        days.filter(move |day| stay && self.ledger.get(*day).is_none())
     }
 }
 
@@ -178,16 +179,18 @@ mod tests {
 
     #[test]
     fn a_day_that_only_one_has_would_come_twice_where_rows_are_added() {
-        let (one, two) = (
-            [record(1, WHOLE, 1)],
-            [record(1, WHOLE, 1), record(2, WHOLE, 1)],
-        );
-        let twice = |earlier| {
-            let more = held(earlier, &two);
-            let both = Held::by_all(&[held(Earlier::GoByDay, &one), more.clone()]);
-            both.would_come_twice(&more)
+        let one = [record(1, WHOLE, 1)];
+        let two = [record(1, WHOLE, 1), record(2, WHOLE, 1)];
+        let caught_up = |earlier, start: i8| {
+            let less = (Destination::named("less"), held(Earlier::GoByDay, &one));
+            let more = (Destination::named("more"), held(earlier, &two));
+            Held::to_catch_up(&[less, more], Some(date(2024, 1, start)))
         };
-        assert_eq!(twice(Earlier::Stay), Some(date(2024, 1, 2)));
-        assert_eq!(twice(Earlier::GoByDay), None);
+        let error = caught_up(Earlier::Stay, 1).expect_err("2024-01-02 would come twice");
+        assert_eq!(error.message(), "cannot fetch what is missing into more");
+        assert!(error.causes()[0].starts_with("it has 2024-01-02"));
+        assert!(caught_up(Earlier::GoByDay, 1).is_ok());
+        // Nobody wants the days before.
+        assert!(caught_up(Earlier::Stay, 3).is_ok());
     }
 }
