@@ -10,7 +10,7 @@ use mixflow_core::observer::{Observer, RunEvent};
 use mixflow_core::remedy::Remedy;
 use mixflow_core::sink::PATIENCE;
 use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_state::{Held, Locks, Tried, is_lockable, place};
+use mixflow_state::{Held, Locks, Tried, is_lockable, is_one, place};
 use serde::{Deserialize, Serialize};
 
 /// How often a run that waits looks whether it is its turn.
@@ -58,18 +58,15 @@ pub(crate) fn lock_all(
     cancel: &CancelToken,
 ) -> Result<Vec<Held>> {
     let lockable = destinations.iter().filter(|one| is_lockable(one));
-    let mut places: Vec<(String, &Destination)> = lockable.map(|one| (place(one), one)).collect();
-    places.sort_by(|one, other| one.0.cmp(&other.0));
-    if let Some(pair) = places.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        let (one, other) = (&pair[0].1.uri, &pair[1].1.uri);
-        return Err(
-            Error::new(ErrorKind::Config, format!("cannot write to `{one}`"))
-                .because(format!("another sink writes to it, as `{other}`"))
-                .hint("give each sink a file or folder of its own"),
-        );
+    let mut lockable: Vec<&Destination> = lockable.collect();
+    lockable.sort_by_cached_key(|one| place(one).to_lowercase());
+    for (n, one) in lockable.iter().enumerate() {
+        if let Some(other) = lockable[..n].iter().find(|other| is_one(one, other)) {
+            return Err(written_twice(&one.uri, &other.uri));
+        }
     }
     let mut all = Vec::new();
-    for (_, destination) in places {
+    for destination in lockable {
         all.extend(lock(
             state,
             destination,
@@ -131,11 +128,68 @@ fn lock(
     }
 }
 
+fn written_twice(uri: &str, other: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("cannot write to `{uri}`"))
+        .because(format!("another sink writes to it, as `{other}`"))
+        .hint("give each sink a file or folder of its own")
+}
+
 /// Says who has a destination, by what they left there.
 fn who(word: &str) -> String {
     let other: Holder = serde_json::from_str(word).unwrap_or_default();
     match other.pid {
         0 => "another run".to_owned(),
         pid => format!("the pipeline `{}` (PID {pid})", other.pipeline),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mixflow_core::observer::Silent;
+
+    use super::*;
+
+    fn locked(folder: &Path, names: &[&str]) -> Result<Vec<Held>> {
+        let destinations: Vec<Destination> = names
+            .iter()
+            .map(|name| Destination::at(folder.join(name)))
+            .collect();
+        let (state, cancel) = (folder.join("state"), CancelToken::never());
+        let holder = Holder::default();
+        let patience = Duration::ZERO;
+        lock_all(
+            Some(&state),
+            &destinations,
+            &holder,
+            patience,
+            &mut Silent,
+            &cancel,
+        )
+    }
+
+    #[test]
+    fn all_destinations_are_locked_or_none() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let locked = |names: &[&str]| locked(folder.path(), names);
+        let both = locked(&["b", "a"]).expect("nobody has them");
+        for names in [&["a", "c"][..], &["c", "b"]] {
+            let error = locked(names).expect_err("somebody has one of them");
+            assert_eq!(error.kind(), ErrorKind::Locked);
+        }
+        // What was locked before the other one was found taken is free again.
+        let other = locked(&["c"]).expect("nobody has it");
+        drop((both, other));
+        assert!(locked(&["a", "b", "c"]).is_ok());
+    }
+
+    #[test]
+    fn names_of_one_file_are_found_before_anything_is_locked() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        std::fs::write(folder.path().join("a"), "").expect("it can be written");
+        std::fs::hard_link(folder.path().join("a"), folder.path().join("b")).expect("a link");
+        for names in [["a", "b"], ["c", "C"], ["c", "./c"]] {
+            let error = locked(folder.path(), &names).expect_err("they are one");
+            assert_eq!(error.kind(), ErrorKind::Config, "{names:?}");
+        }
     }
 }

@@ -44,12 +44,19 @@ pub(crate) fn key_of_all(destinations: &[Destination]) -> String {
 }
 
 /// Returns where a destination is, for an order that is the same in every
-/// process, and to tell whether two of them are one: a real path, or a URI.
+/// process: a real path, or a URI.
 pub fn place(destination: &Destination) -> String {
     match &destination.path {
         Some(path) => real(path).to_string_lossy().into_owned(),
         None => normalized(&destination.uri).unwrap_or_else(|| destination.uri.clone()),
     }
+}
+
+/// Returns whether two destinations are one to the lock: the same file or folder,
+/// by whatever names.
+pub fn is_one(destination: &Destination, other: &Destination) -> bool {
+    let others = marks(other);
+    marks(destination).iter().any(|mark| others.contains(mark))
 }
 
 /// Whether a destination is something that two runs could both write to: not

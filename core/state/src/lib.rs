@@ -34,6 +34,6 @@ mod turn;
 pub use checkpoints::Checkpoint;
 pub use failure::Unavailable;
 pub use history::{Begin, LastRuns, Origin, PastRun};
-pub use identity::{is_lockable, place, real};
+pub use identity::{is_lockable, is_one, place, real};
 pub use locks::{Held, Locks, Tried};
 pub use store::State;
