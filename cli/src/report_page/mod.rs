@@ -73,7 +73,7 @@ fn section(run: &RunReport) -> Markup {
             h2 id={ "h-" (run.run_id) } { (run.pipeline) " " (status(run)) }
             (facts(run))
             @if let Some(error) = &run.error { (problem(error)) }
-            @if !run.failed_partitions.is_empty() { (missing(run)) }
+            @if !run.failed_partitions.is_empty() || run.failed_sinks().next().is_some() { (missing(run)) }
             @if !run.warnings.is_empty() {
                 h3 { "Warnings" }
                 ul { @for warning in &run.warnings { li { (warning) } } }

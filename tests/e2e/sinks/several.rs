@@ -108,6 +108,9 @@ fn a_sink_that_fails_is_repaired_without_a_request() {
         "{runs}"
     );
     assert!(runs.contains("`/bin/sh sink.sh` failed: "), "{runs}");
+    place.mixflow(&["report"]).ended(0);
+    let page = place.read("report.html");
+    assert!(page.contains("all of it from `/bin/sh sink.sh`"), "{page}");
     asked(&sim);
     // It still fails: then it is still lacking.
     place.run_with(&text, &["--only-failed"]).0.ended(1);
@@ -252,6 +255,29 @@ fn a_day_is_held_when_every_sink_has_it() {
         .map(|(kind, path)| written_by(kind, &place.path(path)));
     assert_same(&one, &other);
     assert!(one.len() > 500);
+}
+
+#[test]
+fn backfill_fills_what_one_of_the_sinks_lacks() {
+    let sim = started(sim(five_days()));
+    let place = Place::new();
+    place.write(
+        "test.toml",
+        &pipeline(&[&events(&sim, FIVE), DUCKDB, PARQUET]),
+    );
+    let days = ["--from", "2024-01-01", "--to", "2024-01-05"];
+    let backfill = [&["backfill", "test.toml"][..], &days].concat();
+    run_on(&place, 9, &backfill).ended(0);
+    assert_eq!(asked(&sim).len(), 5);
+    std::fs::remove_dir_all(place.path("out")).unwrap();
+    run_on(&place, 9, &backfill).ended(0);
+    assert_eq!(asked(&sim).len(), 5);
+    run_on(&place, 9, &backfill)
+        .ended(0)
+        .says("nothing is missing");
+    for (kind, path) in [("duckdb", "out.db"), ("parquet", "out")] {
+        assert_same(&written_by(kind, &place.path(path)), &expected(&sim));
+    }
 }
 
 /// Starts a run of `text` whose second sink hangs when it is to commit, and
