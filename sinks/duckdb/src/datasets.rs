@@ -75,8 +75,8 @@ pub(crate) fn share(connection: &Connection, table: &str, dataset: &Dataset) -> 
     let (table, column) = (quoted(table), quoted(DATASET));
     connection
         .execute_batch(&format!(
-            "ALTER TABLE {table} ADD DATASET {column} VARCHAR DEFAULT {default}; \
-             ALTER TABLE {table} ALTER DATASET {column} DROP DEFAULT"
+            "ALTER TABLE {table} ADD COLUMN {column} VARCHAR DEFAULT {default}; \
+             ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"
         ))
         .map_err(failed("note whose the rows of the table are"))
 }
