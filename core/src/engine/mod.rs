@@ -1,11 +1,11 @@
-//! Runs a pipeline: source → transforms → sink.
+//! Runs a pipeline: source → transforms → sinks.
 //!
 //! A run is an attempt (`attempt`) at it: the source plans, worker threads read its
 //! units, transform their batches and send them through one bounded channel to
-//! the caller's thread, which alone owns the transaction (the `writer`) and
-//! what is counted and told (the `books`). A plan that becomes void is
-//! attempted once more. Sequential and parallel are the same code with one
-//! worker or several.
+//! the caller's thread, which alone owns the transactions (the `writers`, a
+//! `writer` for each sink) and what is counted and told (the `books`). A plan
+//! that becomes void is attempted once more. Sequential and parallel are the
+//! same code with one worker or several.
 
 mod attempt;
 mod books;
