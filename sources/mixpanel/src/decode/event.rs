@@ -150,14 +150,17 @@ impl Parts {
         (self.time, self.distinct_id, self.insert_id) = (None, None, None);
         self.has_properties = true;
         properties::scan(scanner, text, runs, |key, value| {
+            // One comparison for the keys of Mixpanel's own, `mp_…`, which stay.
+            if text.as_bytes().get(key.start + 1) == Some(&b'm') {
+                if key.is(text, schema::ROLES.version.1) {
+                    self.version = Some(value);
+                }
+                return false;
+            }
             let slot = match () {
                 () if key.is(text, "time") => &mut self.time,
                 () if key.is(text, "distinct_id") => &mut self.distinct_id,
                 () if key.is(text, "$insert_id") => &mut self.insert_id,
-                () if key.is(text, schema::ROLES.version.1) => {
-                    self.version = Some(value);
-                    return false;
-                }
                 () => return false,
             };
             *slot = Some(value);
