@@ -5,6 +5,7 @@ use std::str::FromStr;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use mixflow_core::ledger::start_of;
 
 /// The first and the last microsecond of the years 1 to 9999: what DuckDB,
 /// Parquet readers and RFC 3339 can all say.
@@ -114,17 +115,7 @@ pub(crate) fn last_seen(text: &str) -> Option<i64> {
 
 /// Returns the first instant of `date` in `zone`, in microseconds since 1970.
 pub(crate) fn midnight_us(date: jiff::civil::Date, zone: Option<&TimeZone>) -> i64 {
-    let midnight = date.to_datetime(jiff::civil::Time::midnight());
-    let zone = zone.cloned().unwrap_or(TimeZone::UTC);
-    // Only the first and last day of jiff's calendar have no instant in some
-    // zone; they are out of range for the API's dates anyway.
-    zone.to_timestamp(midnight)
-        .unwrap_or(if date.year() > 0 {
-            Timestamp::MAX
-        } else {
-            Timestamp::MIN
-        })
-        .as_microsecond()
+    start_of(date, zone.unwrap_or(&TimeZone::UTC)).as_microsecond()
 }
 
 /// Returns a wait in words: `40 s`, `2 min`.
