@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::ledger::BodyFacts;
 use mixflow_core::staged::cannot;
 use mixflow_core::unit::Dataset;
 
@@ -54,6 +55,15 @@ impl Kept {
     /// Returns the digits of its unit's key, as its name has them.
     pub fn unit_key(&self) -> &str {
         self.stem.key()
+    }
+
+    /// Returns what a session says of the body when it reads a unit from it.
+    pub fn body_facts(&self) -> BodyFacts {
+        let note = self.note.as_ref().ok();
+        BodyFacts {
+            fetched_at: self.fetched_at(),
+            sha256: note.map(|note| note.body.sha256.to_string()),
+        }
     }
 
     /// Returns when it was fetched.

@@ -7,7 +7,6 @@ use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan as _};
 use mixflow_core::context::{RunContext, UnitContext, incomplete};
 use mixflow_core::error::{Error, Result};
-use mixflow_core::ledger::BodyFacts;
 use mixflow_core::source::{BatchIter, Dataset, Extent, Plan, Session};
 use mixflow_core::unit::{DatasetKey, Unit};
 use mixflow_source_archive::{Archive, Kept, Piece, choose};
@@ -165,15 +164,7 @@ impl Session for ReplaySession {
         let Source { kept, days: all } = self.source(unit, days)?;
         // Compared with its hash here, and read from the same open file.
         let file = kept.open(&cx.cancel)?;
-        let sha256 = kept
-            .note
-            .as_ref()
-            .ok()
-            .map(|note| note.body.sha256.to_string());
-        cx.note_body(BodyFacts {
-            fetched_at: kept.fetched_at(),
-            sha256,
-        });
+        cx.note_body(kept.body_facts());
         // A day without events has no bytes, which is known.
         cx.count_records(Some(&[]), &[]);
         let clock = EventClock {

@@ -8,7 +8,6 @@ use arrow::record_batch::RecordBatch;
 use jiff::Timestamp;
 use mixflow_core::context::{UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
-use mixflow_core::ledger::BodyFacts;
 use mixflow_core::source::{BatchIter, Dataset, Plan, Session, Unit};
 use mixflow_source_archive::{Archive, Kept};
 
@@ -86,15 +85,7 @@ impl ReplaySession {
         };
         let read = body.take(MAX_PAGE).read_to_end(&mut bytes);
         read.map_err(|error| unread(error.to_string()))?;
-        let sha256 = kept
-            .note
-            .as_ref()
-            .ok()
-            .map(|note| note.body.sha256.to_string());
-        cx.note_body(BodyFacts {
-            fetched_at: kept.fetched_at(),
-            sha256,
-        });
+        cx.note_body(kept.body_facts());
         FetchedPage::read(bytes).map(Some).map_err(unread)
     }
 }
