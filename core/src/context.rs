@@ -12,7 +12,7 @@ use crate::cancel::CancelToken;
 use crate::dropped::Dropped;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{BodyFacts, Held, UnitFacts};
-use crate::reject::{Reject, Rejects};
+use crate::reject::{CountRejects, Reject, Rejects};
 use crate::stand_in::StandIns;
 use crate::unit::Extent;
 
@@ -47,6 +47,22 @@ pub struct RunContext {
 }
 
 impl RunContext {
+    /// Creates a context for work that belongs to no run: nothing is held,
+    /// nothing is kept of rejects, of which there may be none.
+    pub(crate) fn without_run(cancel: CancelToken, notices: Sender<Notice>) -> RunContext {
+        RunContext {
+            cancel,
+            delivery: Delivery::Verified,
+            held: Held::default(),
+            most_requests: None,
+            zone: TimeZone::UTC,
+            counters: Arc::default(),
+            notices,
+            rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),
+            stand_ins: StandIns::default(),
+        }
+    }
+
     /// Tells the observer.
     pub fn notify(&self, notice: Notice) {
         // The receiver is gone only when the run is over.

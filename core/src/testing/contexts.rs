@@ -1,32 +1,17 @@
 //! What a source or a transform is given, without a run.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
-use jiff::tz::TimeZone;
 
 use crate::cancel::CancelToken;
-use crate::context::{Delivery, Notice, RunContext, Tally, UnitContext};
-use crate::ledger::Held;
-use crate::reject::{CountRejects, Rejects};
+use crate::context::{Notice, RunContext, Tally, UnitContext};
 use crate::report::Dropped;
-use crate::stand_in::StandIns;
 
 /// Returns a context of a run that nobody cancels, and what is told through it.
 pub fn run_context() -> (RunContext, Receiver<Notice>) {
     let (notices, told) = crossbeam::channel::unbounded();
-    let cx = RunContext {
-        cancel: CancelToken::never(),
-        delivery: Delivery::Verified,
-        held: Held::default(),
-        most_requests: None,
-        zone: TimeZone::UTC,
-        counters: Arc::default(),
-        notices,
-        rejects: Arc::new(Rejects::new(Box::new(CountRejects), 0)),
-        stand_ins: StandIns::default(),
-    };
+    let cx = RunContext::without_run(CancelToken::never(), notices);
     (cx, told)
 }
 
