@@ -13,6 +13,7 @@ use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::file::metadata::{FileMetaData, ParquetMetaDataReader};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
+use crate::times::Times;
 use crate::tree::Found;
 
 /// Where a file keeps how its rows were made.
@@ -28,7 +29,8 @@ pub(crate) fn check(
     by_day: bool,
     cx: &TxnContext,
 ) -> Result<()> {
-    let columns = columns(&converted(&cx.schema)?);
+    let stored = Times::of(root, files)?.stored(&cx.schema);
+    let columns = columns(&converted(&stored)?);
     for found in files.iter().filter(|found| found.is_table()) {
         if found.day.is_some() != by_day {
             return Err(other_layout(root, found, mode));

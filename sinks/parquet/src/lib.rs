@@ -21,6 +21,7 @@ mod made_up;
 mod parts;
 mod sink;
 mod swap;
+mod times;
 mod tree;
 #[cfg(test)]
 mod window_tests;

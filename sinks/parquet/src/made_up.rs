@@ -20,6 +20,7 @@ use mixflow_core::unit::{DataKind, Dataset, UnitKey};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::days::{DAY_COLUMN, DAY_US, whole_days, zone_of};
+use crate::times::Times;
 use crate::{ParquetOptions, ParquetSink, PartitionBy, tree};
 
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
@@ -168,7 +169,8 @@ impl Place {
 fn read(path: &Path) -> Vec<i64> {
     let file = File::open(path).expect("it is there");
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet");
-    assert_eq!(builder.schema().fields(), schema().fields());
+    let stored = Times::Utc.stored(&schema());
+    assert_eq!(builder.schema().fields(), stored.fields());
     let mut hours = Vec::new();
     for records in builder.build().expect("it can be read") {
         let records = records.expect("it can be read");

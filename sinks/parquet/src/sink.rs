@@ -21,6 +21,7 @@ use crate::fits;
 use crate::folder::FolderTxn;
 use crate::going::{Going, Replacement};
 use crate::ledger::FolderLedger;
+use crate::times::Times;
 use crate::tree::{self, Found};
 use crate::writer::{self, Compression};
 
@@ -116,6 +117,17 @@ impl ParquetSink {
             WriteMode::ReplaceWindow => {
                 Ok(format!("replaces the fetched days in the folder `{shown}`"))
             }
+        }
+    }
+
+    /// Returns how times stand in the files that a run writes.
+    fn times(&self) -> Result<Times> {
+        match self.layout {
+            Layout::Folder {
+                mode: WriteMode::Append | WriteMode::ReplaceWindow,
+                ..
+            } if self.path.exists() => Times::of(&self.path, &tree::list(&self.path)?),
+            Layout::Folder { .. } | Layout::File(_) => Ok(Times::default()),
         }
     }
 
@@ -258,6 +270,10 @@ impl Sink for ParquetSink {
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let properties = writer::properties(cx, self.compression);
+        let cx = &TxnContext {
+            schema: self.times()?.stored(&cx.schema),
+            ..cx.clone()
+        };
         let txn: Box<dyn SinkTxn + '_> = match self.layout {
             Layout::File(mode) => {
                 let shrinks = self.allow_shrink;

@@ -18,6 +18,7 @@ use parquet::schema::types::ColumnPath;
 use serde::Deserialize;
 
 use crate::fits;
+use crate::times::with_zones;
 
 /// Rows of a row group: what DuckDB writes and reads in one go per thread. A
 /// group of ordinary events is 60 MB of JSON, 8 MB compressed.
@@ -91,6 +92,7 @@ pub(crate) fn check_schema(schema: &Schema) -> Result<()> {
 /// A Parquet file that is being written.
 pub(crate) struct Writer {
     inner: ArrowWriter<File>,
+    schema: SchemaRef,
     shown: String,
 }
 
@@ -104,11 +106,16 @@ impl Writer {
     ) -> Result<Writer> {
         let inner = ArrowWriter::try_new(file, schema.clone(), Some(properties.clone()))
             .map_err(failed(&shown))?;
-        Ok(Writer { inner, shown })
+        Ok(Writer {
+            inner,
+            schema: schema.clone(),
+            shown,
+        })
     }
 
     pub(crate) fn write(&mut self, records: &RecordBatch) -> Result<()> {
-        self.inner.write(records).map_err(failed(&self.shown))?;
+        let records = with_zones(records, &self.schema)?;
+        self.inner.write(&records).map_err(failed(&self.shown))?;
         if self.memory() > WRITER_MEMORY {
             self.flush()?;
         }
