@@ -8,6 +8,7 @@
 
 mod cli;
 mod library;
+mod packages;
 mod rows;
 mod seeds;
 mod sinks;

@@ -14,6 +14,7 @@ use duckdb::Connection;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::open::{Access, check_new, connect, failed};
+use crate::storage::StorageVersion;
 
 /// What this process has open.
 static OPEN: Mutex<BTreeMap<FileId, Open>> = Mutex::new(BTreeMap::new());
@@ -46,6 +47,16 @@ impl Database {
     /// Fails as DuckDB does, and with [`ErrorKind::Locked`] if this
     /// process has it open for reading and now wants to write.
     pub(crate) fn open(path: &Path, access: Access) -> Result<Database> {
+        Database::open_as(path, access, &StorageVersion::default())
+    }
+
+    /// Opens the database as [`open`](Database::open) does; one that is made gets
+    /// the storage version.
+    pub(crate) fn open_as(
+        path: &Path,
+        access: Access,
+        version: &StorageVersion,
+    ) -> Result<Database> {
         let mut open = open_files();
         let there = FileId::of(path).ok();
         if let Some(file) = there
@@ -56,7 +67,7 @@ impl Database {
         if access.writes() {
             check_new(path)?;
         }
-        let connection = connect(path, access)?;
+        let connection = connect(path, access, version)?;
         let file = FileId::of(path).map_err(|error| unlooked(path, error))?;
         let first = connection
             .try_clone()

@@ -19,6 +19,7 @@ mod outside;
 mod query;
 mod reading;
 mod sink;
+mod storage;
 mod store;
 mod tables;
 mod target;
@@ -53,6 +54,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "mode",
             "create | append | replace | replace_window, default create",
             "what happens to a table that is there",
+        ),
+        OptionDoc::new(
+            "storage_version",
+            "a version such as v1.2.0, or latest; default v1.2.0",
+            "the oldest DuckDB that opens a file which is made new; one that is there keeps its own",
         ),
         OptionDoc::new(
             "scope",

@@ -7,6 +7,7 @@ use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::memory::{READ_MB, RUN_MB, STORE_MB};
+use crate::storage::{self, StorageVersion};
 
 /// How a database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +44,21 @@ impl Access {
 
 /// Opens the database at `path`, which nobody in this process may have open.
 ///
+/// A file that is made gets the storage version, one that is there keeps its own.
+///
 /// Extensions are neither loaded nor installed by themselves: a query must not
 /// reach out to the network.
 ///
 /// Fails with [`ErrorKind::Locked`] when another process holds the file
 /// (naming it), when the file is no database, or when its folder is missing.
-pub(crate) fn connect(path: &Path, access: Access) -> Result<Connection> {
+pub(crate) fn connect(path: &Path, access: Access, version: &StorageVersion) -> Result<Connection> {
     let memory = access.memory_mb();
     let config = quiet()
         .and_then(|config| config.max_memory(&format!("{memory}MB")))
         // `automatic` is what makes the file if it is not there.
         .and_then(|config| {
             if access.writes() {
-                Ok(config)
+                config.with(storage::SETTING, version.as_str())
             } else {
                 config.access_mode(AccessMode::ReadOnly)
             }

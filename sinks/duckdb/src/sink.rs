@@ -19,6 +19,7 @@ use crate::columns::sql_type;
 use crate::database::Database;
 use crate::ledger::TableLedger;
 use crate::open::{Access, check_new};
+use crate::storage::StorageVersion;
 use crate::target::{Target, check_name, default_path};
 use crate::txn::DuckdbTxn;
 
@@ -37,6 +38,9 @@ pub struct DuckdbOptions {
     pub allow_shrink: Option<bool>,
     /// Which rows of its days `replace_window` replaces.
     pub scope: Option<Scope>,
+    /// The oldest DuckDB that is to open a file which is made new, such as
+    /// `v1.2.0`, or `latest`.
+    pub storage_version: Option<String>,
 }
 
 /// Writes rows into a table of a DuckDB file, in one transaction.
@@ -78,6 +82,12 @@ impl DuckdbSink {
             }
             Some(_) => {}
         }
+        let version = options.storage_version.as_deref();
+        let storage_version = version.map(StorageVersion::new).transpose();
+        let storage_version = storage_version.unwrap_or_else(|message| {
+            invalid.push(Invalid::new("storage_version", message));
+            None
+        });
         match path {
             Some(path) if invalid.is_empty() => Ok(DuckdbSink {
                 target: Target {
@@ -86,6 +96,7 @@ impl DuckdbSink {
                     mode: options.mode.unwrap_or_default(),
                     allow_shrink: options.allow_shrink.unwrap_or(false),
                     scope: options.scope.unwrap_or_default(),
+                    storage_version,
                     table: options.table,
                     shared: None,
                 },

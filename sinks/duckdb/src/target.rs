@@ -14,6 +14,7 @@ use crate::database::Database;
 use crate::datasets;
 use crate::metadata;
 use crate::open::Access;
+use crate::storage::StorageVersion;
 
 /// A table of a database.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) allow_shrink: bool,
     /// Which rows of its days `replace_window` replaces.
     pub(crate) scope: Scope,
+    /// The storage version of a new file, where one was asked for.
+    pub(crate) storage_version: Option<StorageVersion>,
     /// The table; named after what the source reads if it is not given.
     pub(crate) table: Option<String>,
     /// The database, where a store has it open already.
@@ -37,6 +40,20 @@ impl Target {
         match &self.shared {
             Some(database) => database.try_clone(),
             None => Database::open(&self.path, access),
+        }
+    }
+
+    /// Makes the database, at `path` until it is whole.
+    pub(crate) fn new_database(&self, path: &Path) -> Result<Database> {
+        let version = self.storage_version.clone().unwrap_or_default();
+        Database::open_as(path, Access::Run, &version)
+    }
+
+    /// Returns what people should know of how the file that is there is stored.
+    pub(crate) fn storage_warning(&self, connection: &Connection) -> Result<Option<String>> {
+        match &self.storage_version {
+            Some(version) => version.difference(connection, &self.path),
+            None => Ok(None),
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct DuckdbTxn {
     announced: Vec<PartitionInfo>,
     rows: u64,
     allowance: Allowance,
+    /// What people should know, once it is committed.
+    warnings: Vec<String>,
 }
 
 impl DuckdbTxn {
@@ -82,7 +84,7 @@ impl DuckdbTxn {
             Some(StagedFolder::begin(&target.path)?)
         };
         let mut database = match &staged {
-            Some(folder) => Database::open(&in_folder(folder, &target.path), Access::Run)?,
+            Some(folder) => target.new_database(&in_folder(folder, &target.path))?,
             None => target.database(Access::Run)?,
         };
         database.take_turn(&target.path)?;
@@ -103,7 +105,12 @@ impl DuckdbTxn {
             announced: Vec::new(),
             rows: 0,
             allowance: Allowance::new(usual_mb),
+            warnings: Vec::new(),
         };
+        if txn.staged.is_none() {
+            let warning = target.storage_warning(txn.connection())?;
+            txn.warnings.extend(warning);
+        }
         txn.prepare(target)?;
         Ok(txn)
     }
@@ -450,14 +457,14 @@ impl SinkTxn for DuckdbTxn {
             .connection()
             .execute_batch("COMMIT")
             .map_err(uncommitted(&what));
-        let warnings = match self.staged.take() {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        match self.staged.take() {
             Some(folder) => {
                 committed?;
                 self.publish(&folder, &what)?;
-                Vec::new()
             }
-            None => self.settle(committed, &what)?,
-        };
+            None => warnings.extend(self.settle(committed, &what)?),
+        }
         Ok(CommitSummary {
             rows: self.rows,
             destination,

@@ -39,6 +39,10 @@ fn bad_values_are_refused_with_their_place() {
             "2024-01-03 is after `to`, 2024-01-02",
         ),
         (dates("someday", "today"), "`someday`"),
+        (
+            sink("storage_version = \"v9\""),
+            "`v9` is no version that this DuckDB knows; write one as `v1.2.0` or `v1.4.0`, or `latest`",
+        ),
         (with("limit = 0"), "a limit is from 1 to 100000"),
         (with("limit = 100001"), "a limit is from 1 to 100000"),
         (with("limit = -5"), "a limit is from 1 to 100000"),

@@ -5,45 +5,21 @@ use std::process::Command;
 
 use mixflow_tests::sim::Data;
 
+use crate::packages::python_with;
 use crate::support::{DUCKDB, Place, events, pipeline, sim, started};
 
 /// The Python of an environment with the packages, made once; `None` where
 /// that cannot be.
 pub fn python() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-    // Tests are processes; one makes it, the others wait.
-    let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
-    lock.lock().unwrap();
-    let python = folder.join("bin/python");
-    let works = || {
-        let imports = "import duckdb, mixpanel_utils, pandas, polars, pyarrow";
-        let ran = Command::new(&python).args(["-c", imports]).output();
-        ran.is_ok_and(|output| output.status.success())
-    };
-    if works() {
-        return Some(python);
-    }
-    let ran = |program: &Path, args: &[&str]| {
-        let status = Command::new(program).args(args).output();
-        status.is_ok_and(|output| output.status.success())
-    };
-    let folder = folder.to_str()?;
-    let made = ran(Path::new("python3"), &["-m", "venv", "--clear", folder])
-        && ran(
-            &python,
-            &[
-                "-m",
-                "pip",
-                "-q",
-                "install",
-                "duckdb==2.0.0",
-                "mixpanel-utils",
-                "pandas",
-                "polars",
-                "pyarrow",
-            ],
-        );
-    (made && works()).then_some(python)
+    let packages = [
+        "duckdb==2.0.0",
+        "mixpanel-utils",
+        "pandas",
+        "polars",
+        "pyarrow",
+    ];
+    let imports = "duckdb, mixpanel_utils, pandas, polars, pyarrow";
+    python_with("packages", &packages, imports)
 }
 
 /// Returns the blocks of `language` in the page's part on Python.
@@ -61,7 +37,6 @@ fn blocks(language: &str) -> Vec<String> {
 #[test]
 fn the_pages_python_runs_and_prints_what_it_says() {
     let Some(python) = python() else {
-        eprintln!("skipped: python3 with venv and PyPI cannot be had here");
         return;
     };
     let sim = started(sim(Data::sample()));

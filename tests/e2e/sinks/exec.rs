@@ -87,7 +87,6 @@ fn the_readme_shows_the_scripts_as_they_are() {
 #[test]
 fn the_parquet_script_keeps_every_row() {
     let Some(python) = crate::cli::python::python() else {
-        eprintln!("skipped: python3 with venv and PyPI cannot be had here");
         return;
     };
     let python = python.to_str().unwrap();

@@ -1,5 +1,6 @@
 //! Destinations, our own and other people's.
 
+pub mod clients;
 mod conformance;
 pub mod custom;
 pub mod destinations;
