@@ -80,7 +80,7 @@ pub enum RunEvent<'a> {
     },
     /// Something worth telling a person.
     Notice(&'a Notice),
-    /// Everything is written; the commit comes next.
+    /// Everything is there; what has waited is written, and the commit comes next.
     Committing(&'a Progress),
 }
 

@@ -1,5 +1,6 @@
 //! Where rows go.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -49,7 +50,8 @@ impl WriteMode {
 /// The engine calls, in this order: [`capabilities`](Sink::capabilities) and
 /// [`check_schema`](Sink::check_schema) while the pipeline is built (no I/O),
 /// [`preview`](Sink::preview) before the first request, and
-/// [`begin`](Sink::begin) when the first rows are there. All calls come from
+/// [`begin`](Sink::begin) when the first rows are there, or, if the sink is
+/// [`exclusive`](Sink::exclusive), later, when they come slowly. All calls come from
 /// one thread, so a sink need be neither `Send` nor `Sync`; inside it may use
 /// as many threads as it likes.
 pub trait Sink {
@@ -97,6 +99,13 @@ pub trait Sink {
     /// Fails where [`begin`](Sink::begin) would fail. Never creates or changes
     /// anything.
     fn preview(&self, cx: &TxnContext) -> Result<Preview>;
+
+    /// Returns what the engine must know to begin as late as it can, if nobody
+    /// else can use the destination while a transaction is open; `None`, which
+    /// is the default, if others can. Asked when the first rows are there.
+    fn exclusive(&self) -> Option<Exclusive> {
+        None
+    }
 
     /// Begins a transaction. Nothing is visible until it commits.
     ///
@@ -162,6 +171,18 @@ pub struct Capabilities {
     pub replaces_days: bool,
     /// The form of record that the sink wants.
     pub records: RecordFormat,
+}
+
+/// A destination that nobody else can use while a transaction is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exclusive {
+    /// The bytes of rows, as Arrow has them in memory, that the sink takes a
+    /// second on a modest machine. Rows that come a tenth as fast wait for
+    /// the commit; those that come faster go to the transaction as they come.
+    pub bytes_per_second: u64,
+    /// Where rows may wait: the destination's own folder, so that they are on
+    /// its disk. They have no name there, and leave nothing behind.
+    pub folder: PathBuf,
 }
 
 /// The form in which a source hands out records.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Select, TryRecvError, bounded};
 
@@ -41,6 +41,7 @@ impl Attempt<'_, '_, '_> {
     ///
     /// `guard` is that of the attempt's own cancel token.
     pub(super) fn make(mut self, units: Option<&[Unit]>, guard: CancelGuard) -> Ending {
+        self.writers.reads_since(Instant::now());
         let opened = self.open(units);
         self.books.drain_notices();
         let (session, plan) = match opened {
@@ -234,7 +235,7 @@ impl Attempt<'_, '_, '_> {
     fn write(&mut self, batch: Batch) -> Result<()> {
         let id = batch.partition;
         self.announce(id)?;
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let written = self.writers.write(&batch, self.books);
         self.books.slot(id).write += started.elapsed();
         written?;
@@ -283,10 +284,10 @@ impl Attempt<'_, '_, '_> {
         let (run_id, source) = self.writers.run();
         let units = self.books.fetched(run_id, source.limit.is_some());
         self.books.warn_of_rows_outside(&units);
+        self.books.tell_committing();
         self.writers.begin(self.books)?;
         // The last moment at which an interrupt can still be heard.
         self.cx.cancel.check()?;
-        self.books.tell_committing();
         let outcomes = Outcomes {
             missing: missing.into(),
             units: units.into(),

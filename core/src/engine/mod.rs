@@ -8,6 +8,7 @@
 //! same code with one worker or several.
 
 mod attempt;
+mod backlog;
 mod books;
 mod ending;
 mod order;

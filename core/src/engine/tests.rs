@@ -1,5 +1,6 @@
 //! What the engine does, shown with the doubles of [`crate::testing`].
 
+mod backlog;
 mod cancel;
 mod failures;
 mod faults;

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::backlog::{Backlog, Step};
 use super::books::Books;
 use super::ending::{Ending, contained, is_closed};
 use super::sinks::NamedSink;
@@ -30,9 +31,13 @@ pub(super) struct Writer<'r> {
     /// How long to wait for a destination that somebody else has when the first
     /// rows are there.
     patience: Duration,
+    /// Since when rows are asked for.
+    reads_since: Instant,
     /// Begun when the first rows are there, so that a run whose credentials
     /// are wrong has not so much as created a file.
     txn: Option<Box<Guarded<'r>>>,
+    /// What waits for the transaction, if that would shut others out.
+    backlog: Option<Backlog>,
     announced: BTreeSet<PartitionId>,
     /// How far the sink is to be trusted when the run ends badly.
     state: SinkState,
@@ -74,11 +79,18 @@ impl<'r> Writer<'r> {
             wanted: None,
             rows: 0,
             patience,
+            reads_since: Instant::now(),
             txn: None,
+            backlog: None,
             announced: BTreeSet::new(),
             state: SinkState::Sound,
             commit_tried: false,
         }
+    }
+
+    /// Tells since when rows are asked for.
+    pub(super) fn reads_since(&mut self, when: Instant) {
+        self.reads_since = when;
     }
 
     pub(super) fn is_transactional(&self) -> bool {
@@ -146,7 +158,7 @@ impl<'r> Writer<'r> {
         self.patiently(patience, books, |sink, cx| sink.ledger(&cx.source.dataset))
     }
 
-    /// Begins the transaction, unless it has begun.
+    /// Begins the transaction, unless it has begun, and gives it what waits.
     pub(super) fn begin(&mut self, books: &mut Books<'_>) -> Result<()> {
         if self.txn.is_some() {
             return Ok(());
@@ -155,7 +167,33 @@ impl<'r> Writer<'r> {
         let txn = self.judged(begun)?;
         // The one guard: a sink need not look after its callers.
         self.txn = Some(Box::new(Guarded::new(&self.cx, txn)));
+        let Some(backlog) = self.backlog.take() else {
+            return Ok(());
+        };
+        for step in backlog.replay()? {
+            self.cx.cancel.check()?;
+            match step? {
+                Step::Announce(info) => self.pass_on(|txn| txn.partition(&info))?,
+                Step::Write(batch) => self.pass_on(|txn| txn.write(&batch))?,
+            }
+            books.waited_for(false);
+        }
         Ok(())
+    }
+
+    /// Begins the transaction, or lets what comes wait for it.
+    fn open(&mut self, books: &mut Books<'_>) -> Result<()> {
+        if self.txn.is_some() || self.backlog.is_some() {
+            return Ok(());
+        }
+        let sink = self.sink;
+        let exclusive = contained("the sink", || Ok(sink.exclusive()));
+        let exclusive = self.judged(exclusive)?;
+        self.backlog = exclusive.and_then(|exclusive| Backlog::begin(exclusive, &self.cx.schema));
+        if self.backlog.is_some() {
+            return Ok(());
+        }
+        self.begin(books)
     }
 
     /// Announces a partition, once; begins the transaction if need be.
@@ -163,25 +201,48 @@ impl<'r> Writer<'r> {
         if !self.wants(info.id) {
             return Ok(());
         }
-        self.begin(books)?;
+        self.open(books)?;
         if !self.announced.insert(info.id) {
             return Ok(());
         }
-        let txn = self.txn.as_mut().expect("it has begun");
-        let announced = contained("the sink", || txn.partition(info));
-        self.judged(announced)
+        if let Some(backlog) = &mut self.backlog {
+            backlog.announce(info);
+            return Ok(());
+        }
+        self.pass_on(|txn| txn.partition(info))
     }
 
-    /// Writes a batch of a partition that was announced.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<()> {
+    /// Writes a batch of a partition that was announced, now or when the
+    /// transaction begins.
+    pub(super) fn write(&mut self, batch: &Batch, books: &mut Books<'_>) -> Result<()> {
         if !self.wants(batch.partition) {
             return Ok(());
         }
-        let txn = self.txn.as_mut().expect("its partition was announced");
-        let written = contained("the sink", || txn.write(batch));
-        self.judged(written)?;
+        match &mut self.backlog {
+            Some(backlog) if backlog.fits(batch) => {
+                backlog.push(batch)?;
+                self.rows += batch.records.num_rows() as u64;
+                if backlog.may_wait(self.reads_since.elapsed()) {
+                    return Ok(());
+                }
+                let bytes = backlog.bytes();
+                log::debug!("rows come too fast to wait, {bytes} bytes so far; they are written");
+                return self.begin(books);
+            }
+            // It is refused as it would be without.
+            Some(_) => self.begin(books)?,
+            None => {}
+        }
+        self.pass_on(|txn| txn.write(batch))?;
         self.rows += batch.records.num_rows() as u64;
         Ok(())
+    }
+
+    /// Makes a call of the transaction, which has begun.
+    fn pass_on(&mut self, call: impl FnOnce(&mut Guarded<'r>) -> Result<()>) -> Result<()> {
+        let txn = self.txn.as_mut().expect("a partition was announced");
+        let done = contained("the sink", || call(txn));
+        self.judged(done)
     }
 
     /// Commits what was begun.

@@ -5,7 +5,7 @@
 //! which commit one after the other in their order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::ending::{Ending, is_closed, together};
@@ -110,19 +110,26 @@ impl<'r> Writers<'r> {
         Ok(Held::by_all(&all))
     }
 
-    /// Begins each transaction, unless it has begun.
+    /// Tells since when rows are asked for.
+    pub(super) fn reads_since(&mut self, when: Instant) {
+        for lane in &mut self.lanes {
+            lane.writer.reads_since(when);
+        }
+    }
+
+    /// Begins each transaction, unless it has begun, and gives it what waits.
     pub(super) fn begin(&mut self, books: &mut Books<'_>) -> Result<()> {
         self.each(books, |writer, books| writer.begin(books))
     }
 
-    /// Announces a partition, once; begins the transactions if need be.
+    /// Announces a partition, once.
     pub(super) fn announce(&mut self, info: &PartitionInfo, books: &mut Books<'_>) -> Result<()> {
         self.each(books, |writer, books| writer.announce(info, books))
     }
 
     /// Writes a batch of a partition that was announced.
     pub(super) fn write(&mut self, batch: &Batch, books: &mut Books<'_>) -> Result<()> {
-        self.each(books, |writer, _| writer.write(batch))
+        self.each(books, |writer, books| writer.write(batch, books))
     }
 
     /// Commits what was begun, one sink after the other. Fails when none could.

@@ -10,8 +10,8 @@ use crate::batch::{Batch, PartitionId};
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{
-    Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
-    SinkTxn, TxnContext,
+    Capabilities, CommitSummary, Exclusive, Outcome, PartitionInfo, Preview, RecordFormat, Residue,
+    Sink, SinkTxn, TxnContext,
 };
 use crate::unit::DataKind;
 
@@ -85,6 +85,7 @@ enum Fault {
 pub struct TestSink {
     faults: Vec<(At, Fault)>,
     capabilities: Capabilities,
+    exclusive: Option<Exclusive>,
     name: String,
     log: Arc<Mutex<Log>>,
 }
@@ -99,6 +100,7 @@ impl TestSink {
                 replaces_days: false,
                 records: RecordFormat::Normalized,
             },
+            exclusive: None,
             name: "test log".to_owned(),
             log: Arc::default(),
         }
@@ -147,6 +149,16 @@ impl TestSink {
     /// Makes the sink one that replaces days.
     pub fn replacing_days(mut self) -> TestSink {
         self.capabilities.replaces_days = true;
+        self
+    }
+
+    /// Makes the sink one that shuts others out while a transaction is open, and
+    /// takes so many bytes a second.
+    pub fn exclusive(mut self, bytes_per_second: u64) -> TestSink {
+        self.exclusive = Some(Exclusive {
+            bytes_per_second,
+            folder: std::env::temp_dir(),
+        });
         self
     }
 
@@ -242,6 +254,10 @@ impl Sink for TestSink {
         self.lock().previewed += 1;
         self.go_wrong(At::Preview)?;
         Ok(Preview::default())
+    }
+
+    fn exclusive(&self) -> Option<Exclusive> {
+        self.exclusive.clone()
     }
 
     fn begin(&self, _cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {

@@ -127,10 +127,16 @@ fn sinks_commit_one_after_the_other_in_their_order() {
 
 #[test]
 fn a_sink_that_fails_is_named_and_the_others_stand() {
-    for (name, faulty) in FAULTY {
+    let at_once_and_late =
+        FAULTY.map(|(name, faulty)| [(name, faulty, false), (name, faulty, true)]);
+    for (name, faulty, is_late) in at_once_and_late.into_iter().flatten() {
         for place in [0, 1, 2] {
             let mut sinks = [(); 3].map(|()| TestSink::recording());
-            sinks[place] = faulty();
+            sinks[place] = if is_late {
+                faulty().exclusive(u64::MAX)
+            } else {
+                faulty()
+            };
             let source = three_days();
             let fates = source.fates();
             let options = options(2, OnFailure::Abort);
