@@ -15,6 +15,7 @@ mod locks;
 mod matrix;
 mod metrics;
 mod notify;
+mod readers;
 mod recovery;
 mod rejects;
 mod shrink;
