@@ -345,7 +345,7 @@ fn on_wire(shared: &Shared, reply: Reply, fault: Option<&Action>, keep_alive: bo
             bytes_per_chunk,
             pause,
         }) => answer.pace = Some((*bytes_per_chunk, *pause)),
-        Some(Action::CutBody(cut)) => answer.cut = Some(cut.position(answer.body.len())),
+        Some(Action::CutBody(cut)) => answer.cut = cut.position(answer.body.len()),
         Some(Action::Unframed(end)) => {
             answer.unframed = Some(*end);
             let n = shared.answers.fetch_add(1, Ordering::Relaxed);

@@ -100,7 +100,17 @@ pub(super) fn faulty(
     fault: &Action,
     gzip: Option<u32>,
 ) -> Result<Body, String> {
-    let mut rows = query.select(data)?;
+    let mut rows = match fault {
+        Action::Where(holds) if query.where_.is_some() => {
+            let all = ExportQuery {
+                where_: None,
+                ..query.clone()
+            };
+            let rows = all.select(data)?;
+            rows.into_iter().filter(|_| *holds).collect()
+        }
+        _ => query.select(data)?,
+    };
     let end = |rows: &mut Vec<Cow<'_, [u8]>>, after: usize, line: &[u8]| {
         rows.truncate(after);
         let sent = rows.len();

@@ -169,6 +169,8 @@ pub enum Action {
         /// The line.
         bytes: Vec<u8>,
     },
+    /// Takes the `where` of an export, if there is one, for true or for false.
+    Where(bool),
     /// Leaves out the last line feed of an export.
     NoFinalNewline,
     /// Ends the lines of an export with CR LF.
@@ -216,16 +218,21 @@ pub enum Cut {
     Fraction(f64),
     /// After this number of bytes.
     Bytes(usize),
+    /// After this number of bytes, if it has more: what asks for less gets it.
+    Over(usize),
 }
 
 impl Cut {
-    /// Returns how many of `length` bytes are sent: never all of them.
-    pub(super) fn position(self, length: usize) -> usize {
+    /// Returns how many of `length` bytes are sent, which is never all of them;
+    /// `None` if the body is not cut.
+    pub(super) fn position(self, length: usize) -> Option<usize> {
         let wanted = match self {
             Self::Fraction(part) => (length as f64 * part) as usize,
             Self::Bytes(bytes) => bytes,
+            Self::Over(bytes) if length <= bytes => return None,
+            Self::Over(bytes) => bytes,
         };
-        wanted.min(length.saturating_sub(1))
+        Some(wanted.min(length.saturating_sub(1)))
     }
 }
 
@@ -298,6 +305,7 @@ impl Action {
             | Self::TerminatedEarly { .. }
             | Self::ErrorLine { .. }
             | Self::BadLine { .. }
+            | Self::Where(_)
             | Self::NoFinalNewline
             | Self::Crlf
             | Self::Bom
@@ -324,6 +332,7 @@ impl Action {
             Self::TerminatedEarly { .. }
             | Self::ErrorLine { .. }
             | Self::BadLine { .. }
+            | Self::Where(_)
             | Self::NoFinalNewline
             | Self::Crlf
             | Self::Bom
@@ -345,11 +354,13 @@ mod tests {
 
     #[test]
     fn a_cut_body_is_never_whole() {
-        assert_eq!(Cut::Fraction(0.5).position(10), 5);
-        assert_eq!(Cut::Fraction(1.0).position(10), 9);
-        assert_eq!(Cut::Bytes(3).position(10), 3);
-        assert_eq!(Cut::Bytes(300).position(10), 9);
-        assert_eq!(Cut::Bytes(3).position(0), 0);
+        assert_eq!(Cut::Fraction(0.5).position(10), Some(5));
+        assert_eq!(Cut::Fraction(1.0).position(10), Some(9));
+        assert_eq!(Cut::Bytes(3).position(10), Some(3));
+        assert_eq!(Cut::Bytes(300).position(10), Some(9));
+        assert_eq!(Cut::Bytes(3).position(0), Some(0));
+        assert_eq!(Cut::Over(9).position(10), Some(9));
+        assert_eq!(Cut::Over(10).position(10), None);
         let body = b"a\n".repeat(100);
         let cuts: Vec<_> = (0..8).map(|n| Unframed::Cut.position(&body, n)).collect();
         let mut different = cuts.clone();

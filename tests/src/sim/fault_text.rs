@@ -46,11 +46,13 @@ impl Fault {
     /// | `drop` | no answer |
     /// | `unframed=whole`, `=gzip`, `=cut`, `=reset`, `=stall` | a body that only the connection's end ends |
     /// | `cut=0.5`, `cut=1000b` | the connection closes within the body |
+    /// | `cut_over=1000` | it closes after 1,000 bytes of a body that has more |
     /// | `cut_clean=trailer`, `=middle`, `=line` | content without its tail |
     /// | `corrupt_gzip` | a wrong checksum |
     /// | `terminated_early=100` with `text="…"` | plain text as the last line |
     /// | `error_line=100` | `{"error": …}` as the last line |
     /// | `bad_line=3` with `bytes="…"` | one more line |
+    /// | `where=true`, `where=false` | a condition that is not looked at |
     /// | `no_final_newline`, `crlf`, `bom`, `blank_lines` | other line ends |
     /// | `expire_session`, `null_results`, `empty_page` | engage only |
     /// | `other_page=1`, `repeated_page=1` | page 1 instead of the page that was asked for, saying so or not |
@@ -186,6 +188,7 @@ impl Part {
                 }
             }),
             "cut" => Action::CutBody(cut(self.value()?)?),
+            "cut_over" => Action::CutBody(Cut::Over(self.parsed("a number of bytes")?)),
             "cut_clean" => Action::CutClean(match self.value()? {
                 "trailer" => CleanCut::GzipTrailer,
                 "middle" => CleanCut::GzipMiddle,
@@ -204,6 +207,7 @@ impl Part {
                 at_row: rows()?,
                 bytes: b"{\"event\": \"bad".to_vec(),
             },
+            "where" => Action::Where(self.parsed("`true` or `false`")?),
             "no_final_newline" => Action::NoFinalNewline,
             "crlf" => Action::Crlf,
             "bom" => Action::Bom,
@@ -367,6 +371,7 @@ impl fmt::Display for Action {
             Self::Unframed(Unframed::Stall) => f.write_str("unframed=stall"),
             Self::CutBody(Cut::Fraction(part)) => write!(f, "cut={part}"),
             Self::CutBody(Cut::Bytes(bytes)) => write!(f, "cut={bytes}b"),
+            Self::CutBody(Cut::Over(bytes)) => write!(f, "cut_over={bytes}"),
             Self::CutClean(CleanCut::GzipTrailer) => f.write_str("cut_clean=trailer"),
             Self::CutClean(CleanCut::GzipMiddle) => f.write_str("cut_clean=middle"),
             Self::CutClean(CleanCut::Line) => f.write_str("cut_clean=line"),
@@ -386,6 +391,7 @@ impl fmt::Display for Action {
                 }
                 f.write_str("\"")
             }
+            Self::Where(holds) => write!(f, "where={holds}"),
             Self::NoFinalNewline => f.write_str("no_final_newline"),
             Self::Crlf => f.write_str("crlf"),
             Self::Bom => f.write_str("bom"),
@@ -446,6 +452,8 @@ mod tests {
             r#"any status=429 retry_after="Wed, 21 Oct 2026 07:28:00 GMT" body="a \"b\" \\ c\nd""#,
             "export nth=2 skip=1 slow_first_byte=200ms",
             "export slow_body=1000/50ms",
+            "export always cut_over=20000",
+            "export always where=false",
             "any always drop",
             "engage page=3 cut=1000b",
             "any redirect=302 location=\"http://127.0.0.1/login\"",
