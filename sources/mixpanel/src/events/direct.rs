@@ -246,7 +246,7 @@ impl Iterator for DirectRows<'_> {
 
 /// Counts the bytes that come over the wire.
 struct CountingReader<'a> {
-    inner: Box<dyn Read + Send>,
+    inner: Box<dyn Read>,
     cx: &'a UnitContext,
 }
 

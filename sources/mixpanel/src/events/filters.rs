@@ -10,6 +10,8 @@ use crate::options::EventsOptions;
 pub(super) struct Filters {
     /// As it is sent.
     pub(super) query: Vec<(&'static str, String)>,
+    /// The events that are wanted, by name; none if all are.
+    pub(super) names: Vec<String>,
     /// What is chosen by it, by the names of the options: equal for all ways
     /// to write the same.
     pub(super) chosen: Map<String, Value>,
@@ -45,6 +47,7 @@ impl Filters {
             ));
         }
         self.query.push(("event", json!(events).to_string()));
+        self.names.clone_from(events);
         self.chosen.insert("events".to_owned(), json!(events));
     }
 

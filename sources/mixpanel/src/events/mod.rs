@@ -1,8 +1,12 @@
 //! Events: date windows of the export endpoint.
 
+mod asking;
 mod direct;
 mod filters;
+mod part;
+mod parts;
 mod raw_rows;
+mod read;
 mod reading;
 mod replay;
 mod rows;
@@ -11,13 +15,15 @@ mod wanted;
 mod window;
 mod windows;
 
+use std::sync::atomic::AtomicBool;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mixflow_core::clock;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::{RunContext, UnitContext};
 use mixflow_core::error::Result;
-use mixflow_core::ledger::{Calendar, Held, Ledger};
+use mixflow_core::ledger::{Calendar, DayRecord, DayState, Held, Ledger};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::RecordFormat;
 use mixflow_core::source::{
@@ -26,6 +32,7 @@ use mixflow_core::source::{
 use mixflow_source_archive::Archive;
 
 use self::filters::Filters;
+use self::read::read;
 use self::reading::Reading;
 use self::replay::{Asked, ReplaySession};
 use self::wanted::Wanted;
@@ -68,6 +75,8 @@ pub(crate) struct Events {
     zone: Option<TimeZone>,
     limit: Option<i64>,
     query: Vec<(&'static str, String)>,
+    /// Those of `query` that name events.
+    names: Vec<String>,
 }
 
 impl Events {
@@ -114,6 +123,7 @@ impl Events {
             zone,
             limit,
             query: filters.query,
+            names: filters.names,
         };
         Ok((project, events))
     }
@@ -259,9 +269,16 @@ impl Stream for Events {
                 warnings: self.warnings(&windows, project),
             },
             today: self.today(),
+            knows_days: cx.held.ledger.days().any(has_rows),
+            was_too_large: AtomicBool::new(false),
             events: self.clone(),
         })
     }
+}
+
+/// Returns whether a day has come whole, and something with it.
+fn has_rows(day: &DayRecord) -> bool {
+    day.state == DayState::Complete
 }
 
 /// The events of one run.
@@ -276,21 +293,11 @@ struct EventsSession {
     room: Room,
     plan: Plan,
     today: Date,
-}
-
-impl EventsSession {
-    fn request(&self, days: Window) -> Request {
-        let mut query = vec![
-            ("from_date", days.first.to_string()),
-            ("to_date", days.last.to_string()),
-        ];
-        query.extend(self.events.query.iter().cloned());
-        Request {
-            query,
-            form: None,
-            counts: true,
-        }
-    }
+    /// Whether the destination has days that have come whole.
+    knows_days: bool,
+    /// Whether a window was too large for one answer, which the others are then
+    /// likely to be.
+    was_too_large: AtomicBool,
 }
 
 impl Session for EventsSession {
@@ -300,23 +307,25 @@ impl Session for EventsSession {
 
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
         let days = Window::of(unit)?;
-        let request = self.request(days);
         let checkpoints = self.checkpoints.as_ref();
-        // A day that is not over will be another one next time.
-        let to_keep = checkpoints.filter(|_| days.last < self.today);
-        let checkpoint = to_keep.map(|all| all.at(&self.client.identity(&request)));
         let window = EventWindow {
             unit,
-            request,
-            client: &self.client,
+            days,
             form: &self.events.form,
+            reading: self.events.reading,
+            query: &self.events.query,
+            names: &self.events.names,
+            is_limited: self.events.limit.is_some(),
+            knows_days: self.knows_days,
+            was_too_large: &self.was_too_large,
+            client: &self.client,
             spool: checkpoints.map(Checkpoints::folder),
             room: &self.room,
-            checkpoint,
+            // A day that is not over will be another one next time.
+            checkpoints: checkpoints.filter(|_| days.last < self.today),
             keeper: self.keeper.as_ref(),
-            reading: self.events.reading,
         };
-        window.read(cx)
+        read(window, cx)
     }
 
     fn finish(&self, fate: Fate) {

@@ -63,6 +63,13 @@ impl Window {
         (self.last - self.first).get_days().unsigned_abs() + 1
     }
 
+    /// Splits it into at most so many windows, of about equal length.
+    pub(super) fn split(self, most: usize) -> Vec<Window> {
+        let days: Vec<Date> = mixflow_core::ledger::days(self.first, self.last).collect();
+        let size = days.len().div_ceil(most);
+        windows_of(&days, count(size))
+    }
+
     /// Returns whether `day` is the day after it.
     fn is_before(self, day: Date) -> bool {
         self.last.tomorrow().is_ok_and(|next| next == day)

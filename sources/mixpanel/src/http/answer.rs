@@ -5,6 +5,7 @@ use ureq::http::{Response, StatusCode, Version};
 use ureq::{Body, Timeout};
 
 use super::endpoint::Endpoint;
+use super::retry::Size;
 
 /// What is to be done about a status other than 200.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,6 +118,15 @@ fn refused_access() -> Meaning {
 
 fn redirected(again: Again) -> Meaning {
     Meaning::of(ErrorKind::Request, again).hint("check `region` and `base_url`: no redirect is followed, since it would lose the credentials and the filters")
+}
+
+/// Says whether less might do where the server answers with a status: a gateway
+/// that does not wait any longer answers 502 or 504.
+pub(super) fn size_of_status(status: StatusCode) -> Size {
+    match status.as_u16() {
+        408 | 502 | 504 => Size::NoAnswer,
+        _ => Size::NoMatter,
+    }
 }
 
 /// Returns whether an error came before there was a server to charge for the

@@ -13,7 +13,7 @@ use super::tail::{BodyError, Check, Content};
 
 /// The bytes of an answer as they come.
 pub(crate) struct Wire {
-    pub(crate) reader: Box<dyn Read + Send>,
+    pub(crate) reader: Box<dyn Read>,
     pub(crate) encoding: Encoding,
     /// Whether a length or chunks tell where the body ends.
     pub(crate) framed: bool,

@@ -193,6 +193,12 @@ impl Checkpoint {
         None
     }
 
+    /// Returns whether an earlier run seems to have left it, which is not looked
+    /// at.
+    pub(crate) fn is_left(&self) -> bool {
+        self.all.of(&self.key).iter().any(is_fresh)
+    }
+
     /// Begins to write the body.
     pub(crate) fn begin(&self) -> io::Result<Part> {
         let file = tempfile::Builder::new()

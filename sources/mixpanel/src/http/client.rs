@@ -11,14 +11,16 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::answer::{Again, Meaning, Refusal, is_framed, is_html, reached_nobody, status_line};
+use super::answer::{
+    Again, Meaning, Refusal, is_framed, is_html, reached_nobody, size_of_status, status_line,
+};
 use super::body::Wire;
 use super::connector::agent;
 use super::encoding::Encoding;
 use super::endpoint::{Credentials, Endpoint};
 use super::proxy;
 use super::quota::{Permit, Quota, ServerLimits};
-use super::retry::{Failure, RetryOptions};
+use super::retry::{Failure, RetryOptions, Size};
 use super::shown::Secrets;
 
 /// Makes requests to one endpoint of one project.
@@ -129,6 +131,8 @@ impl Client {
             if reached_nobody(&error) {
                 // The next window would reach nobody either.
                 Unanswered::ByNobody(unreachable.fatal())
+            } else if matches!(error, ureq::Error::Timeout(_)) {
+                other(Failure::of_size(unreachable, Size::NoAnswer))
             } else {
                 other(Failure::again(unreachable))
             }
@@ -234,6 +238,7 @@ impl Client {
             Again::WhenAsked => Failure::Again {
                 retry_after: limits.wait(),
                 error,
+                size: size_of_status(status),
             },
             Again::WithinLimits => Failure::Again {
                 retry_after: self.quota.refused(&limits.with_body(&text)),
@@ -241,6 +246,7 @@ impl Client {
                     "run again later; Mixpanel allows {} requests an hour for each project",
                     self.quota.per_hour()
                 )),
+                size: Size::NoMatter,
             },
         };
         Unanswered::WithData(Refusal::of_status(status, &text), failure)
@@ -368,9 +374,12 @@ mod tests {
     fn failure(answer: &'static str) -> (Error, Option<Option<Duration>>) {
         match exchange(answer) {
             Err(Unanswered::WithData(_, Failure::Final(error))) => (error, None),
-            Err(Unanswered::WithData(_, Failure::Again { error, retry_after })) => {
-                (error, Some(retry_after))
-            }
+            Err(Unanswered::WithData(
+                _,
+                Failure::Again {
+                    error, retry_after, ..
+                },
+            )) => (error, Some(retry_after)),
             Err(Unanswered::ByNobody(error)) => panic!("{error:?}"),
             Ok(_) => panic!("that is data"),
         }

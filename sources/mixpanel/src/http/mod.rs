@@ -10,7 +10,8 @@
 //!   [`question`] is a request that is made to learn whether others would do.
 //! - [`body`]: an answer's bytes, checked by [`tail`] while they come in, whose
 //!   end [`last_line`] judges. [`store`] is where they are until they are read,
-//!   and [`checkpoint`] where the next run finds them after a crash.
+//!   and [`checkpoint`] where the next run finds them after a crash. [`joined`]
+//!   makes one of several.
 //! - [`lines`]: the lines of a body. [`room`] bounds the memory of long ones.
 
 mod answer;
@@ -20,6 +21,7 @@ pub(crate) mod client;
 mod connector;
 pub(crate) mod encoding;
 pub(crate) mod endpoint;
+pub(crate) mod joined;
 pub(crate) mod last_line;
 pub(crate) mod lines;
 mod proxy;

@@ -55,14 +55,37 @@ pub(crate) enum Failure {
         error: Error,
         /// How long the server asked to wait.
         retry_after: Option<Duration>,
+        /// Whether less might do.
+        size: Size,
+    },
+}
+
+/// What a failure says of the size of what was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// Nothing.
+    #[default]
+    NoMatter,
+    /// There was no answer in time.
+    NoAnswer,
+    /// The answer began, and broke off.
+    BrokeOff {
+        /// The bytes that came.
+        after: u64,
     },
 }
 
 impl Failure {
     pub(crate) fn again(error: Error) -> Failure {
+        Failure::of_size(error, Size::NoMatter)
+    }
+
+    /// Returns a failure after which less may be asked for.
+    pub(crate) fn of_size(error: Error, size: Size) -> Failure {
         Failure::Again {
             error,
             retry_after: None,
+            size,
         }
     }
 }
@@ -79,6 +102,10 @@ pub(crate) struct Tries<'a> {
     pub(crate) cx: &'a UnitContext,
     pub(crate) label: &'a str,
     pub(crate) failed: u32,
+    /// After how many what seems too large is not tried again.
+    too_large_after: u32,
+    /// What the last failure says of the size.
+    pub(crate) size: Size,
 }
 
 impl<'a> Tries<'a> {
@@ -88,11 +115,22 @@ impl<'a> Tries<'a> {
             cx,
             label,
             failed: 0,
+            too_large_after: options.max_attempts,
+            size: Size::NoMatter,
+        }
+    }
+
+    /// Makes at most so many tries of what seems too large, where the options
+    /// allow more.
+    pub(crate) fn too_large_after(self, tries: u32) -> Tries<'a> {
+        Tries {
+            too_large_after: self.too_large_after.min(tries),
+            ..self
         }
     }
 
     /// Makes tries until one does.
-    pub(crate) fn run<T>(mut self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
+    pub(crate) fn run<T>(&mut self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
         loop {
             match attempt() {
                 Ok(value) => return Ok(value),
@@ -104,13 +142,23 @@ impl<'a> Tries<'a> {
     /// Waits for the next try; an error if there is none.
     pub(crate) fn again(&mut self, failure: Failure) -> Result<()> {
         // A cancelled request fails in its own way; what happened is this.
+        self.size = Size::NoMatter;
         self.cx.cancel.check()?;
-        let (error, retry_after) = match failure {
+        let (error, retry_after, size) = match failure {
             Failure::Final(error) => return Err(error),
-            Failure::Again { error, retry_after } => (error, retry_after),
+            Failure::Again {
+                error,
+                retry_after,
+                size,
+            } => (error, retry_after, size),
         };
         self.failed += 1;
-        if self.failed >= self.options.max_attempts {
+        let most = match size {
+            Size::NoMatter => self.options.max_attempts,
+            Size::NoAnswer | Size::BrokeOff { .. } => self.too_large_after,
+        };
+        if self.failed >= most {
+            self.size = size;
             let error = error.context(format!(
                 "{} could not be had in {} {}",
                 self.label,
@@ -137,7 +185,7 @@ impl<'a> Tries<'a> {
             "{}: {reason}; try {} of {} in {}",
             self.label,
             self.failed + 1,
-            self.options.max_attempts,
+            most,
             in_words(wait)
         );
         self.cx.notify(Notice::Retry {

@@ -1,0 +1,40 @@
+//! The rows of a window, when its body is whole or as they arrive.
+
+use mixflow_core::context::{Delivery, UnitContext};
+use mixflow_core::error::Result;
+use mixflow_core::ledger::BodyFacts;
+use mixflow_core::source::BatchIter;
+use serde_json::json;
+
+use super::direct::DirectRows;
+use super::part::Part;
+use super::parts::Parts;
+use super::rows::{BodyRows, spool_error};
+use super::window::EventWindow;
+use crate::decode::Decoder;
+
+/// Reads the rows; see [`Session::read`](mixflow_core::source::Session::read).
+pub(super) fn read<'a>(window: EventWindow<'a>, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
+    let decoder = Decoder::new(window.form.clone()).with_stand_ins(cx.stand_ins());
+    // A day without events has no bytes, which is known.
+    cx.count_records(Some(&[]), &[]);
+    let (label, room) = (&window.unit.label, window.room.clone());
+    // What is to be kept must be whole first.
+    if cx.delivery == Delivery::Direct && window.keeper.is_none() {
+        let request = window.request(&Part::all(window.days));
+        let client = window.client;
+        let rows = DirectRows::new(client, request, label, decoder, room, cx);
+        return Ok(Box::new(rows));
+    }
+    let mut body = Parts::fetch(&window, cx)?;
+    let facts = body.facts().map_err(spool_error)?;
+    cx.note_body(BodyFacts {
+        fetched_at: body.asked_at(),
+        sha256: Some(facts.decoded.sha256.to_string()),
+    });
+    if let Some(keeper) = window.keeper {
+        keeper.keep(window.unit, json!(window.reading), &mut body)?;
+    }
+    let reader = body.into_reader().map_err(spool_error)?;
+    Ok(Box::new(BodyRows::new(reader, room, decoder, label, cx)))
+}
