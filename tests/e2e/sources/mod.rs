@@ -2,6 +2,7 @@
 
 mod archive;
 mod bodies;
+mod heavy;
 mod hostile;
 mod kept_pages;
 mod limits;
