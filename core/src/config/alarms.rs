@@ -79,7 +79,7 @@ pub const NOTIFY_DOC: ComponentDoc = ComponentDoc {
         OptionDoc::new(
             "on",
             "list, default [\"failed\", \"partial\", \"recovered\"]; also \"committed\"",
-            "which ends are told: failed is every exit but 0, 3 and 130, also when nothing could be done; recovered is a run that committed after one that had failed or was partial",
+            "which ends are told: failed is exit 1, 4, 5 and 6, also when nothing could be done; recovered is a run that committed after one that had failed or was partial",
         ),
         OptionDoc::new(
             "webhook",

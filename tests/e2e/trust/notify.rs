@@ -164,18 +164,23 @@ fn what_could_not_even_begin_is_told() {
     // The credentials are wrong, or not there.
     let wrong = good.replace("username = \"sim\"", "username = \"nobody\"");
     assert!(reason(&wrong, 4).contains("401 Unauthorized"));
-    let unset = good.replace("SIM_SECRET", "UNSET");
-    assert!(reason(&unset, 2).contains("`UNSET`: the environment variable is not set"));
     // The destination is there.
     place.write("out.db", "no database");
     let failed = reason(&good, 6);
     assert!(failed.contains("out.db"), "{failed}");
-    // The file has a mistake elsewhere.
+}
+
+#[test]
+fn a_mistake_in_the_file_is_no_failure_of_a_run() {
+    let (sim, place, hook) = (store(), Place::new(), Hook::well(9));
+    let good = pipeline(&[&days(&sim), NOTIFY]);
+    let unset = good.replace("SIM_SECRET", "UNSET");
     let mistake = good.replace("mode =", "mdoe =");
-    let failed = reason(&mistake, 2);
-    assert!(failed.contains("unknown field `mdoe`"), "{failed}");
-    // Nothing is missing, which is no run.
-    place.mixflow(&["check", "daily.toml"]).ended(2);
+    for wrong in [&unset, &mistake] {
+        run_told(&place, wrong, &hook.url).ended(2);
+    }
+    // So there is nothing to recover from.
+    run_told(&place, &good, &hook.url).ended(0);
     assert_eq!(hook.heard(), Vec::<Value>::new());
 }
 

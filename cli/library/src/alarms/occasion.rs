@@ -31,14 +31,15 @@ pub(super) fn told_as(on: &[Occasion], news: &News<'_>, state: Option<&State>) -
 }
 
 /// Returns how a run ended; none if that is nobody's business: who interrupts a
-/// run knows it, and so does a reader that goes away.
+/// run knows it, and so does a reader that goes away. Nothing has failed where
+/// the command or the pipeline file is wrong: nothing was attempted.
 fn end_of(report: &RunReport) -> Option<Occasion> {
     match report.status {
         Status::Committed => Some(Occasion::Committed),
         Status::Partial => Some(Occasion::Partial),
         Status::Stopped => None,
         Status::Aborted => match report.error_kind() {
-            Some(ErrorKind::Interrupted | ErrorKind::Closed) => None,
+            Some(ErrorKind::Interrupted | ErrorKind::Closed | ErrorKind::Config) => None,
             _ => Some(Occasion::Failed),
         },
     }
