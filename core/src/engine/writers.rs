@@ -94,20 +94,32 @@ impl<'r> Writers<'r> {
         calendar: Option<&Calendar>,
         books: &mut Books<'_>,
     ) -> Result<Held> {
-        let mut all = Vec::new();
+        let (mut all, mut unread) = (Vec::new(), Vec::new());
         for lane in &mut self.lanes {
-            let ledger = lane.ledger(patience, ledgers, books)?;
+            let ledger = match lane.ledger(patience, ledgers, books)? {
+                Ok(ledger) => ledger,
+                Err(error) => {
+                    let why = error.in_a_line();
+                    unread.push(why.clone());
+                    Ledger::lost(why)
+                }
+            };
             let held = Held {
                 ledger: Arc::new(ledger),
                 earlier: lane.writer.earlier(),
             };
             all.push((lane.destination(), held));
         }
-        if let Some(calendar) = calendar {
-            return Held::to_catch_up(&all, calendar.start);
+        let held = match calendar {
+            Some(calendar) => Held::to_catch_up(&all, calendar.start)?,
+            None => Held::by_all(&all.into_iter().map(|(_, held)| held).collect::<Vec<_>>()),
+        };
+        for why in unread {
+            books.warn(format!(
+                "{why}; its days count as missing, and so do those of this run"
+            ));
         }
-        let all: Vec<Held> = all.into_iter().map(|(_, held)| held).collect();
-        Ok(Held::by_all(&all))
+        Ok(held)
     }
 
     /// Tells since when rows are asked for.
@@ -234,33 +246,25 @@ impl<'r> Lane<'r> {
     }
 
     /// Returns what the destination holds already, and notes who keeps its
-    /// ledger if the sink does not. A ledger that cannot be read is a warning,
-    /// and is not added to: its days are fetched again.
+    /// ledger if the sink does not. One that cannot be read, which is the inner
+    /// error, is not added to: its days are fetched again.
     fn ledger(
         &mut self,
         patience: Duration,
         ledgers: Option<&'r dyn LedgerStore>,
         books: &mut Books<'_>,
-    ) -> Result<Ledger> {
+    ) -> Result<Result<Ledger>> {
         if let Some(ledger) = self.writer.ledger(patience, books)? {
-            return Ok(ledger);
+            return Ok(Ok(ledger));
         }
         let Some(store) = ledgers else {
-            return Ok(Ledger::default());
+            return Ok(Ok(Ledger::default()));
         };
-        match store.read(&self.destination(), self.writer.dataset()) {
-            Ok(ledger) => {
-                self.store = Some(store);
-                Ok(ledger)
-            }
-            Err(error) => {
-                let why = error.in_a_line();
-                books.warn(format!(
-                    "{why}; its days count as missing, and so do those of this run"
-                ));
-                Ok(Ledger::default())
-            }
+        let ledger = store.read(&self.destination(), self.writer.dataset());
+        if ledger.is_ok() {
+            self.store = Some(store);
         }
+        Ok(ledger)
     }
 
     fn commit(&mut self, outcomes: &Outcomes<'_>, books: &mut Books<'_>) -> Result<Ending> {

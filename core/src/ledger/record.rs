@@ -132,6 +132,8 @@ pub struct Ledger {
     pub outside: u64,
     /// The days of each unit of several days that has days in this ledger.
     pub spans: BTreeSet<(Date, Date)>,
+    /// Why the destination may have days that are not here, if it may.
+    pub lost: Option<String>,
 }
 
 impl Ledger {
@@ -140,6 +142,14 @@ impl Ledger {
         let days = days.into_iter().map(|record| (record.day, record));
         Ledger {
             days: days.collect(),
+            ..Ledger::default()
+        }
+    }
+
+    /// Creates one of which nothing is known, and says why.
+    pub fn lost(why: impl Into<String>) -> Ledger {
+        Ledger {
+            lost: Some(why.into()),
             ..Ledger::default()
         }
     }

@@ -19,6 +19,7 @@ impl Ledger {
         let mut both = Ledger::new(days);
         both.outside = self.outside.max(other.outside);
         both.spans = self.spans.union(&other.spans).copied().collect();
+        both.lost = self.lost.clone().or_else(|| other.lost.clone());
         both
     }
 
@@ -67,11 +68,15 @@ impl Held {
     /// destinations lack.
     ///
     /// Fails if one of them has a day, on or after `start`, that it would get
-    /// twice, since another one lacks it.
+    /// twice, since another one lacks it, or may have one since its ledger is
+    /// lost.
     pub fn to_catch_up(all: &[(Destination, Held)], start: Option<Date>) -> Result<Held> {
         let held: Vec<Held> = all.iter().map(|(_, held)| held.clone()).collect();
         let common = Held::by_all(&held);
         for (destination, held) in all {
+            if let (Earlier::Stay, Some(why)) = (held.earlier, &held.ledger.lost) {
+                return Err(unknown(destination, why));
+            }
             let is_wanted = |day: &Date| start.is_none_or(|start| *day >= start);
             if let Some(day) = common.would_come_twice(held).find(is_wanted) {
                 return Err(apart(destination, day));
@@ -100,6 +105,17 @@ fn apart(destination: &Destination, day: Date) -> Error {
         "it has {day}, another sink of the pipeline lacks it, and it would get it twice"
     ))
     .hint("run it with `--only-failed`, if the last run says what the other one lacks, or fill that one by a pipeline of its own")
+}
+
+/// Returns the error of a destination to which rows are added, and of which
+/// nobody knows the days.
+fn unknown(destination: &Destination, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Io,
+        format!("cannot add what is missing to {destination}: it may be there already"),
+    )
+    .because(why)
+    .hint("mend the state folder; if what it knew is lost, set `start` to the first day that the destination lacks, and remove what was set aside")
 }
 
 #[cfg(test)]

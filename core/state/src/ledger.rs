@@ -17,6 +17,7 @@ use mixflow_core::{Error, ErrorKind};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
+use crate::damage;
 use crate::failure::{Failure, Unavailable};
 use crate::identity::key;
 use crate::store::State;
@@ -26,20 +27,22 @@ impl State {
     /// nothing.
     ///
     /// A file or folder that is not there holds nothing, whatever was entered.
-    /// Fails when the state cannot be used.
+    /// What stood in a state that was damaged is [lost](Ledger::lost). Fails when
+    /// the state cannot be used.
     pub fn ledger(
         &self,
         destination: &Destination,
         dataset: &Dataset,
     ) -> Result<Ledger, Unavailable> {
-        if is_gone(destination) || !self.exists() {
+        if is_gone(destination) || self.is_absent() {
             return Ok(Ledger::default());
         }
-        self.with(|db| {
-            let Some(ledger) = find(&db.conn, destination, dataset)? else {
-                return Ok(Ledger::default());
-            };
-            read(&db.conn, ledger)
+        self.with(|db| match find(&db.conn, destination, dataset)? {
+            Some(ledger) => read(&db.conn, ledger),
+            None => Ok(match damage::names_in(self.folder()).pop() {
+                Some(name) => lost(&name),
+                None => Ledger::default(),
+            }),
         })
     }
 
@@ -125,6 +128,13 @@ impl LedgerStore for State {
             Error::new(ErrorKind::Io, message).with_source(error)
         })
     }
+}
+
+/// Returns what is known where a damaged database was set aside as `name`.
+fn lost(name: &str) -> Ledger {
+    Ledger::lost(format!(
+        "what was known of it may be in `{name}`, a state that was damaged"
+    ))
 }
 
 /// Returns the error of a ledger that could not be read.

@@ -106,6 +106,13 @@ impl State {
         self.folder.join(DATABASE).exists() || self.folder.join(import::FILE).exists()
     }
 
+    /// Whether there is nothing to read, for sure: not where the folder cannot
+    /// be looked into.
+    pub(crate) fn is_absent(&self) -> bool {
+        let looked = self.folder.join(DATABASE).try_exists();
+        !self.exists() && looked.is_ok()
+    }
+
     /// Does something with the database.
     ///
     /// `work` is done once more, with a new database, if the file turns out to

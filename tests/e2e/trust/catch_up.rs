@@ -177,6 +177,43 @@ fn where_rows_are_added_a_day_is_added_once() {
         .says("would come twice");
 }
 
+/// A sink whose ledger is in the state folder: without it nobody knows which
+/// days are there already.
+#[test]
+fn days_are_not_added_where_the_state_cannot_be_read() {
+    let sim = started(sim(data()));
+    let sink = "[sink]\ntype = \"jsonl\"\npath = \"out.jsonl\"\nmode = \"append\"\n";
+    let daily = pipeline(&[&events(&sim, LAST), sink]);
+    let place = Place::new();
+    run_on(&place, 4, &daily, &[]).ended(0);
+    let before = place.read("out.jsonl");
+    sim.clear_log();
+    std::fs::remove_file(place.path("state/state.db-wal")).ok();
+    place.write("state/state.db", "no database any more");
+    // The damaged file is set aside by the first one, and known to the next.
+    for _ in 0..2 {
+        run_on(&place, 5, &daily, &[])
+            .ended(1)
+            .says("cannot add what is missing to out.jsonl: it may be there already")
+            .says("in `state.db.damaged-")
+            .says("set `start` to the first day that the destination lacks");
+        assert_eq!(asked(&sim), [""; 0]);
+        assert_eq!(place.read("out.jsonl"), before);
+    }
+    // A folder that is none.
+    std::fs::rename(place.path("state"), place.path("aside")).unwrap();
+    place.write("state", "a file");
+    run_on(&place, 5, &daily, &[])
+        .ended(1)
+        .says("it may be there already");
+    assert_eq!(place.read("out.jsonl"), before);
+    // What the hint says: then it goes on.
+    std::fs::remove_file(place.path("state")).unwrap();
+    let from_here = daily.replace("start = \"2024-01-01\"", "start = \"2024-01-04\"");
+    run_on(&place, 5, &from_here, &[]).ended(0);
+    assert_eq!(asked(&sim), ["04..04"]);
+}
+
 #[test]
 fn windows_are_few_where_nothing_is_known_and_large_where_days_are_thin() {
     let sim = started(sim(data()));

@@ -76,3 +76,34 @@ fn a_ledger_that_cannot_be_read_or_written_is_a_warning() {
         assert_eq!(store.heard.into_inner().len(), recorded);
     }
 }
+
+/// Nobody knows what of it is there already.
+#[test]
+fn what_is_missing_is_not_added_where_the_ledger_cannot_be_read() {
+    let run_into = |sink: TestSink| {
+        let store = Store {
+            fails_at: "read",
+            ..Store::default()
+        };
+        let source = TestSource::new([good(2)]).catching_up();
+        let mut silent = Silent;
+        let mut setup = test_setup(CancelToken::never(), &mut silent);
+        setup.ledgers = Some(&store);
+        run(&pipeline(source, sink), setup)
+    };
+    let report = run_into(TestSink::recording());
+    assert_eq!(report.status, Status::Aborted);
+    assert_eq!(report.error_kind(), Some(ErrorKind::Io));
+    let error = report.error.expect("it failed");
+    assert!(error.message().contains("it may be there already"));
+    assert_eq!(error.causes(), ["cannot read it"]);
+    assert!(
+        error
+            .hint_text()
+            .is_some_and(|hint| hint.contains("`start`"))
+    );
+    assert_eq!(report.warnings, Vec::<String>::new());
+
+    let report = run_into(TestSink::recording().replacing_days());
+    assert_eq!(report.status, Status::Committed);
+}

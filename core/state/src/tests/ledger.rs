@@ -117,6 +117,20 @@ fn looking_makes_nothing() {
 }
 
 #[test]
+fn what_a_damaged_state_knew_is_lost_until_it_is_recorded_anew() {
+    let folder = Folder::new();
+    record(&folder.state(), &[unit("a", &[(1, 5)])], Earlier::Stay);
+    std::fs::write(folder.path().join("state.db"), "no database").expect("there is room");
+    for state in [folder.state(), folder.state()] {
+        let lost = ledger(&state).lost.expect("nobody knows");
+        assert!(lost.contains("in `state.db.damaged-"), "{lost}");
+    }
+    let state = folder.state();
+    record(&state, &[unit("b", &[(1, 5)])], Earlier::Go);
+    assert_eq!(ledger(&state).lost, None);
+}
+
+#[test]
 fn rows_that_stay_are_added_up() {
     let state = &Folder::new().state();
     record(state, &[unit("a", &[(1, 5), (2, 0)])], Earlier::Stay);
