@@ -48,6 +48,25 @@ fn a_total_is_taken_at_its_word_and_a_full_last_page_is_not() {
     }
 }
 
+/// Asked for after the last page, it would cost a run of 40 pages a tenth more.
+#[test]
+fn the_page_that_proves_the_end_waits_for_no_other() {
+    for (count, pages) in [(300, 4), (350, 4), (100, 2), (99, 1)] {
+        let sim = started(of(count));
+        let place = Place::new();
+        let text = pipeline(&[&profiles(&sim, ""), DUCKDB, &workers(5)]);
+        let (ran, report) = place.run(&text);
+        ran.ended(0);
+        let labels = report["partitions"].as_array().unwrap().iter();
+        let labels: Vec<&str> = labels
+            .map(|partition| partition["label"].as_str().unwrap())
+            .collect();
+        let planned: Vec<String> = (0..pages).map(|n| format!("page {n}")).collect();
+        assert_eq!(labels, planned, "{count}");
+        assert_eq!(sim.requests_to(Endpoint::Engage).len(), pages);
+    }
+}
+
 #[test]
 fn a_total_that_is_missing_or_on_every_page_changes_nothing() {
     for count in [0, 99, 100, 101, 650, 700] {

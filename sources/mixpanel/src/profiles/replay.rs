@@ -34,9 +34,11 @@ struct KeptSnapshot {
 }
 
 impl KeptSnapshot {
-    /// Returns whether each page that was planned is kept.
+    /// Returns whether each page that was planned is kept, but for one that the
+    /// server may have said is not there.
     fn is_whole(&self) -> bool {
-        (0..self.snapshot.pages).all(|n| self.pages.contains_key(&n))
+        let mut pages = 0..self.snapshot.pages;
+        pages.all(|n| self.pages.contains_key(&n) || self.snapshot.may_lack(n))
     }
 
     fn is_refused(&self) -> bool {
@@ -141,7 +143,7 @@ impl Session for ReplaySession {
             batches: VecDeque::new(),
             next: None,
         };
-        if !rows.read(page)? {
+        if !rows.read(page)? && !self.snapshot.may_lack(page) {
             let path = self.archive.path().display();
             return Err(incomplete(format!(
                 "the archive `{path}` has no {}",

@@ -66,11 +66,10 @@ impl<'a> PageRows<'a> {
         let label = format!("page {n}");
         let batches = page.decode(&label, &mut self.decoder, self.cx)?;
         self.batches.extend(batches);
-        if n + 1 < self.snapshot.pages {
-            if let Some(warning) = self.snapshot.warning_of(n, &page) {
-                self.cx.notify(Notice::Warning(warning));
-            }
-        } else if self.snapshot.may_go_on_after(n, &page) {
+        if let Some(warning) = self.snapshot.warning_of(n, &page) {
+            self.cx.notify(Notice::Warning(warning));
+        }
+        if self.snapshot.may_go_on_after(n, &page) {
             self.next = Some(n + 1);
         }
         Ok(())

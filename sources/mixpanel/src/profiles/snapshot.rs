@@ -25,8 +25,8 @@ pub(super) struct Snapshot {
     size: u64,
     /// The pages that the total stands for.
     pub(super) announced: u64,
-    /// The pages that are asked for, page 0 included; after the last of them
-    /// more may follow.
+    /// The pages that are planned, page 0 included and one that proves the end;
+    /// after the last of them more may follow.
     pub(super) pages: u64,
     /// Whether only an empty page ends it: pages are smaller than was said.
     pub(super) until_empty: bool,
@@ -48,8 +48,11 @@ impl Snapshot {
         };
         let announced = announced_pages(&mut total, size, accept_short)?;
         let until_empty = count < size && total.is_some_and(|total| total > count);
-        // A full page may be followed by another one, whatever the total says.
-        let mut pages = announced.max(1 + u64::from(first.is_full() || until_empty));
+        // A full page may be followed by another one, whatever the total says. Where
+        // all pages are to be full, the one that proves their end is asked for with
+        // the last of them, not after it.
+        let proof = u64::from(is_filled_by(total, announced, size));
+        let mut pages = (announced + proof).max(1 + u64::from(first.is_full() || until_empty));
         let id = first.page.session_id.clone();
         if pages > 1 && id.is_none() {
             if total != Some(count) {
@@ -83,8 +86,12 @@ impl Snapshot {
         })
     }
 
-    /// Returns what a person should know of page `n`, which is not the last one.
+    /// Returns what a person should know of page `n`, if it is announced and not
+    /// the last one.
     pub(super) fn warning_of(&self, n: u64, page: &FetchedPage) -> Option<String> {
+        if n + 1 >= self.announced {
+            return None;
+        }
         let (count, size) = (page.count(), self.size);
         let is_other_size = page.page.page_size.is_some_and(|found| found != size);
         (count < self.announced_on(n) || is_other_size).then(|| {
@@ -114,8 +121,13 @@ impl Snapshot {
     /// Returns whether a server may say that there is no page `n`: it is the
     /// first one after a total that the pages before it fill.
     pub(super) fn may_lack(&self, n: u64) -> bool {
-        n == self.announced && self.total.is_some() && self.total == n.checked_mul(self.size)
+        n == self.announced && is_filled_by(self.total, n, self.size)
     }
+}
+
+/// Returns whether a total fills so many pages to the last place.
+fn is_filled_by(total: Option<u64>, pages: u64, size: u64) -> bool {
+    total.is_some() && total == pages.checked_mul(size)
 }
 
 /// Returns the pages that a total stands for. One that cannot be is an error,
