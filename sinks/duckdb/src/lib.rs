@@ -12,6 +12,7 @@ mod database;
 mod datasets;
 mod fill;
 mod ledger;
+mod macros;
 mod memory;
 pub mod metadata;
 mod open;
@@ -59,6 +60,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "storage_version",
             "a version such as v1.2.0, or latest; default v1.2.0",
             "the oldest DuckDB that opens a file which is made new; one that is there keeps its own",
+        ),
+        OptionDoc::new(
+            "macros",
+            "true | false, default true",
+            "whether the table macros mf_daily, mf_funnel, mf_people, mf_retention and mf_sessions are left in the database",
         ),
         OptionDoc::new(
             "scope",

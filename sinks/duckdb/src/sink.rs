@@ -45,6 +45,8 @@ pub struct DuckdbOptions {
     /// The oldest DuckDB that is to open a file which is made new, such as
     /// `v1.2.0`, or `latest`.
     pub storage_version: Option<String>,
+    /// Whether table macros for who asks it are left in the database.
+    pub macros: Option<bool>,
 }
 
 /// Writes rows into a table of a DuckDB file, in one transaction.
@@ -101,6 +103,7 @@ impl DuckdbSink {
                     allow_shrink: options.allow_shrink.unwrap_or(false),
                     scope: options.scope.unwrap_or_default(),
                     storage_version,
+                    macros: options.macros.unwrap_or(true),
                     table: options.table,
                     shared: None,
                 },

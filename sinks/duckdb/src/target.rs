@@ -28,6 +28,8 @@ pub(crate) struct Target {
     pub(crate) scope: Scope,
     /// The storage version of a new file, where one was asked for.
     pub(crate) storage_version: Option<StorageVersion>,
+    /// Whether table macros are left in the database.
+    pub(crate) macros: bool,
     /// The table; named after what the source reads if it is not given.
     pub(crate) table: Option<String>,
     /// The database, where a store has it open already.

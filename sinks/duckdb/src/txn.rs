@@ -26,6 +26,7 @@ use crate::commit::{Closed, check_whole, fate, judged};
 use crate::database::Database;
 use crate::datasets::{is_of, marked, share, with_column};
 use crate::ledger::{TableLedger, Written};
+use crate::macros;
 use crate::memory::Allowance;
 use crate::metadata;
 use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
@@ -58,6 +59,8 @@ pub(crate) struct DuckdbTxn {
     announced: Vec<PartitionInfo>,
     rows: u64,
     allowance: Allowance,
+    /// Whether table macros are left in the database.
+    macros: bool,
     /// What people should know, once it is committed.
     warnings: Vec<String>,
 }
@@ -105,6 +108,7 @@ impl DuckdbTxn {
             announced: Vec::new(),
             rows: 0,
             allowance: Allowance::new(usual_mb),
+            macros: target.macros,
             warnings: Vec::new(),
         };
         if txn.staged.is_none() {
@@ -453,6 +457,10 @@ impl SinkTxn for DuckdbTxn {
                 fresh: self.is_new,
             },
         )?;
+        if self.macros {
+            let warnings = macros::leave(self.connection())?;
+            self.warnings.extend(warnings);
+        }
         let committed = self
             .connection()
             .execute_batch("COMMIT")

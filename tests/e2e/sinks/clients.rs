@@ -77,6 +77,11 @@ fn a_new_file_opens_in_duckdb_1_2_and_later() {
         "SELECT count(*), count(properties->>'/$city'), max(last_seen) FROM profiles",
         "SELECT table_name, row_count, status, missing FROM _metadata ORDER BY table_name",
         "SELECT count(*), sum(rows), min(day), max(state) FROM _mixflow_days",
+        "SELECT * FROM mf_daily('checkout') ORDER BY 1",
+        "SELECT step, people FROM mf_funnel(['view item', 'checkout'], INTERVAL 1 DAY)",
+        "SELECT sum(people), max(size) FROM mf_retention('sign up', NULL)",
+        "SELECT count(*), sum(n), max(session) FROM mf_sessions(INTERVAL 30 MINUTE)",
+        "SELECT count(*), count(person->>'/$city') FROM mf_people('events')",
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'events'",
     ];
     for client in clients() {

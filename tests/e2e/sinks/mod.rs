@@ -6,5 +6,6 @@ pub mod custom;
 pub mod destinations;
 mod duckdb;
 mod exec;
+mod macros;
 pub mod plugin;
 mod several;
