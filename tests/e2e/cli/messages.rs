@@ -86,7 +86,7 @@ fn exit_2_says_where_in_the_file_and_what_would_be_right() {
       |
     2 | type = "mixpanel_event"
       |        ^^^^^^^^^^^^^^^^
-    error: test.toml:6:1: `sink.mod`: unknown field `mod`, expected one of `path`, `table`, `mode`, `allow_shrink`, `scope`, did you mean `mode`?
+    error: test.toml:6:1: `sink.mod`: unknown field `mod`, expected one of `path`, `table`, `mode`, `allow_shrink`, `scope`, `storage_version`, `macros`, did you mean `mode`?
       |
     6 | mod = "append"
       | ^^^
