@@ -235,10 +235,7 @@ impl Attempt<'_, '_, '_> {
     fn write(&mut self, batch: Batch) -> Result<()> {
         let id = batch.partition;
         self.announce(id)?;
-        let started = Instant::now();
-        let written = self.writers.write(&batch, self.books);
-        self.books.slot(id).write += started.elapsed();
-        written?;
+        self.writers.write(&batch, self.books)?;
         self.books.wrote(id, batch.records.num_rows() as u64);
         Ok(())
     }

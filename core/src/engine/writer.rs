@@ -174,7 +174,7 @@ impl<'r> Writer<'r> {
             self.cx.cancel.check()?;
             match step? {
                 Step::Announce(info) => self.pass_on(|txn| txn.partition(&info))?,
-                Step::Write(batch) => self.pass_on(|txn| txn.write(&batch))?,
+                Step::Write(batch) => self.give(&batch, books)?,
             }
             books.waited_for(false);
         }
@@ -220,7 +220,9 @@ impl<'r> Writer<'r> {
         }
         match &mut self.backlog {
             Some(backlog) if backlog.fits(batch) => {
+                let started = Instant::now();
                 backlog.push(batch)?;
+                books.slot(batch.partition).write += started.elapsed();
                 self.rows += batch.records.num_rows() as u64;
                 if backlog.may_wait(self.reads_since.elapsed()) {
                     return Ok(());
@@ -233,9 +235,17 @@ impl<'r> Writer<'r> {
             Some(_) => self.begin(books)?,
             None => {}
         }
-        self.pass_on(|txn| txn.write(batch))?;
+        self.give(batch, books)?;
         self.rows += batch.records.num_rows() as u64;
         Ok(())
+    }
+
+    /// Gives the transaction a batch, and enters how long that takes.
+    fn give(&mut self, batch: &Batch, books: &mut Books<'_>) -> Result<()> {
+        let started = Instant::now();
+        let given = self.pass_on(|txn| txn.write(batch));
+        books.slot(batch.partition).write += started.elapsed();
+        given
     }
 
     /// Makes a call of the transaction, which has begun.

@@ -15,6 +15,7 @@ use crate::sink::{
     Capabilities, CommitSummary, DataKind, Destination, Exclusive, Outcome, PartitionInfo, Sink,
     SinkTxn,
 };
+use crate::source::Source as _;
 use crate::testing::{At, Gate, Row, failing_at, good, rows_of, run_with, slow};
 use crate::unit::Extent;
 
@@ -63,6 +64,31 @@ fn rows_go_where_they_are_sent_when_they_cannot_wait() {
     };
     let (calls, _) = written_by(&[Op::Announce(0), Op::Write(0)], Some(nowhere), None);
     assert_eq!(calls.len(), 4);
+}
+
+#[test]
+fn what_a_sink_takes_for_rows_that_have_waited_is_told_of_their_partition() {
+    let gate = Gate::closed();
+    let opens = std::thread::spawn({
+        let gate = gate.clone();
+        move || {
+            gate.wait_for_arrival();
+            // At least so long, however busy the machine is.
+            let since = Instant::now();
+            while since.elapsed() < Duration::from_millis(5) {
+                std::thread::yield_now();
+            }
+            gate.open();
+        }
+    });
+    let source = TestSource::new([good(2), good(2)]).ordered(true);
+    let (report, _) = run_default(source, waiting().blocking(At::Write(1), &gate));
+    opens.join().expect("it opens");
+    let took = report.partitions.iter().map(|p| {
+        let timing = p.timing.as_ref().expect("it was read");
+        timing.write_seconds >= 0.005
+    });
+    assert_eq!(took.skip(1).collect::<Vec<_>>(), [true]);
 }
 
 #[test]
@@ -292,7 +318,9 @@ fn written_by(
         ..Calls::default()
     };
     let calls = Arc::clone(&sink.calls);
-    let pipeline = pipeline(TestSource::new([good(0)]), TestSink::recording());
+    let source = TestSource::new([(); 4].map(|()| good(0)));
+    let units = source.outline(&Held::default()).units;
+    let pipeline = pipeline(source, TestSink::recording());
     let cx = txn_context(&pipeline, "run-1".to_owned(), CancelToken::never());
     let named = NamedSink::new("calls", Box::new(sink));
     let mut writer = Writer::new(&named, cx, Duration::ZERO);
@@ -303,6 +331,7 @@ fn written_by(
     let counters = Arc::new(Counters::default());
     let mut silent = Silent;
     let mut books = Books::new(&mut silent, notices, counters, rejects);
+    books.enter(&units);
     let done = (0..).zip(ops).try_for_each(|(n, op)| {
         if fast_from == Some(n) {
             writer.reads_since(Instant::now());
