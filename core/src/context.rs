@@ -1,6 +1,7 @@
 //! What sources and transforms are given while they work.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct RunContext {
     pub delivery: Delivery,
     /// What the destination holds already.
     pub held: Held,
+    /// How many units are read at once, unless the source allows fewer.
+    pub workers: NonZeroUsize,
     /// Requests that the run may make, tries included.
     pub(crate) most_requests: Option<u64>,
     /// The zone that the days of units are counted in.
@@ -54,6 +57,7 @@ impl RunContext {
             cancel,
             delivery: Delivery::Verified,
             held: Held::default(),
+            workers: NonZeroUsize::MIN,
             most_requests: None,
             zone: TimeZone::UTC,
             counters: Arc::default(),
@@ -185,6 +189,12 @@ impl UnitContext {
             })?;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts a try of its partition whose request was counted before it was the
+    /// partition's turn.
+    pub fn count_try(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts bytes that came over the wire.

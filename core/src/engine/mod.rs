@@ -128,6 +128,7 @@ impl<'r, 'o> Run<'r, 'o> {
             cancel: setup.cancel,
             delivery: delivery(pipeline),
             held: Held::default(),
+            workers: pipeline.options.workers,
             most_requests: setup.most_requests,
             zone: zone(&txn_cx.source.dataset.zone),
             counters,

@@ -1,7 +1,9 @@
 //! Where a snapshot of profiles ends, whatever the server says about it.
 
+use std::time::Duration;
+
 use mixflow_tests::sim::{
-    Action, Builder, Data, Endpoint, EngageQuery, Fault, Matcher, Simulator, TotalOn,
+    Action, Builder, Cut, Data, Endpoint, EngageQuery, Fault, Matcher, Simulator, TotalOn,
 };
 
 use crate::rows::form::{Profile, assert_same, expected_profiles, in_table};
@@ -64,6 +66,59 @@ fn the_page_that_proves_the_end_waits_for_no_other() {
         let planned: Vec<String> = (0..pages).map(|n| format!("page {n}")).collect();
         assert_eq!(labels, planned, "{count}");
         assert_eq!(sim.requests_to(Endpoint::Engage).len(), pages);
+    }
+}
+
+/// The beginning of page 0 says how to ask for the others, which need not wait
+/// for its end.
+#[test]
+fn the_next_pages_are_asked_for_beside_page_0() {
+    let slow = Action::SlowBody {
+        bytes_per_chunk: 4_000,
+        pause: Duration::from_millis(20),
+    };
+    for (n, at_once, results_first) in [(1, 1, false), (3, 3, false), (5, 5, false), (5, 4, true)] {
+        // As many pages after page 0 as can be asked for at once without it.
+        let builder = of(450).latency(Duration::from_millis(100));
+        let builder = builder.results_first(results_first);
+        let sim = started(builder.fault(Fault::once(Matcher::engage_page(0), slow.clone())));
+        let place = Place::new();
+        let text = pipeline(&[&profiles(&sim, ""), DUCKDB, &workers(n)]);
+        let (ran, report) = place.run(&text);
+        ran.ended(0);
+        assert_same(
+            &in_table::<Profile>(&place.path("out.db"), "profiles"),
+            &expected_profiles(&sim, &EngageQuery::default()),
+        );
+        assert_eq!(sim.peak_concurrency_of(Endpoint::Engage), at_once, "{n}");
+        assert_eq!(sim.requests_to(Endpoint::Engage).len(), 5);
+        assert_eq!(report["requests"], 5);
+        let partitions = report["partitions"].as_array().unwrap().iter();
+        let attempts: Vec<_> = partitions.map(|page| &page["attempts"]).collect();
+        assert_eq!(attempts[1..], [1, 1, 1, 1]);
+    }
+}
+
+/// Page 0 is asked for again in its session, whose other pages are on their way,
+/// and then in a new one. What was asked for in the old one is not taken.
+#[test]
+fn a_page_0_that_breaks_off_costs_no_page_of_its_session_but_once() {
+    for (times, begun, requests) in [(1, 1, 6), (2, 2, 11)] {
+        let cut = Action::CutBody(Cut::Fraction(0.9));
+        let fault = Fault {
+            times: Some(times),
+            ..Fault::always(Matcher::engage_page(0), cut)
+        };
+        let sim = started(of(450).fault(fault));
+        let place = Place::new();
+        let text = pipeline(&[&profiles(&sim, ""), DUCKDB, &workers(5)]);
+        place.run(&text).0.ended(0);
+        assert_same(
+            &in_table::<Profile>(&place.path("out.db"), "profiles"),
+            &expected_profiles(&sim, &EngageQuery::default()),
+        );
+        assert_eq!(first_pages(&sim), begun);
+        assert_eq!(sim.requests_to(Endpoint::Engage).len(), requests);
     }
 }
 

@@ -5,16 +5,18 @@
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mixflow_core::context::{UnitContext, incomplete};
+use mixflow_core::context::{RunContext, UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::source::Fate;
 use mixflow_core::unit::DatasetKey;
 use serde_json::Value;
 
 use super::asked::Asked;
+use super::early::{EarlyPages, listen};
 use super::fetched::{FetchedPage, MAX_PAGE};
+use super::page::Opening;
 use super::people::People;
 use super::snapshot::Snapshot;
 use crate::decode::{Decoder, Form};
@@ -40,11 +42,15 @@ pub(super) struct Pages {
     keeper: Option<Keeper>,
     dataset: DatasetKey,
     people: Mutex<People>,
+    early: EarlyPages,
     /// Pages that were empty where profiles were announced.
     empty: AtomicU32,
     /// Pages that could not be had because other ones came.
     strays: AtomicU32,
 }
+
+/// Hears the opening of an answer.
+type OnOpening = Box<dyn FnOnce(Opening) + Send>;
 
 /// How the last answer was another page than the one that was asked for.
 #[derive(Clone, Copy)]
@@ -70,6 +76,7 @@ impl Pages {
             keeper,
             dataset,
             people: Mutex::default(),
+            early: EarlyPages::default(),
             empty: AtomicU32::new(0),
             strays: AtomicU32::new(0),
         }
@@ -113,6 +120,78 @@ impl Pages {
     /// One that has fewer profiles than were announced is asked for once more,
     /// and then taken for what it is.
     pub(super) fn fetch(&self, asked: &Asked<'_>, cx: &UnitContext) -> Result<FetchedPage> {
+        self.fetch_by(asked, cx, |request, label| {
+            let id = asked.session_id;
+            let early = id.and_then(|id| self.early.take(asked.number, id, cx));
+            early.unwrap_or_else(|| self.attempt(request, label, cx, None))
+        })
+    }
+
+    /// Fetches page 0, which begins a session, and asks for up to `beside` pages
+    /// of that session as soon as its answer says how.
+    pub(super) fn fetch_first(
+        self: &Arc<Self>,
+        as_of: Option<i64>,
+        beside: usize,
+        cx: &RunContext,
+    ) -> Result<FetchedPage> {
+        let asked = Asked {
+            number: 0,
+            session_id: None,
+            announced: 0,
+            as_of,
+        };
+        let unit = cx.unit();
+        self.fetch_by(&asked, &unit, |request, label| {
+            if let Some(id) = self.early.resume() {
+                let asked = Asked {
+                    session_id: Some(&id),
+                    ..asked
+                };
+                let again = self.attempt(&self.request(&asked), label, &unit, None);
+                // A new session is the next thing to try.
+                return again.map_err(|failure| match failure {
+                    Failure::Final(error) => Failure::again(error),
+                    failure => failure,
+                });
+            }
+            let (pages, cx) = (Arc::clone(self), cx.clone());
+            let begin = move |opening: Opening| pages.begin_early(&opening, as_of, beside, &cx);
+            self.attempt(request, label, &unit, Some(Box::new(begin)))
+        })
+    }
+
+    fn begin_early(
+        self: &Arc<Self>,
+        opening: &Opening,
+        as_of: Option<i64>,
+        beside: usize,
+        cx: &RunContext,
+    ) {
+        let announced = opening.total.div_ceil(opening.page_size);
+        if announced < 2 || beside == 0 || !self.early.begin(&opening.session_id) {
+            return;
+        }
+        for n in (1..announced).take(beside) {
+            let request = self.request(&Asked {
+                number: n,
+                session_id: Some(&opening.session_id),
+                announced: 0,
+                as_of,
+            });
+            let (pages, cx) = (Arc::clone(self), cx.unit());
+            self.early.ask(n, &opening.session_id, move || {
+                pages.attempt(&request, &format!("page {n}"), &cx, None)
+            });
+        }
+    }
+
+    fn fetch_by(
+        &self,
+        asked: &Asked<'_>,
+        cx: &UnitContext,
+        mut attempt: impl FnMut(&Request, &str) -> Result<FetchedPage, Failure>,
+    ) -> Result<FetchedPage> {
         let request = self.request(asked);
         let label = format!("page {}", asked.number);
         let retry = &self.client.retry;
@@ -120,7 +199,7 @@ impl Pages {
         let mut other = None;
         let fetched = Tries::new(retry, cx, &label).run(|| {
             other = None;
-            let page = self.attempt(&request, &label, cx)?;
+            let page = attempt(&request, &label)?;
             let (count, announced) = (page.count(), asked.announced);
             if count < announced && !std::mem::replace(&mut may_be_short, true) {
                 return Err(self.cut(
@@ -214,8 +293,9 @@ impl Pages {
         request: &Request,
         label: &str,
         cx: &UnitContext,
+        on_opening: Option<OnOpening>,
     ) -> Result<FetchedPage, Failure> {
-        let mut body = self.body(request, label, cx)?;
+        let mut body = self.body(request, label, cx, on_opening)?;
         let bytes = self.bytes(&mut body, label)?;
         let mut page = FetchedPage::read(bytes).map_err(|reason| self.cut(label, reason))?;
         if let Some(said) = &page.page.error {
@@ -238,8 +318,17 @@ impl Pages {
     }
 
     /// Makes a request and returns its answer when that has come to its end.
-    fn body(&self, request: &Request, label: &str, cx: &UnitContext) -> Result<Body, Failure> {
+    fn body(
+        &self,
+        request: &Request,
+        label: &str,
+        cx: &UnitContext,
+        on_opening: Option<OnOpening>,
+    ) -> Result<Body, Failure> {
         let mut answer = self.client.send(request, label, cx)?;
+        if let Some(tell) = on_opening {
+            listen(&mut answer.wire, tell);
+        }
         let count = |bytes| cx.count_bytes(bytes);
         let kept = receive(
             &mut answer.wire,

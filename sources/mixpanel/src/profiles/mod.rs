@@ -4,6 +4,7 @@
 //! follow. These are asked for with the session and all the filters again.
 
 mod asked;
+mod early;
 mod fetch;
 mod fetched;
 mod filters;
@@ -14,7 +15,7 @@ mod rows;
 mod snapshot;
 mod units;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mixflow_core::config::Invalid;
 use mixflow_core::context::{RunContext, UnitContext};
@@ -27,7 +28,6 @@ use mixflow_core::source::{
 };
 use mixflow_source_archive::Archive;
 
-use self::asked::Asked;
 use self::fetch::Pages;
 use self::fetched::FetchedPage;
 use self::filters::Filters;
@@ -151,7 +151,7 @@ impl Stream for Profiles {
         Box::new(ProfilesSession {
             project: project.clone(),
             profiles: self.clone(),
-            pages: Pages::new(client, fields, form, keeper, key),
+            pages: Arc::new(Pages::new(client, fields, form, keeper, key)),
             first: Mutex::default(),
             cx: cx.clone(),
         })
@@ -162,7 +162,7 @@ impl Stream for Profiles {
 struct ProfilesSession {
     project: Project,
     profiles: Profiles,
-    pages: Pages,
+    pages: Arc<Pages>,
     /// Page 0, once `plan` has fetched it and until it is read.
     first: Mutex<Option<FetchedPage>>,
     cx: RunContext,
@@ -172,13 +172,7 @@ impl Session for ProfilesSession {
     /// Asks for page 0, and splits by what it says.
     fn plan(&self) -> Result<Plan> {
         let as_of = self.profiles.as_of;
-        let asked = Asked {
-            number: 0,
-            session_id: None,
-            announced: 0,
-            as_of,
-        };
-        let mut first = self.pages.fetch(&asked, &self.cx.unit())?;
+        let mut first = self.pages.fetch_first(as_of, self.beside(), &self.cx)?;
         let snapshot = Snapshot::of(&first, as_of, self.profiles.accept_short)
             .map_err(|error| error.context(format!("{} are incomplete", self.pages.what())))?;
         let mut warnings: Vec<String> = self.quota_warning(snapshot.pages).into_iter().collect();
@@ -214,6 +208,13 @@ impl Session for ProfilesSession {
 }
 
 impl ProfilesSession {
+    /// Returns how many pages may be asked for beside another one.
+    fn beside(&self) -> usize {
+        let wanted = self.cx.workers;
+        let allowed = self.project.max_workers();
+        allowed.map_or(wanted, |allowed| allowed.min(wanted)).get() - 1
+    }
+
     fn units(&self, snapshot: &Snapshot) -> Vec<Unit> {
         let dataset = self.profiles.dataset.key();
         let pages = 0..snapshot.pages;

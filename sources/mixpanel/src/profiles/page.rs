@@ -69,6 +69,43 @@ impl Page {
     }
 }
 
+/// What the beginning of page 0 says, from which the others can be asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    pub(super) session_id: String,
+    pub(super) total: u64,
+    pub(super) page_size: u64,
+}
+
+impl Opening {
+    /// Reads what stands before the profiles; `None` if that is not all there,
+    /// or says that something is wrong.
+    pub(super) fn of(beginning: &str) -> Option<Opening> {
+        let (mut session_id, mut total, mut page_size) = (None, None, None);
+        let mut scanner = Scanner::new(beginning);
+        scanner.enter_object().ok()?;
+        let mut first = true;
+        while let Some(key) = scanner.next_key(&mut first).ok()? {
+            if key.is(beginning, "results") {
+                return Some(Opening {
+                    session_id: session_id?,
+                    total: total?,
+                    page_size: page_size.filter(|size| *size > 0)?,
+                });
+            }
+            let value = scanner.value().ok()?;
+            match () {
+                () if key.is(beginning, "page_size") => page_size = number(beginning, &value),
+                () if key.is(beginning, "total") => total = number(beginning, &value),
+                () if key.is(beginning, "session_id") => session_id = word(beginning, &value),
+                () if key.is(beginning, "error") => return None,
+                () => {}
+            }
+        }
+        None
+    }
+}
+
 impl Page {
     /// Returns the people of the page: hashes of their ids as they stand in
     /// `text`, from which the page was read. Profiles without one are left out.
@@ -151,6 +188,30 @@ mod tests {
                 r#"{"$distinct_id":"b","$properties":{"results":[1]}}"#
             ]
         );
+    }
+
+    #[test]
+    fn an_opening_is_all_that_stands_before_the_profiles() {
+        let text = r#"{"page":0,"total":4000,"page_size":1000,"session_id":"s","results":[{"a":1}"#;
+        let opening = Opening {
+            session_id: "s".to_owned(),
+            total: 4000,
+            page_size: 1000,
+        };
+        assert_eq!(Opening::of(text), Some(opening));
+        let end = text.find("\"results\":").expect("it is there") + "\"results\":".len();
+        for cut in 0..end {
+            assert_eq!(Opening::of(&text[..cut]), None, "{}", &text[..cut]);
+        }
+        for other in [
+            r#"{"results":[],"total":1,"page_size":1,"session_id":"s"}"#,
+            r#"{"total":1,"page_size":0,"session_id":"s","results":[]}"#,
+            r#"{"total":1,"page_size":1,"session_id":"","results":[]}"#,
+            r#"{"error":"x","total":1,"page_size":1,"session_id":"s","results":[]}"#,
+            r#"{"total":1,"page_size":1,"session_id":"s"}"#,
+        ] {
+            assert_eq!(Opening::of(other), None, "{other}");
+        }
     }
 
     #[test]
