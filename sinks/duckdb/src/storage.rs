@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use duckdb::{Config, Connection};
-use mixflow_core::Result;
-
-use crate::open::failed;
+use duckdb::Config;
 
 /// DuckDB's setting for files that it makes; on those that are there it does
 /// nothing.
@@ -45,32 +42,18 @@ impl StorageVersion {
         &self.0
     }
 
-    /// Says that a file which is there has another version, if it has.
-    pub(crate) fn difference(
-        &self,
-        connection: &Connection,
-        path: &Path,
-    ) -> Result<Option<String>> {
-        let what = "look up the storage version";
-        let (of_file, newest): (Option<String>, String) = connection
-            .query_row(
-                "SELECT (SELECT tags['storage_version'] FROM duckdb_databases() \
-                 WHERE database_name = current_database()), library_version \
-                 FROM pragma_version()",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+    /// Says that a file which is there has another version, if it has; `newest` is
+    /// the newest that this DuckDB knows.
+    pub(crate) fn difference(&self, path: &Path, of_file: &str, newest: &str) -> Option<String> {
+        let wanted = if self.0 == LATEST { newest } else { &self.0 };
+        (format_of(of_file) != format_of(wanted)).then(|| {
+            format!(
+                "`storage_version = \"{}\"` was ignored: `{}` was made with {}, which stays",
+                self.0,
+                path.display(),
+                of_file.trim_end_matches('+')
             )
-            .map_err(failed(what))?;
-        let wanted = if self.0 == LATEST { &newest } else { &self.0 };
-        let Some(of_file) = of_file.filter(|found| format_of(found) != format_of(wanted)) else {
-            return Ok(None);
-        };
-        Ok(Some(format!(
-            "`storage_version = \"{}\"` was ignored: `{}` was made with {}, which stays",
-            self.0,
-            path.display(),
-            of_file.trim_end_matches('+')
-        )))
+        })
     }
 }
 

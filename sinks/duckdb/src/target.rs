@@ -13,7 +13,7 @@ use crate::columns::{Relation, check_fits, find};
 use crate::database::Database;
 use crate::datasets;
 use crate::metadata;
-use crate::open::Access;
+use crate::open::{Access, failed};
 use crate::storage::StorageVersion;
 
 /// A table of a database.
@@ -53,10 +53,19 @@ impl Target {
 
     /// Returns what people should know of how the file that is there is stored.
     pub(crate) fn storage_warning(&self, connection: &Connection) -> Result<Option<String>> {
-        match &self.storage_version {
-            Some(version) => version.difference(connection, &self.path),
-            None => Ok(None),
-        }
+        let Some(wanted) = &self.storage_version else {
+            return Ok(None);
+        };
+        let (of_file, newest): (Option<String>, String) = connection
+            .query_row(
+                "SELECT (SELECT tags['storage_version'] FROM duckdb_databases() \
+                 WHERE database_name = current_database()), library_version \
+                 FROM pragma_version()",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .map_err(failed("look up the storage version"))?;
+        Ok(of_file.and_then(|of_file| wanted.difference(&self.path, &of_file, &newest)))
     }
 
     /// Whether the database is there.

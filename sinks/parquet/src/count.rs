@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mixflow_core::{ErrorKind, Result};
 
-use crate::fits::footer;
+use crate::footer::footer;
 
 /// Returns the rows of a Parquet file, as its footer says.
 pub(crate) fn rows_of(path: &Path) -> Result<u64> {

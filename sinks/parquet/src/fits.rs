@@ -1,18 +1,17 @@
 //! Whether a run's rows belong beside the files of a folder.
 
-use std::fs::File;
 use std::path::Path;
 
 use arrow::datatypes::Schema;
 use mixflow_core::fit::{Provenance, check_columns};
 use mixflow_core::sink::{TxnContext, WriteMode};
-use mixflow_core::staged::cannot;
 use mixflow_core::{Error, ErrorKind, Result};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
-use parquet::file::metadata::{FileMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::FileMetaData;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
+use crate::footer::footer;
 use crate::times::Times;
 use crate::tree::Found;
 
@@ -44,17 +43,6 @@ pub(crate) fn check(
         }
     }
     Ok(())
-}
-
-/// Returns what a Parquet file says of itself at its end.
-pub(crate) fn footer(path: &Path) -> Result<FileMetaData> {
-    let what = format!("read `{}`", path.display());
-    let file = File::open(path).map_err(cannot(&what))?;
-    let read = ParquetMetaDataReader::new().parse_and_finish(&file);
-    let metadata = read.map_err(|error| {
-        Error::new(ErrorKind::Destination, format!("cannot {what}")).with_source(error)
-    })?;
-    Ok(metadata.file_metadata().clone())
 }
 
 /// Returns what columns become in a file, or says that one has no form.

@@ -14,6 +14,7 @@ mod days;
 mod file;
 mod fits;
 mod folder;
+mod footer;
 mod going;
 mod ledger;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use mixflow_core::Result;
 use parquet::basic::LogicalType;
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::fits::footer;
+use crate::footer::footer;
 use crate::tree::Found;
 
 /// How times stand in the files of a run.
