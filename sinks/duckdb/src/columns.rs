@@ -118,6 +118,21 @@ pub(crate) fn find(connection: &Connection, table: &str) -> Result<Relation> {
     })
 }
 
+/// Returns whether a table has keys that no two of its rows share.
+pub(crate) fn has_keys(connection: &Connection, table: &str) -> Result<bool> {
+    connection
+        .query_row(
+            "SELECT count(*) > 0 FROM (\
+                SELECT database_name, table_name FROM duckdb_indexes() WHERE is_unique \
+                UNION ALL SELECT database_name, table_name FROM duckdb_constraints() \
+                WHERE constraint_type IN ('PRIMARY KEY', 'UNIQUE')) \
+             WHERE database_name = current_database() AND lower(table_name) = lower(?)",
+            params![table],
+            |row| row.get(0),
+        )
+        .map_err(failed("look up keys"))
+}
+
 /// The column that says whose a row is, by the dataset's key, in a table that
 /// several datasets share.
 pub(crate) const DATASET: &str = "_mixflow_dataset";

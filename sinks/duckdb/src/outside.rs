@@ -29,6 +29,9 @@ use crate::open::failed;
 /// What stands between the parts of an identity; no name or id has it.
 const SEPARATOR: &str = "\u{1f}";
 
+/// Noted rows that memory may hold: some 4 MB.
+const MOST_NOTED: usize = 10_000;
+
 /// The rows of one transaction that lie outside, and those of before.
 pub(crate) struct Outside {
     table: String,
@@ -39,6 +42,8 @@ pub(crate) struct Outside {
     time: usize,
     texts: Vec<(usize, String)>,
     days: BTreeMap<PartitionId, DayCounter>,
+    /// Rows of `_mixflow_outside` that are still to be written.
+    noted: Vec<[Value; 6]>,
     /// Whether there are any from before.
     has_old: bool,
     /// What is true of the run's own rows, where several share the table.
@@ -73,6 +78,7 @@ impl Outside {
             time,
             texts,
             days: BTreeMap::new(),
+            noted: Vec::new(),
             has_old: old > 0,
             ours,
         }))
@@ -167,45 +173,55 @@ impl Outside {
         )
     }
 
-    /// Notes the rows of a batch that lie outside the days of their partition.
-    pub(crate) fn note(
-        &self,
-        connection: &Connection,
-        partition: PartitionId,
-        records: &RecordBatch,
-    ) -> Result<()> {
+    /// Notes the rows of a batch that lie outside the days of their partition;
+    /// [`write`](Outside::write) writes what is noted.
+    pub(crate) fn note(&mut self, partition: PartitionId, records: &RecordBatch) {
         let Some(days) = self.days.get(&partition) else {
-            return Ok(());
+            return;
         };
         let times = records.column(self.time);
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let outside = |us: &i64| days.is_outside(*us);
         if !times.values().iter().any(outside) {
-            return Ok(());
+            return;
         }
-        let what = format!("note rows outside their days in `{}`", self.table);
         let texts: Vec<&StringArray> = self
             .texts
             .iter()
             .map(|(at, _)| records.column(*at).as_string())
             .collect();
-        let mut appender = connection
-            .appender("_mixflow_outside")
-            .map_err(failed(&what))?;
         for (row, us) in times.values().iter().enumerate() {
             if times.is_null(row) || !outside(us) {
                 continue;
             }
-            let noted = [
+            self.noted.push([
                 Value::Text(self.table.clone()),
                 Value::Text(self.dataset.clone()),
                 day_value(days.day(*us)),
                 Value::Timestamp(TimeUnit::Microsecond, *us),
                 Value::Text(identity(&texts, row)),
                 Value::Text(self.run_id.clone()),
-            ];
+            ]);
+        }
+    }
+
+    /// Returns whether so many rows are noted that memory would grow.
+    pub(crate) fn is_full(&self) -> bool {
+        self.noted.len() >= MOST_NOTED
+    }
+
+    /// Writes what is noted.
+    pub(crate) fn write(&mut self, connection: &Connection) -> Result<()> {
+        if self.noted.is_empty() {
+            return Ok(());
+        }
+        let what = format!("note rows outside their days in `{}`", self.table);
+        let mut appender = connection
+            .appender("_mixflow_outside")
+            .map_err(failed(&what))?;
+        for row in self.noted.drain(..) {
             appender
-                .append_row(duckdb::appender_params_from_iter(noted))
+                .append_row(duckdb::appender_params_from_iter(row))
                 .map_err(failed(&what))?;
         }
         appender.flush().map_err(failed(&what))

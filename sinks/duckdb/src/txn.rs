@@ -1,20 +1,12 @@
 //! One run's writes: a DuckDB transaction.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, StringArray};
-use arrow::record_batch::RecordBatch;
-use duckdb::types::{TimeUnit, Value};
-use duckdb::{Connection, params_from_iter};
-use mixflow_core::batch::{Batch, is_json};
-use mixflow_core::json::{lone_halves, without_halves};
+use duckdb::Connection;
+use mixflow_core::batch::Batch;
 use mixflow_core::ledger::Scope;
 use mixflow_core::sink::{
-    CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
-    already_exists, check_replace, check_shrink,
+    CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, WriteMode, already_exists,
 };
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
@@ -29,8 +21,10 @@ use crate::ledger::{TableLedger, Written};
 use crate::macros;
 use crate::memory::Allowance;
 use crate::metadata;
+use crate::old_rows::OldRows;
 use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
 use crate::outside::Outside;
+use crate::readable::readable;
 use crate::target::Target;
 
 /// A transaction on a table. Dropping it rolls back.
@@ -50,12 +44,7 @@ pub(crate) struct DuckdbTxn {
     is_new: bool,
     /// Looks after rows whose time is in none of their days.
     outside: Option<Outside>,
-    /// The last row that was there before, for `replace_window`.
-    last_old_row: Option<i64>,
-    /// The rows of the table that is replaced, if there is one and they matter.
-    replaced: Option<u64>,
-    /// The rows of the days that were deleted; `None` if they do not matter.
-    deleted: Option<BTreeMap<String, u64>>,
+    old_rows: OldRows,
     announced: Vec<PartitionInfo>,
     rows: u64,
     allowance: Allowance,
@@ -92,23 +81,24 @@ impl DuckdbTxn {
         };
         database.take_turn(&target.path)?;
         let usual_mb = database.access().memory_mb();
+        let table = target.table_for(&cx.source.dataset.kind);
+        let shared_by = (target.scope == Scope::Filter).then(|| cx.source.dataset.key());
+        let ours = shared_by.as_ref().map(is_of);
         let mut txn = DuckdbTxn {
             database: Some(database),
             path: target.path.clone(),
             staged,
-            table: target.table_for(&cx.source.dataset.kind).to_owned(),
+            table: table.to_owned(),
             mode: target.mode,
             cx: cx.clone(),
-            shared_by: (target.scope == Scope::Filter).then(|| cx.source.dataset.key()),
+            shared_by,
             is_new: false,
             outside: None,
-            last_old_row: None,
-            replaced: None,
-            deleted: (!target.allow_shrink).then(BTreeMap::new),
+            old_rows: OldRows::new(table, ours, !target.allow_shrink),
             announced: Vec::new(),
             rows: 0,
-            allowance: Allowance::new(usual_mb),
             macros: target.macros,
+            allowance: Allowance::new(usual_mb),
             warnings: Vec::new(),
         };
         if txn.staged.is_none() {
@@ -150,16 +140,8 @@ impl DuckdbTxn {
         }
         let ours = self.shared_by.as_ref().map(is_of);
         self.outside = Outside::begin(self.connection(), &self.table, ours, &self.cx)?;
-        let table = quoted(&self.table);
-        if self.mode == WriteMode::ReplaceWindow {
-            self.last_old_row = self
-                .connection()
-                .query_row(&format!("SELECT max(rowid) FROM {table}"), [], |row| {
-                    row.get(0)
-                })
-                .map_err(failed(&what))?;
-        }
-        Ok(())
+        let connection = self.database.as_ref().expect("it is open");
+        self.old_rows.look(connection, self.mode)
     }
 
     /// Begins the transaction and makes the table in it, if that is the mode.
@@ -171,9 +153,8 @@ impl DuckdbTxn {
         target.check(self.connection(), &self.cx)?;
         self.is_new = self.mode == WriteMode::Replace
             || find(self.connection(), &self.table)? != Relation::Table;
-        if self.mode == WriteMode::Replace && !target.allow_shrink {
-            self.replaced = self.count_table(what)?;
-        }
+        let connection = self.database.as_ref().expect("it is open");
+        self.old_rows.look_before(connection, self.mode)?;
         let create = match self.mode {
             WriteMode::Create => "CREATE TABLE",
             WriteMode::Replace => "CREATE OR REPLACE TABLE",
@@ -188,107 +169,27 @@ impl DuckdbTxn {
             .map_err(failed(what))
     }
 
-    /// Counts the rows of the table, if there is one.
-    fn count_table(&self, what: &str) -> Result<Option<u64>> {
-        if find(self.connection(), &self.table)? != Relation::Table {
-            return Ok(None);
+    fn write_outside(&mut self) -> Result<()> {
+        match (&mut self.outside, &self.database) {
+            (Some(outside), Some(database)) => outside.write(database),
+            _ => Ok(()),
         }
-        let sql = format!("SELECT count(*) FROM {}", quoted(&self.table));
-        self.connection()
-            .query_row(&sql, [], |row| row.get(0))
-            .map(Some)
-            .map_err(failed(what))
     }
 
-    /// Deletes the days of a partition, but not what this run has written.
+    /// Deletes what was there of the days that were fetched.
     ///
-    /// Rows of this transaction have ids above every row that was there
-    /// before; without that bound, a row that another window holds for one of
-    /// these days would be lost again.
-    fn delete_days(&mut self, info: &PartitionInfo) -> Result<()> {
-        let Extent::Days(days) = info.extent else {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("cannot replace {}, which stands for no days", info.label),
-            ));
-        };
-        let Some(last_old_row) = self.last_old_row else {
-            return Ok(());
-        };
-        let at = |us| Value::Timestamp(TimeUnit::Microsecond, us);
-        let what = format!("replace {} in `{}`", info.label, self.table);
-        let mut rows = format!(
-            "FROM {} WHERE event_time >= ? AND event_time < ? AND rowid <= ?",
-            quoted(&self.table)
-        );
-        let mut range = vec![
-            at(days.start_us),
-            at(days.end_us),
-            Value::BigInt(last_old_row),
-        ];
-        if let Some(key) = &self.shared_by {
-            rows = format!("{rows} AND {}", is_of(key));
-        }
-        if let Some(outside) = &self.outside {
-            outside.delete(self.connection(), &days, last_old_row)?;
-            if let Some((condition, parameters)) = outside.at_home(&days, last_old_row) {
-                rows = format!("{rows} AND {condition}");
-                range.extend(parameters);
-            }
-        }
-        if self.deleted.is_some() {
-            let counted = self.count_days(&rows, &range, &what)?;
-            let deleted = self.deleted.get_or_insert_default();
-            for (day, count) in counted {
-                *deleted.entry(day).or_default() += count;
-            }
-        }
-        self.connection()
-            .execute(&format!("DELETE {rows}"), params_from_iter(&range))
-            .map_err(failed(&what))?;
-        Ok(())
-    }
-
-    /// Counts rows by their UTC day; `rows` is a query from `FROM` on.
-    fn count_days(
-        &self,
-        rows: &str,
-        parameters: &[Value],
-        what: &str,
-    ) -> Result<BTreeMap<String, u64>> {
-        let sql =
-            format!("SELECT CAST(CAST(event_time AS DATE) AS VARCHAR), count(*) {rows} GROUP BY 1");
-        let mut statement = self.connection().prepare(&sql).map_err(failed(what))?;
-        let days = statement
-            .query_map(params_from_iter(parameters), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .map_err(failed(what))?;
-        days.collect::<Result<_, _>>().map_err(failed(what))
-    }
-
-    /// Refuses to commit when the table or a day would lose most of its rows.
-    fn check_shrink(&self, what: &str) -> Result<()> {
-        if let Some(before) = self.replaced {
-            return check_replace(&format!("the table `{}`", self.table), before, self.rows);
-        }
-        let (Some(deleted), Some(last_old_row)) = (&self.deleted, self.last_old_row) else {
-            return Ok(());
-        };
-        if deleted.is_empty() {
+    /// At the end; but where a key is to be unique, each day goes before its
+    /// rows come.
+    fn delete_replaced(&mut self) -> Result<()> {
+        if self.mode != WriteMode::ReplaceWindow || self.old_rows.have_keys {
             return Ok(());
         }
-        let rows = format!("FROM {} WHERE rowid > ?", quoted(&self.table));
-        let written = self.count_days(&rows, &[Value::BigInt(last_old_row)], what)?;
-        let days: Vec<ReplacedDay> = deleted
+        let (database, outside) = (self.database.as_ref(), self.outside.as_ref());
+        let connection = database.expect("it is open");
+        let (old_rows, announced) = (&mut self.old_rows, &self.announced);
+        announced
             .iter()
-            .map(|(day, before)| ReplacedDay {
-                day: day.clone(),
-                before: *before,
-                after: written.get(day).copied().unwrap_or(0),
-            })
-            .collect();
-        check_shrink(&days)
+            .try_for_each(|info| old_rows.delete(connection, outside, info))
     }
 
     /// Enters what is committed into the ledger.
@@ -321,11 +222,10 @@ impl DuckdbTxn {
 
     /// Rolls back and leaves nothing behind that was not there.
     fn undo(&mut self) -> Result<()> {
-        let Some(database) = &self.database else {
-            return Ok(());
-        };
-        // After an error DuckDB may have rolled back by itself.
-        let _ = database.execute_batch("ROLLBACK");
+        if let Some(database) = &self.database {
+            // After an error DuckDB may have rolled back by itself.
+            let _ = database.execute_batch("ROLLBACK");
+        }
         self.close();
         match self.staged.take() {
             Some(folder) => {
@@ -403,8 +303,16 @@ fn is_unavailable(error: &Error) -> bool {
 
 impl SinkTxn for DuckdbTxn {
     fn partition(&mut self, info: &PartitionInfo) -> Result<()> {
-        if self.mode == WriteMode::ReplaceWindow {
-            self.delete_days(info)?;
+        if self.mode == WriteMode::ReplaceWindow && !matches!(info.extent, Extent::Days(_)) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("cannot replace {}, which stands for no days", info.label),
+            ));
+        }
+        if self.mode == WriteMode::ReplaceWindow && self.old_rows.have_keys {
+            let connection = self.database.as_ref().expect("it is open");
+            self.old_rows
+                .delete(connection, self.outside.as_ref(), info)?;
         }
         if let Some(outside) = &mut self.outside {
             outside.announce(info);
@@ -417,8 +325,11 @@ impl SinkTxn for DuckdbTxn {
         let what = format!("write to the table `{}`", self.table);
         let rows = batch.records.num_rows() as u64;
         let records = readable(&batch.records)?;
-        if let Some(outside) = &self.outside {
-            outside.note(self.connection(), batch.partition, &records)?;
+        if let Some(outside) = &mut self.outside {
+            outside.note(batch.partition, &records);
+            if outside.is_full() {
+                self.write_outside()?;
+            }
         }
         if let Some(mb) = self.allowance.raised_for(&records) {
             log::debug!("DuckDB may use {mb} MB, for large values");
@@ -445,7 +356,10 @@ impl SinkTxn for DuckdbTxn {
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
         let destination = format!("table {} in {}", self.table, self.path.display());
         let what = format!("commit to `{}`", self.path.display());
-        self.check_shrink(&what)?;
+        self.write_outside()?;
+        self.delete_replaced()?;
+        self.old_rows
+            .check_shrink(self.connection(), self.rows, &what)?;
         self.record(outcome)?;
         metadata::record(
             self.connection(),
@@ -491,33 +405,5 @@ impl Drop for DuckdbTxn {
         if let Err(error) = self.undo() {
             log::warn!("{error:?}");
         }
-    }
-}
-
-/// Returns the batch with JSON that DuckDB can query.
-///
-/// DuckDB's appender takes any text for JSON, but one escape of half a
-/// surrogate pair (senders cut strings at 255 bytes) makes every query that
-/// looks into the column fail: `Malformed JSON … no low surrogate in string`.
-/// It stands for no character, so U+FFFD loses nothing.
-fn readable(records: &RecordBatch) -> Result<RecordBatch> {
-    let schema = records.schema();
-    let mut columns: Cow<'_, [ArrayRef]> = Cow::Borrowed(records.columns());
-    for (n, field) in schema.fields().iter().enumerate() {
-        if !is_json(field) {
-            continue;
-        }
-        let Some(texts) = records.column(n).as_string_opt::<i32>() else {
-            continue;
-        };
-        if lone_halves(texts.value_data()).next().is_none() {
-            continue;
-        }
-        let mended: StringArray = texts.iter().map(|text| text.map(without_halves)).collect();
-        columns.to_mut()[n] = Arc::new(mended);
-    }
-    match columns {
-        Cow::Borrowed(_) => Ok(records.clone()),
-        Cow::Owned(columns) => Ok(RecordBatch::try_new(schema, columns)?),
     }
 }
