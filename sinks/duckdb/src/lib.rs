@@ -18,6 +18,7 @@ pub mod metadata;
 mod old_rows;
 mod open;
 mod outside;
+mod pull;
 mod query;
 mod readable;
 mod reading;

@@ -7,6 +7,7 @@ use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::memory::{READ_MB, RUN_MB, STORE_MB};
+use crate::pull;
 use crate::storage::{self, StorageVersion};
 
 /// How a database is opened.
@@ -63,10 +64,21 @@ pub(crate) fn connect(path: &Path, access: Access, version: &StorageVersion) -> 
                 config.access_mode(AccessMode::ReadOnly)
             }
         })
+        .and_then(|config| {
+            if access == Access::Run {
+                // An `INSERT` that keeps the order is the work of one thread.
+                config.with("preserve_insertion_order", "false")
+            } else {
+                Ok(config)
+            }
+        })
         .map_err(failed("configure DuckDB"))?;
     let connection =
         Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))?;
     set_zone(&connection)?;
+    if access.writes() {
+        pull::register(&connection)?;
+    }
     Ok(connection)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use arrow::record_batch::RecordBatch;
 use duckdb::Connection;
 use mixflow_core::batch::Batch;
 use mixflow_core::ledger::Scope;
@@ -19,18 +20,26 @@ use crate::database::Database;
 use crate::datasets::{is_of, marked, share, with_column};
 use crate::ledger::{TableLedger, Written};
 use crate::macros;
-use crate::memory::Allowance;
+use crate::memory::{Allowance, most_threads};
 use crate::metadata;
 use crate::old_rows::OldRows;
 use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
 use crate::outside::Outside;
+use crate::pull::{Order, Pull};
 use crate::readable::readable;
 use crate::target::Target;
 
+/// Rows that stay in their order: what DuckDB compresses at once, so that more
+/// threads would not be sooner done with them. A small table is then the same,
+/// however often it is made.
+const ROWS_IN_ORDER: u64 = 122_880;
+
 /// A transaction on a table. Dropping it rolls back.
 pub(crate) struct DuckdbTxn {
-    /// `None` once it is closed.
+    /// `None` while rows are taken, and once it is closed.
     database: Option<Database>,
+    /// Takes rows, and has the database meanwhile.
+    pull: Option<Pull>,
     path: PathBuf,
     /// Where a file is made that was not there: it appears with the commit,
     /// so that a process that is killed leaves no empty database.
@@ -81,11 +90,17 @@ impl DuckdbTxn {
         };
         database.take_turn(&target.path)?;
         let usual_mb = database.access().memory_mb();
+        // Events of a window have no order; pages of profiles have.
+        let threads = match cx.source.partitions_are_days {
+            true => most_threads(),
+            false => 1,
+        };
         let table = target.table_for(&cx.source.dataset.kind);
         let shared_by = (target.scope == Scope::Filter).then(|| cx.source.dataset.key());
         let ours = shared_by.as_ref().map(is_of);
         let mut txn = DuckdbTxn {
             database: Some(database),
+            pull: None,
             path: target.path.clone(),
             staged,
             table: table.to_owned(),
@@ -98,7 +113,7 @@ impl DuckdbTxn {
             announced: Vec::new(),
             rows: 0,
             macros: target.macros,
-            allowance: Allowance::new(usual_mb),
+            allowance: Allowance::new(usual_mb, threads),
             warnings: Vec::new(),
         };
         if txn.staged.is_none() {
@@ -112,7 +127,7 @@ impl DuckdbTxn {
     fn connection(&self) -> &Connection {
         self.database
             .as_ref()
-            .expect("it is closed by commit and abort only, which take the transaction")
+            .expect("`end_rows` has it again, and only commit and abort close it")
     }
 
     fn prepare(&mut self, target: &Target) -> Result<()> {
@@ -169,6 +184,43 @@ impl DuckdbTxn {
             .map_err(failed(what))
     }
 
+    /// Hands rows over to DuckDB; the first ones begin its `INSERT`.
+    fn push(&mut self, records: &RecordBatch) -> Result<()> {
+        let order = self.order();
+        if self.pull.as_ref().is_some_and(|pull| pull.order() != order) {
+            self.end_rows()?;
+        }
+        if let Some(database) = self.database.take() {
+            let schema = records.schema();
+            self.pull = Some(Pull::begin(database, &self.table, &schema, order)?);
+        }
+        let pull = self.pull.as_mut().expect("it has begun");
+        if !pull.push(records) {
+            self.end_rows()?;
+        }
+        Ok(())
+    }
+
+    /// Returns how the next rows are to be taken.
+    fn order(&self) -> Order {
+        if self.rows < ROWS_IN_ORDER || !self.allowance.is_for_all() {
+            Order::Kept
+        } else {
+            Order::Any
+        }
+    }
+
+    /// Waits until all rows so far are in the table, and has the connection
+    /// again.
+    fn end_rows(&mut self) -> Result<()> {
+        let Some(pull) = self.pull.take() else {
+            return Ok(());
+        };
+        let (database, ended) = pull.end(&format!("write to the table `{}`", self.table));
+        self.database = database;
+        ended
+    }
+
     fn write_outside(&mut self) -> Result<()> {
         match (&mut self.outside, &self.database) {
             (Some(outside), Some(database)) => outside.write(database),
@@ -178,14 +230,14 @@ impl DuckdbTxn {
 
     /// Deletes what was there of the days that were fetched.
     ///
-    /// At the end; but where a key is to be unique, each day goes before its
-    /// rows come.
+    /// At the end, since the connection takes rows meanwhile; but where a key
+    /// is to be unique, each day goes before its rows come.
     fn delete_replaced(&mut self) -> Result<()> {
         if self.mode != WriteMode::ReplaceWindow || self.old_rows.have_keys {
             return Ok(());
         }
         let (database, outside) = (self.database.as_ref(), self.outside.as_ref());
-        let connection = database.expect("it is open");
+        let connection = database.expect("`end_rows` has it again");
         let (old_rows, announced) = (&mut self.old_rows, &self.announced);
         announced
             .iter()
@@ -222,6 +274,9 @@ impl DuckdbTxn {
 
     /// Rolls back and leaves nothing behind that was not there.
     fn undo(&mut self) -> Result<()> {
+        if let Some(pull) = self.pull.take() {
+            self.database = pull.stop();
+        }
         if let Some(database) = &self.database {
             // After an error DuckDB may have rolled back by itself.
             let _ = database.execute_batch("ROLLBACK");
@@ -310,7 +365,8 @@ impl SinkTxn for DuckdbTxn {
             ));
         }
         if self.mode == WriteMode::ReplaceWindow && self.old_rows.have_keys {
-            let connection = self.database.as_ref().expect("it is open");
+            self.end_rows()?;
+            let connection = self.database.as_ref().expect("`end_rows` has it again");
             self.old_rows
                 .delete(connection, self.outside.as_ref(), info)?;
         }
@@ -322,33 +378,25 @@ impl SinkTxn for DuckdbTxn {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
-        let what = format!("write to the table `{}`", self.table);
         let rows = batch.records.num_rows() as u64;
         let records = readable(&batch.records)?;
         if let Some(outside) = &mut self.outside {
             outside.note(batch.partition, &records);
             if outside.is_full() {
+                self.end_rows()?;
                 self.write_outside()?;
             }
         }
         if let Some(mb) = self.allowance.raised_for(&records) {
             log::debug!("DuckDB may use {mb} MB, for large values");
+            self.end_rows()?;
             limit_memory(self.connection(), &format!("{mb}MB"))?;
         }
         let records = match &self.shared_by {
             Some(key) => marked(&records, key)?,
             None => records,
         };
-        let mut appender = self
-            .connection()
-            .appender(&self.table)
-            .map_err(failed(&what))?;
-        appender
-            .append_record_batch(records)
-            .map_err(failed(&what))?;
-        // Dropping an appender flushes too, but hides the error.
-        appender.flush().map_err(failed(&what))?;
-        drop(appender);
+        self.push(&records)?;
         self.rows += rows;
         Ok(())
     }
@@ -356,6 +404,7 @@ impl SinkTxn for DuckdbTxn {
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
         let destination = format!("table {} in {}", self.table, self.path.display());
         let what = format!("commit to `{}`", self.path.display());
+        self.end_rows()?;
         self.write_outside()?;
         self.delete_replaced()?;
         self.old_rows

@@ -1,10 +1,16 @@
 //! What a DuckDB file of ours is like.
 
+use std::sync::Arc;
+
+use arrow::array::{AsArray as _, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Schema};
 use jiff::civil::date;
+use mixflow_sink_duckdb::{Store, TableInput};
 use mixflow_tests::sim::{Data, ExportQuery};
 
-use crate::rows::form::{Event, expected_events, in_table};
-use crate::support::{DUCKDB, Place, events, pipeline, profiles, sim, started};
+use crate::rows::form::{Event, assert_same, expected_events, in_lines, in_table, sorted};
+use crate::support::{DUCKDB, Place, STDOUT, events, pipeline, profiles, sim, started};
 
 /// The commit of DuckDB that the crate `duckdb` pins; the prebuilt library and
 /// the bundled build must both be it.
@@ -212,4 +218,77 @@ fn what_a_killed_run_left_beside_a_file_goes_with_the_next_run() {
         place.run(&text).0.ended(0);
         assert_eq!(place.names(), ["out.db"], "{mode}");
     }
+}
+
+/// Rows of the numbers from 0 on.
+fn numbered(rows: usize) -> RecordBatch {
+    let ids: StringArray = (0..rows).map(|n| Some(n.to_string())).collect();
+    let schema = Schema::new(vec![Field::new("distinct_id", DataType::Utf8, true)]);
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids)]).unwrap()
+}
+
+#[test]
+fn rows_without_days_stay_in_their_order_however_large_the_batches_are() {
+    let place = Place::new();
+    let store = Store::open(place.path("out.db")).unwrap();
+    let batches = [numbered(10_000), numbered(1), numbered(5_000)];
+    let schema = batches[0].schema();
+    let wanted = concat_batches(&schema, &batches).unwrap();
+    let input = TableInput {
+        data_type: "profiles".to_owned(),
+        ..TableInput::default()
+    };
+    let made = store.create_table("ids", &input, &schema, batches.into_iter().map(Ok), |_| {});
+    assert_eq!(made.unwrap().rows, 15_001);
+    drop(store);
+    let rows = place.sql("out.db", "SELECT distinct_id FROM ids ORDER BY rowid");
+    let wanted = wanted.column(0).as_string::<i32>().iter().flatten();
+    assert!(wanted.eq(rows.iter().map(|row| row[0].as_str())));
+}
+
+#[test]
+fn nobody_else_reads_the_rows_of_a_run() {
+    let place = Place::new();
+    let store = Store::open(place.path("out.db")).unwrap();
+    for function in ["mixflow_rows", "mixflow_rows_in_order"] {
+        let sql = format!("SELECT * FROM {function}(1)");
+        let error = store.query(&sql).err().expect("it is refused");
+        let why = "only a run of mixflow has such rows";
+        assert!(error.in_a_line().contains(why), "{error:?}");
+    }
+}
+
+/// More rows than one thread takes in their order.
+const MANY: &str = "[source]\ntype = \"synthetic_events\"\nrows = 200000\nfrom = \"2024-01-01\"\nto = \"2024-01-03\"\n";
+
+#[test]
+fn all_threads_together_write_each_row_once() {
+    let place = Place::new();
+    place.run(&pipeline(&[MANY, DUCKDB])).0.ended(0);
+    let (ran, _) = place.run(&pipeline(&[MANY, STDOUT]));
+    let wanted: Vec<Event> = sorted(in_lines(&ran.ended(0).stdout));
+    assert_eq!(wanted.len(), 200_000);
+    assert_same(&sorted(in_table(&place.path("out.db"), "events")), &wanted);
+}
+
+#[test]
+fn a_run_that_fails_while_all_threads_write_leaves_what_was_there() {
+    let place = Place::new();
+    let replacing = pipeline(&[MANY, DUCKDB, "mode = \"replace\"\n"]);
+    place.run(&replacing).0.ended(0);
+    let more = [
+        "--set",
+        "source.rows=300000",
+        "--set",
+        "run.min_rows=300001",
+    ];
+    let (ran, report) = place.run_with(&replacing, &more);
+    ran.ended(1);
+    assert_eq!(report["status"], "aborted");
+    let rows = place.sql(
+        "out.db",
+        "SELECT count(*), count(DISTINCT insert_id) FROM events",
+    );
+    assert_eq!(rows, [["200000", "200000"]]);
+    assert_eq!(place.names(), ["out.db"]);
 }
