@@ -53,19 +53,44 @@ pub(crate) enum Codecs {
 
 /// Returns the columns of a `CREATE TABLE`, in parentheses.
 pub(crate) fn definition(schema: &Schema, codecs: Codecs) -> Result<String> {
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| {
-            let name = quoted(field.name());
-            let compression = match codecs {
-                Codecs::Best => compression(field),
-                Codecs::Theirs => "",
-            };
-            Ok(format!("{name} {}{compression}", sql_type(field)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(format!("({})", columns.join(", ")))
+    let columns = schema.fields().iter();
+    let columns = columns.map(|field| column_definition(field, codecs));
+    Ok(format!(
+        "({})",
+        columns.collect::<Result<Vec<_>>>()?.join(", ")
+    ))
+}
+
+/// Returns a column as `CREATE TABLE` and `ADD COLUMN` have it.
+fn column_definition(field: &Field, codecs: Codecs) -> Result<String> {
+    let name = quoted(field.name());
+    let compression = match codecs {
+        Codecs::Best => compression(field),
+        Codecs::Theirs => "",
+    };
+    Ok(format!("{name} {}{compression}", sql_type(field)?))
+}
+
+/// Adds columns to a table; the rows that are there have null in them.
+pub(crate) fn add_columns(
+    connection: &Connection,
+    table: &str,
+    new: &[&Field],
+    codecs: Codecs,
+) -> Result<()> {
+    for field in new {
+        let column = column_definition(field, codecs)?;
+        connection
+            .execute_batch(&format!(
+                "ALTER TABLE {} ADD COLUMN {column}",
+                quoted(table)
+            ))
+            .map_err(failed(&format!(
+                "add the column `{}` to `{table}`",
+                field.name()
+            )))?;
+    }
+    Ok(())
 }
 
 /// Returns how a column is compressed, where DuckDB's own choice is not the
@@ -153,8 +178,13 @@ pub(crate) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<(St
         .map_err(failed(what))
 }
 
-/// Checks that rows of `schema` fit into a table that is there.
-pub(crate) fn check_fits(connection: &Connection, table: &str, schema: &Schema) -> Result<()> {
+/// Checks that rows of `schema` fit into a table that is there, and returns the
+/// columns that it has to get for them.
+pub(crate) fn check_fits<'s>(
+    connection: &Connection,
+    table: &str,
+    schema: &'s Schema,
+) -> Result<Vec<&'s Field>> {
     let has = columns_of(connection, table)?;
     let has: Vec<String> = has
         .into_iter()
@@ -172,5 +202,6 @@ pub(crate) fn check_fits(connection: &Connection, table: &str, schema: &Schema) 
             ))
         })
         .collect::<Result<Vec<String>>>()?;
-    check_columns(&format!("the table `{table}`"), &has, &needs)
+    let new = check_columns(&format!("the table `{table}`"), &has, &needs)?;
+    Ok(new.into_iter().map(|n| schema.field(n)).collect())
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::Field;
 use duckdb::Connection;
 use mixflow_core::ledger::Scope;
 use mixflow_core::remedy::Remedy;
@@ -104,16 +105,16 @@ impl Target {
                 }));
             }
             WriteMode::Append if exists => {
-                fits(connection, table, cx)?;
+                let new = fits(connection, table, cx)?;
                 if datasets::is_shared(connection, table)? {
                     datasets::check(connection, table, &place, self.scope, &cx.source.dataset)?;
                 }
-                format!("adds to {place}")
+                format!("adds to {place}{}", and_adds(&new))
             }
             WriteMode::ReplaceWindow if exists => {
-                fits(connection, table, cx)?;
+                let new = fits(connection, table, cx)?;
                 datasets::check(connection, table, &place, self.scope, &cx.source.dataset)?;
-                format!("replaces the fetched days of {place}")
+                format!("replaces the fetched days of {place}{}", and_adds(&new))
             }
             WriteMode::Replace if exists => format!("replaces {place}"),
             _ => format!("creates {place}"),
@@ -121,10 +122,21 @@ impl Target {
     }
 }
 
-/// Checks that a run's rows belong into a table that is there.
-fn fits(connection: &Connection, table: &str, cx: &TxnContext) -> Result<()> {
-    check_fits(connection, table, &cx.schema)?;
-    metadata::check_provenance(connection, table, cx)
+/// Checks that a run's rows belong into a table that is there, and returns the
+/// columns that it has to get for them.
+fn fits<'s>(connection: &Connection, table: &str, cx: &'s TxnContext) -> Result<Vec<&'s Field>> {
+    let new = check_fits(connection, table, &cx.schema)?;
+    metadata::check_provenance(connection, table, cx)?;
+    Ok(new)
+}
+
+/// Says which columns a table gets, if it gets any.
+fn and_adds(new: &[&Field]) -> String {
+    if new.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = new.iter().map(|f| format!("`{}`", f.name())).collect();
+    format!(", and adds the columns {}", names.join(", "))
 }
 
 /// Returns where a project's database is unless said otherwise.

@@ -14,7 +14,7 @@ use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
 use mixflow_core::unit::DatasetKey;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{Codecs, Relation, definition, find, quoted};
+use crate::columns::{Codecs, Relation, add_columns, check_fits, definition, find, quoted};
 use crate::commit::{Closed, check_whole, fate, judged};
 use crate::database::Database;
 use crate::datasets::{is_of, marked, share, with_column};
@@ -181,7 +181,12 @@ impl DuckdbTxn {
         };
         self.connection()
             .execute_batch(&format!("{create} {} {columns}", quoted(&self.table)))
-            .map_err(failed(what))
+            .map_err(failed(what))?;
+        if self.is_new {
+            return Ok(());
+        }
+        let new = check_fits(self.connection(), &self.table, &self.cx.schema)?;
+        add_columns(self.connection(), &self.table, &new, codecs)
     }
 
     /// Hands rows over to DuckDB; the first ones begin its `INSERT`.

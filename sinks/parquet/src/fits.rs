@@ -19,8 +19,8 @@ use crate::tree::Found;
 pub(crate) const PROVENANCE: &str = "mixflow.provenance";
 
 /// Checks that files of a run can stand beside those of the folder: that days
-/// have folders or have not, that columns are the same, and that the rows were
-/// made in the same way. Reads the end of each file.
+/// have folders or have not, that they have all columns of before, and that the
+/// rows were made in the same way. Reads the end of each file.
 pub(crate) fn check(
     root: &Path,
     files: &[Found],

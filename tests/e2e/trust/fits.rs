@@ -1,6 +1,7 @@
 //! Rows that do not belong beside what is at the destination.
 
 use jiff::civil::date;
+use mixflow_sink_duckdb::Store;
 use mixflow_tests::sim::{Data, Simulator};
 
 use crate::rows::form::{Event, in_parquet, in_table};
@@ -34,24 +35,87 @@ fn count(place: &Place, kind: &str) -> usize {
     }
 }
 
+/// Makes a column of a property.
+fn extract(kind: &str) -> String {
+    format!(
+        "[[transform]]\ntype = \"extract\"\ncolumns = [{{ name = \"town\", path = \"$city\", type = \"{kind}\" }}]\n"
+    )
+}
+
 #[test]
-fn a_column_more_is_refused_with_its_name_and_type() {
+fn a_column_of_another_type_or_less_is_refused_with_its_name_and_type() {
     let sim = store();
-    let extract = "[[transform]]\ntype = \"extract\"\ncolumns = [{ name = \"mp\", path = \"$city\", type = \"text\" }]\n";
     for (kind, path) in SINKS {
         let place = Place::new();
-        run(&place, &sim, "", &sink(kind, path, "create"), "").ended(0);
+        let text = extract("text");
+        run(&place, &sim, &text, &sink(kind, path, "create"), "").ended(0);
         for mode in MODES {
             sim.clear_log();
-            run(&place, &sim, extract, &sink(kind, path, mode), "")
+            run(&place, &sim, &extract("int"), &sink(kind, path, mode), "")
                 .ended(6)
                 .says("has other columns than the rows")
-                .says("+ mp VARCHAR")
+                .says("- town VARCHAR, + town BIGINT")
                 .says("as it was before");
+            run(&place, &sim, "", &sink(kind, path, mode), "")
+                .ended(6)
+                .says("from there to the rows: - town VARCHAR");
             assert_eq!(sim.requests().len(), 0);
         }
         assert_eq!(count(&place, kind), 200);
-        run(&place, &sim, extract, &sink(kind, path, "replace"), "").ended(0);
+        run(&place, &sim, "", &sink(kind, path, "replace"), "").ended(0);
+    }
+}
+
+/// Says of each day whether it has rows with a town, and rows without.
+fn towns(place: &Place, kind: &str) -> Vec<Vec<String>> {
+    let (database, from) = match kind {
+        "duckdb" => ("out.db", "events".to_owned()),
+        _ => {
+            drop(Store::open(place.path("asks.db")).unwrap());
+            let files = place.path("out/**/*.parquet");
+            let files = files.display();
+            (
+                "asks.db",
+                format!("read_parquet('{files}', union_by_name = true)"),
+            )
+        }
+    };
+    let sql = format!(
+        "SELECT day(event_time), count(town) > 0, count(town) < count(*) FROM {from} GROUP BY 1 ORDER BY 1"
+    );
+    place.sql(database, &sql)
+}
+
+#[test]
+fn a_column_more_is_added_and_a_replay_fills_the_rows_of_before() {
+    let sim = store();
+    let archive = "[archive]\npath = \"kept\"\n";
+    for (kind, path) in SINKS {
+        let place = Place::new();
+        run(&place, &sim, archive, &sink(kind, path, "create"), "").ended(0);
+        let more = format!("{archive}{}", extract("text"));
+        let into = sink(kind, path, "replace_window");
+        let source = events(&sim, "from = \"2024-01-02\"\nto = \"2024-01-02\"\n");
+        place.write("t.toml", &pipeline(&[&source, &more, &into]));
+        let plan = place.mixflow(&["plan", "t.toml"]).ended(0);
+        let plan = plan.stdout_lossy();
+        assert_eq!(
+            plan.contains("and adds the columns `town`"),
+            kind == "duckdb",
+            "{plan}"
+        );
+        place.mixflow(&["run", "t.toml"]).ended(0);
+        let filled = |filled: bool| vec![filled.to_string(), (!filled).to_string()];
+        let days = |first: bool| {
+            [(1, first), (2, true)].map(|(day, has)| [vec![day.to_string()], filled(has)].concat())
+        };
+        assert_eq!(towns(&place, kind), days(false));
+        sim.clear_log();
+        let first = ["--from", "2024-01-01", "--to", "2024-01-01"];
+        let replay = ["replay", "t.toml"].iter().chain(&first).copied();
+        place.mixflow(&replay.collect::<Vec<_>>()).ended(0);
+        assert_eq!(towns(&place, kind), days(true));
+        assert_eq!((count(&place, kind), sim.requests().len()), (200, 0));
     }
 }
 
