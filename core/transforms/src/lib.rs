@@ -3,9 +3,12 @@
 //! Each is a file: its options, what `mixflow components` says of it, and a
 //! [`Transform`](mixflow_core::transform::Transform) that is checked against the
 //! schema of its input when the pipeline is built.
+//!
+//! [`Census`] learns which properties there are, for whoever has no columns yet.
 
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod columns;
 mod dedupe;
 mod extract;
@@ -13,6 +16,7 @@ mod filter;
 mod hash;
 mod json;
 mod mask;
+mod naming;
 mod rename;
 mod scrub;
 mod select;
@@ -21,12 +25,14 @@ mod time;
 #[cfg(test)]
 mod tests;
 
+pub use catalog::{Catalog, Census, Change, Difference, KnownProperty, MOST_PROPERTIES, Property};
 pub use dedupe::{Dedupe, DedupeOptions};
 pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
 pub use filter::{Filter, FilterOptions};
 pub use hash::{Hash, HashOptions};
 pub use json::PathText;
 pub use mask::{Mask, MaskOptions};
+pub use naming::column_names;
 pub use rename::{Rename, RenameOptions};
 pub use select::{Select, SelectOptions};
 

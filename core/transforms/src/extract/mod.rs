@@ -1,6 +1,7 @@
 //! `extract`: makes columns of what stands in JSON.
 
 mod column;
+mod observed;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::json::{Edit, JsonPath, JsonValue, PathText, Paths};
 use super::scrub::{PROPERTIES, edited, json_column};
 use column::Column;
 pub use column::ColumnType;
+pub(crate) use observed::Observed;
 
 const DOC: ComponentDoc = ComponentDoc {
     name: "extract",

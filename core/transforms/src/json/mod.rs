@@ -14,6 +14,6 @@ mod value;
 pub(super) use edit::Edit;
 pub(super) use path::JsonPath;
 pub use path::PathText;
-pub(super) use text::quote;
-pub(super) use tree::Paths;
+pub(super) use text::{decode, quote};
+pub(super) use tree::{Paths, members};
 pub(super) use value::JsonValue;

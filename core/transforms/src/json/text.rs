@@ -8,7 +8,7 @@ use mixflow_core::json::unescape;
 /// Returns the text of a JSON string; `raw` has its quotes.
 ///
 /// Half of a surrogate pair becomes U+FFFD.
-pub(super) fn decode(raw: &str) -> Cow<'_, str> {
+pub(crate) fn decode(raw: &str) -> Cow<'_, str> {
     let inner = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
     unescape(inner.unwrap_or(raw))
 }

@@ -116,7 +116,7 @@ impl Node {
 /// Gives each key and value of an object to `visit`, as they stand in `json`.
 ///
 /// A value that is not an object has none.
-pub(super) fn members<'j>(
+pub(crate) fn members<'j>(
     json: &'j str,
     mut visit: impl FnMut(&'j str, &'j str) -> Result<()>,
 ) -> Result<()> {
