@@ -42,6 +42,8 @@
 //!   `examples/async_stream.rs` is a program with tokio.
 //! - **What is there already**: [`Days`] says of each day of a pipeline's
 //!   destination whether it is held, and [`ledger_of`] what was fetched when.
+//! - **What is in it**: [`catalog_of`] says which properties a table has, of
+//!   which types, and how many rows have them.
 //! - **Who is told how a run ended**: [`alarms::raise`] tells a webhook, a
 //!   program and Prometheus, as a pipeline file says.
 //! - **Pipeline files**: [`registry`] has the components that they name, and
@@ -54,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alarms;
+mod catalog;
 mod days;
 pub mod launch;
 mod lock;
@@ -64,6 +67,7 @@ use std::path::{Path, PathBuf};
 
 use mixflow_core::registry::Registry;
 
+pub use catalog::catalog_of;
 pub use days::{Days, DaysAsked, ledger_of, ledgers_of, missing_days};
 pub use mixflow_source_archive as archive;
 
@@ -80,7 +84,7 @@ pub use mixflow_source_mixpanel::options::{
 };
 pub use mixflow_source_mixpanel::quota::LimitOptions;
 pub use mixflow_source_mixpanel::retry::RetryOptions;
-pub use mixflow_transforms as transforms;
+pub use mixflow_transforms::{self as transforms, Catalog, Property};
 pub use workspace::{
     Event, Events, FetchResult, Profile, Profiles, RawRecord, Request, Step, Stream, Target,
     Workspace, WorkspaceBuilder,
