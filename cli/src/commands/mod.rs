@@ -2,6 +2,7 @@
 
 mod archive;
 mod backfill;
+mod catalog;
 mod changes;
 mod check;
 mod components;
@@ -77,6 +78,10 @@ pub(crate) enum Command {
     Archive(archive::ArchiveCommand),
     /// Ask a DuckDB file in SQL, read-only
     Query(query::QueryArgs),
+    /// Show every property of a table: its types, how many rows have it, since when, and an example
+    ///
+    /// The fullest come first. Exit 3 if --diff is given and something differs.
+    Catalog(catalog::CatalogArgs),
     /// List the tables of a DuckDB file
     Tables(tables::TablesArgs),
     /// Show the columns of a table
@@ -125,6 +130,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Replay(args) => replay::replay(app, args),
         Command::Archive(command) => archive::archive(app, command),
         Command::Query(args) => app.exit_of(query::query(app, args)),
+        Command::Catalog(args) => catalog::catalog(app, args),
         Command::Tables(args) => app.exit_of(tables::tables(app, args)),
         Command::Schema(args) => app.exit_of(tables::schema(app, args)),
         Command::Metadata(args) => app.exit_of(tables::metadata(app, args)),

@@ -1,6 +1,7 @@
 //! What a person types and reads.
 
 mod backfill;
+mod catalog;
 mod commands;
 mod config;
 mod days;
