@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use jiff::ToSpan as _;
 use mixflow_tests::sim::{Data, Endpoint, Fault, Limits, Simulator};
 
 /// Answers Mixpanel's export and engage endpoints on the loopback interface.
@@ -36,6 +37,12 @@ struct Args {
     /// Decides what is made up.
     #[arg(long, default_value_t = 42)]
     seed: u64,
+    /// Makes each event at least this long.
+    #[arg(long, value_name = "BYTES")]
+    pad_events: Option<usize>,
+    /// Spreads the events evenly over this many days, from 2024-01-01 on.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    spread_days: Option<u16>,
     /// Repeats the events, with new times and ids, until there are N.
     #[arg(long, value_name = "N")]
     amplify_events: Option<usize>,
@@ -162,6 +169,17 @@ fn data(args: &Args) -> Result<Data, Box<dyn Error>> {
             let loaded = Data::load(args.events.as_deref(), args.profiles.as_deref())?;
             loaded.merged(generated(args))
         }
+    };
+    let data = match args.pad_events {
+        Some(bytes) => data.padded(bytes),
+        None => data,
+    };
+    let data = match args.spread_days {
+        Some(days) => {
+            let first = jiff::civil::date(2024, 1, 1);
+            data.spread(first, first + (i64::from(days) - 1).days())
+        }
+        None => data,
     };
     Ok(match args.amplify_events {
         Some(events) => data.amplified(events),

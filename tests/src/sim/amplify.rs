@@ -42,6 +42,20 @@ impl Data {
         }
     }
 
+    /// Makes each event at least `bytes` long, by a property `note` of words.
+    /// Lines without `properties` stay as they are.
+    pub fn padded(&self, bytes: usize) -> Self {
+        let mut padded = self.clone();
+        for day in padded.days.values_mut() {
+            let mut longer = Day::default();
+            for (number, line) in day.lines().enumerate() {
+                longer.push(&with_note(line, bytes, number));
+            }
+            *day = longer;
+        }
+        padded
+    }
+
     /// Moves the events by whole days so that they spread evenly over the days
     /// from `first` to `last`. Lines whose `time` is no whole number stay.
     ///
@@ -145,6 +159,26 @@ impl<'d> Template<'d> {
     }
 }
 
+/// Adds words to an event until it is `bytes` long; other ones for each number.
+fn with_note(line: &[u8], bytes: usize, number: usize) -> Vec<u8> {
+    const WORDS: [&str; 16] = [
+        "cart", "the", "lamp", "of", "checkout", "blue", "and", "summer", "page", "with", "offer",
+        "kitchen", "returned", "for", "mobile", "winter",
+    ];
+    const HEAD: &[u8] = b"\"properties\":{";
+    let Some(at) = memchr::memmem::find(line, HEAD) else {
+        return line.to_owned();
+    };
+    let mut note = String::new();
+    let mut random = Random(number as u64);
+    while line.len() + note.len() + 10 < bytes {
+        note.push_str(random.pick(&WORDS));
+        note.push(' ');
+    }
+    let (head, tail) = line.split_at(at + HEAD.len());
+    [head, b"\"note\":\"", note.as_bytes(), b"\",", tail].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +214,15 @@ mod tests {
             counts.collect()
         };
         assert_eq!(per_day(&again), per_day(&large));
+    }
+
+    #[test]
+    fn padded_events_are_as_long_as_wanted_and_can_be_read() {
+        let data = Data::sample();
+        let long = data.padded(900);
+        assert!(lines(&long).iter().all(|line| line.len() >= 900));
+        assert_eq!(distinct_ids(&long), distinct_ids(&data));
+        assert_ne!(lines(&long)[0], lines(&long)[1]);
     }
 
     #[test]

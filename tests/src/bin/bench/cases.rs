@@ -9,6 +9,9 @@ use super::{Failure, run};
 /// The days of the sample, which the events are spread over.
 const DAYS: (&str, &str) = ("2024-01-01", "2024-01-14");
 
+/// The days that long events are spread over.
+pub const LONG_DAYS: u16 = 30;
+
 /// Everything that a case needs.
 pub struct Setup {
     pub work: PathBuf,
@@ -16,6 +19,8 @@ pub struct Setup {
     /// Where the Python package of the peer is.
     pub packages: PathBuf,
     pub events_url: String,
+    /// Events of 900 bytes, evenly on [`LONG_DAYS`] days.
+    pub long_url: String,
     pub profiles_url: String,
 }
 
@@ -30,43 +35,50 @@ pub struct Case {
     stdout: bool,
 }
 
+/// The files that the peers read.
+const EVENTS: &str = "events.jsonl.gz";
+const LONG_EVENTS: &str = "long.jsonl.gz";
+
 /// How DuckDB alone gets the same table, from the file.
 const PEER: &str = r#"
 import duckdb, sys
-source = """SELECT event AS event_name,
+source = f"""SELECT event AS event_name,
     make_timestamp(CAST(CAST(properties->>'time' AS DOUBLE) * 1000000 AS BIGINT)) AS event_time,
     properties->>'distinct_id' AS distinct_id, properties->>'/$insert_id' AS insert_id, properties
-  FROM read_json('events.jsonl.gz', format = 'newline_delimited',
-                 columns = {event: 'VARCHAR', properties: 'JSON'})"""
+  FROM read_json('{sys.argv[2]}', format = 'newline_delimited',
+                 columns = {{event: 'VARCHAR', properties: 'JSON'}})"""
 if sys.argv[1] == 'table':
-    connection = duckdb.connect('peer.db')
+    connection = duckdb.connect(sys.argv[3])
     connection.execute('CREATE TABLE events (event_name VARCHAR, event_time TIMESTAMP, distinct_id VARCHAR, insert_id VARCHAR, properties JSON)')
     connection.execute('INSERT INTO events ' + source)
     connection.close()
 else:
-    duckdb.execute(f"COPY ({source}) TO 'peer.parquet' (FORMAT parquet, COMPRESSION zstd)")
+    duckdb.execute(f"COPY ({source}) TO '{sys.argv[3]}' (FORMAT parquet, COMPRESSION zstd)")
 "#;
 
 impl Setup {
     /// Prepares the files of the cases, and returns them in their order.
     pub fn cases(&self) -> Result<Vec<Case>, Failure> {
         std::fs::write(self.work.join("peer.py"), PEER)?;
-        let url = format!(
-            "{}/api/2.0/export?project_id=1&from_date={}&to_date={}",
-            self.events_url, DAYS.0, DAYS.1
-        );
-        let curl = |more: &[&str]| -> Vec<String> {
+        let curl = |server: &str, more: &[&str]| -> Vec<String> {
             let fixed = ["curl", "-sSf", "-u", "sim:sim-secret"];
             let all = fixed.iter().chain(more).copied();
-            all.map(str::to_owned).chain([url.clone()]).collect()
+            let days = format!("from_date={}&to_date=2024-01-30", DAYS.0);
+            let url = format!("{server}/api/2.0/export?project_id=1&{days}");
+            all.map(str::to_owned).chain([url]).collect()
         };
-        // The file that the peers read, as it comes over the wire.
-        let gzip = curl(&["-H", "accept-encoding: gzip", "-o", "events.jsonl.gz"]);
-        run(Command::new(&gzip[0])
-            .args(&gzip[1..])
-            .current_dir(&self.work))?;
+        // The files that the peers read, as they come over the wire.
+        for (server, file) in [(&self.events_url, EVENTS), (&self.long_url, LONG_EVENTS)] {
+            let gzip = curl(server, &["-H", "accept-encoding: gzip", "-o", file]);
+            run(Command::new(&gzip[0])
+                .args(&gzip[1..])
+                .current_dir(&self.work))?;
+        }
 
-        let python = |what: &str| ["python3", "peer.py", what].map(str::to_owned).to_vec();
+        let python = |what: &str, file: &str, output: &str| {
+            let command = ["python3", "peer.py", what, file, output];
+            command.map(str::to_owned).to_vec()
+        };
         let naive = std::env::current_exe()?.display().to_string();
         let case = |name, peer, command, output| Case {
             name,
@@ -82,32 +94,68 @@ impl Setup {
             output: "stdout",
             stdout: true,
         };
-        let curl_to_file = curl(&["--compressed", "-o", "curl.jsonl"]);
-        let naive = [naive.as_str(), "naive", "events.jsonl.gz"].map(str::to_owned);
+        let curl_to_file = curl(&self.events_url, &["--compressed", "-o", "curl.jsonl"]);
+        let naive = [naive.as_str(), "naive", EVENTS].map(str::to_owned);
+        let duckdb = "path = \"out.db\"\n";
         Ok(vec![
-            case("duckdb read_json, INSERT", None, python("table"), "peer.db"),
+            case(
+                "duckdb read_json, INSERT",
+                None,
+                python("table", EVENTS, "peer.db"),
+                "peer.db",
+            ),
             case(
                 "mixflow to DuckDB",
-                Some(("duckdb read_json, INSERT", 0.8)),
-                self.pipeline("duckdb", "path = \"out.db\"\n")?,
+                Some(("duckdb read_json, INSERT", 0.5)),
+                self.pipeline("duckdb", duckdb)?,
                 "out.db",
+            ),
+            case(
+                "duckdb, events of 900 bytes",
+                None,
+                python("table", LONG_EVENTS, "peer-long.db"),
+                "peer-long.db",
+            ),
+            case(
+                "mixflow, events of 900 bytes",
+                Some(("duckdb, events of 900 bytes", 0.55)),
+                self.long_pipeline(LONG_DAYS, 1)?,
+                "long.db",
+            ),
+            case(
+                "mixflow, 30 windows, 1 worker",
+                Some(("duckdb, events of 900 bytes", 0.55)),
+                self.long_pipeline(1, 1)?,
+                "long.db",
+            ),
+            case(
+                "mixflow, 30 windows, 2 workers",
+                Some(("duckdb, events of 900 bytes", 0.55)),
+                self.long_pipeline(1, 2)?,
+                "long.db",
+            ),
+            case(
+                "mixflow, 30 windows, 4 workers",
+                Some(("duckdb, events of 900 bytes", 0.55)),
+                self.long_pipeline(1, 4)?,
+                "long.db",
             ),
             case(
                 "duckdb read_json, COPY",
                 None,
-                python("parquet"),
+                python("parquet", EVENTS, "peer.parquet"),
                 "peer.parquet",
             ),
             case(
                 "mixflow to Parquet",
-                Some(("duckdb read_json, COPY", 0.7)),
+                Some(("duckdb read_json, COPY", 0.42)),
                 self.pipeline("parquet", "path = \"out.parquet\"\n")?,
                 "out.parquet",
             ),
             case("curl --compressed > file", None, curl_to_file, "curl.jsonl"),
             piped(
                 "mixflow to stdout, normalised",
-                Some(("curl --compressed > file", 1.5)),
+                Some(("curl --compressed > file", 0.75)),
                 self.pipeline("jsonl", "")?,
             ),
             piped(
@@ -119,7 +167,7 @@ impl Setup {
             piped("profiles, sequential", None, self.profiles(1)?),
             piped(
                 "profiles, 5 workers",
-                Some(("profiles, sequential", 1.0 / 4.5)),
+                Some(("profiles, sequential", 1.0 / 4.6)),
                 self.profiles(5)?,
             ),
         ])
@@ -150,6 +198,16 @@ impl Setup {
         self.write(&name, &source, sink, options, 1)
     }
 
+    /// Returns the run of the long events, so many days a window.
+    fn long_pipeline(&self, window_days: u16, workers: usize) -> Result<Vec<String>, Failure> {
+        let source = format!(
+            "type = \"mixpanel_events\"\nbase_url = \"{}\"\nfrom = \"{}\"\nto = \"2024-01-{LONG_DAYS}\"\nwindow_days = {window_days}\n",
+            self.long_url, DAYS.0
+        );
+        let name = format!("long{window_days}-{workers}.toml");
+        self.write(&name, &source, "duckdb", "path = \"long.db\"\n", workers)
+    }
+
     fn profiles(&self, workers: usize) -> Result<Vec<String>, Failure> {
         let source = format!(
             "type = \"mixpanel_profiles\"\nbase_url = \"{}\"\n",
@@ -168,7 +226,7 @@ impl Setup {
         workers: usize,
     ) -> Result<Vec<String>, Failure> {
         let text = format!(
-            "[source]\n{source}project_id = 1\nauth = {{ username = \"sim\", secret = {{ env = \"BENCH_SECRET\" }} }}\nlimits = {{ per_hour = 1000000 }}\n[sink]\ntype = \"{sink}\"\n{options}[run]\nworkers = {workers}\n"
+            "[source]\n{source}project_id = 1\nauth = {{ username = \"sim\", secret = {{ env = \"BENCH_SECRET\" }} }}\nlimits = {{ per_second = 1000, per_hour = 1000000 }}\n[sink]\ntype = \"{sink}\"\n{options}[run]\nworkers = {workers}\n"
         );
         std::fs::write(self.work.join(name), text)?;
         let mixflow: &Path = &self.mixflow;

@@ -85,6 +85,14 @@ fn benchmark(args: &Args) -> Result<(), Failure> {
     let work = tempfile::tempdir()?;
     let packages = get_peer(&args.output)?;
     let events = Sim::start(&["--amplify-events", &args.events.to_string()])?;
+    let long = Sim::start(&[
+        "--pad-events",
+        "900",
+        "--spread-days",
+        &cases::LONG_DAYS.to_string(),
+        "--amplify-events",
+        &args.events.to_string(),
+    ])?;
     let profiles = Sim::start(&[
         "--generate-profiles",
         &args.profiles.to_string(),
@@ -96,6 +104,7 @@ fn benchmark(args: &Args) -> Result<(), Failure> {
         mixflow: std::path::absolute(&args.mixflow)?,
         packages,
         events_url: events.url.clone(),
+        long_url: long.url.clone(),
         profiles_url: profiles.url.clone(),
     };
     let cases = setup.cases()?;

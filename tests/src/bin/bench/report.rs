@@ -70,7 +70,14 @@ impl Results {
     }
 
     pub fn sizes(&mut self, setup: &Setup) -> Result<(), Failure> {
-        for name in ["out.db", "peer.db", "out.parquet", "peer.parquet"] {
+        for name in [
+            "out.db",
+            "peer.db",
+            "long.db",
+            "peer-long.db",
+            "out.parquet",
+            "peer.parquet",
+        ] {
             self.files_mb.push((name.to_owned(), setup.size_mb(name)?));
         }
         Ok(())
