@@ -202,6 +202,17 @@ impl UnitContext {
         self.run.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Returns a function that counts bytes like [`count_bytes`], for a thread
+    /// that may outlive the context.
+    ///
+    /// [`count_bytes`]: UnitContext::count_bytes
+    pub fn byte_counter(&self) -> impl Fn(u64) + Send + 'static {
+        let counters = Arc::clone(&self.run.counters);
+        move |bytes| {
+            counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
     /// Tells the observer; counts a retry if it is one.
     pub fn notify(&self, notice: Notice) {
         if matches!(notice, Notice::Retry { .. }) {

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod cores;
 pub mod decode;
 mod docs;
 mod events;

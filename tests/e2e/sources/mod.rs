@@ -5,6 +5,7 @@ mod bodies;
 mod heavy;
 mod hostile;
 mod kept_pages;
+mod large;
 mod limits;
 mod official;
 mod pages;

@@ -57,6 +57,7 @@ impl Form {
 
 /// Turns records into batches.
 pub struct Decoder {
+    form: Form,
     records: Box<dyn Records>,
     stand_ins: StandIns,
     /// The bytes of each record of the rows so far.
@@ -66,12 +67,13 @@ pub struct Decoder {
 impl Decoder {
     /// Creates a decoder without rows.
     pub fn new(form: Form) -> Decoder {
-        let records: Box<dyn Records> = match form {
-            Form::Events(clock) => Box::new(Events::new(clock)),
+        let records: Box<dyn Records> = match &form {
+            Form::Events(clock) => Box::new(Events::new(clock.clone())),
             Form::Profiles => Box::new(Profiles::new()),
             Form::Raw => Box::new(RawRecords::new()),
         };
         Decoder {
+            form,
             records,
             stand_ins: StandIns::default(),
             lengths: Vec::new(),
@@ -82,6 +84,11 @@ impl Decoder {
     /// of the record, unless it is said.
     pub fn with_stand_ins(self, stand_ins: StandIns) -> Decoder {
         Decoder { stand_ins, ..self }
+    }
+
+    /// Returns a decoder without rows that decodes as this one does.
+    pub(crate) fn another(&self) -> Decoder {
+        Decoder::new(self.form.clone()).with_stand_ins(self.stand_ins.clone())
     }
 
     /// Decodes one record. An error is the reason to reject it.
@@ -106,39 +113,69 @@ impl Decoder {
     /// Returns the rows so far, and counts their records as those of the unit
     /// that `cx` is of: their bytes by day, and the largest version.
     pub fn take_counted(&mut self, cx: &UnitContext) -> Option<RecordBatch> {
-        let rows = self.records.take()?;
-        let times = rows.column_by_name(schema::ROLES.time);
-        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
-        cx.count_records(times.map(|times| &times.values()[..]), &self.lengths);
-        self.lengths.clear();
-        if let Some(version) = self.records.take_version() {
-            cx.note_version(version);
-        }
-        Some(rows)
+        Some(self.take_uncounted()?.counted(cx))
     }
 
-    /// Returns those of the rows so far whose time `is_taken`, and counts their
+    /// Returns the rows so far, whose records are to be counted elsewhere.
+    pub(crate) fn take_uncounted(&mut self) -> Option<Uncounted> {
+        Some(Uncounted {
+            rows: self.records.take()?,
+            lengths: std::mem::take(&mut self.lengths),
+            version: self.records.take_version(),
+        })
+    }
+}
+
+/// Rows whose records are not counted as those of a unit yet.
+pub(crate) struct Uncounted {
+    rows: RecordBatch,
+    /// The bytes of each record.
+    lengths: Vec<u32>,
+    /// The largest version among them.
+    version: Option<i64>,
+}
+
+impl Uncounted {
+    /// Returns the rows, the bytes of each record, and the largest version.
+    #[cfg(test)]
+    pub(crate) fn into_parts(self) -> (RecordBatch, Vec<u32>, Option<i64>) {
+        (self.rows, self.lengths, self.version)
+    }
+
+    /// Counts the records as those of the unit that `cx` is of.
+    pub(crate) fn counted(self, cx: &UnitContext) -> RecordBatch {
+        let times = self.rows.column_by_name(schema::ROLES.time);
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        cx.count_records(times.map(|times| &times.values()[..]), &self.lengths);
+        if let Some(version) = self.version {
+            cx.note_version(version);
+        }
+        self.rows
+    }
+
+    /// Returns those of the rows whose time `is_taken`, and counts their
     /// records. For events alone, since other rows have no time.
-    pub(crate) fn take_some(
-        &mut self,
+    pub(crate) fn some(
+        self,
         cx: &UnitContext,
         is_taken: impl Fn(i64) -> bool,
-    ) -> Option<Result<RecordBatch>> {
-        let rows = self.records.take()?;
-        let lengths = std::mem::take(&mut self.lengths);
-        let times = rows.column_by_name(schema::ROLES.time);
+    ) -> Result<RecordBatch> {
+        let times = self.rows.column_by_name(schema::ROLES.time);
         let times = times
             .expect("only events are of days")
             .as_primitive::<TimestampMicrosecondType>()
             .values();
         let taken: BooleanArray = times.iter().map(|us| Some(is_taken(*us))).collect();
-        let of_taken = times.iter().zip(lengths).filter(|(us, _)| is_taken(**us));
+        let of_taken = times
+            .iter()
+            .zip(self.lengths)
+            .filter(|(us, _)| is_taken(**us));
         let (times, lengths): (Vec<i64>, Vec<u32>) = of_taken.unzip();
         cx.count_records(Some(&times), &lengths);
-        if let Some(version) = self.records.take_version() {
+        if let Some(version) = self.version {
             cx.note_version(version);
         }
-        Some(filter_record_batch(&rows, &taken).map_err(Error::from))
+        filter_record_batch(&self.rows, &taken).map_err(Error::from)
     }
 }
 

@@ -7,6 +7,7 @@
 //! tells that it is not where the body broke off. Where nothing proves that an
 //! end is one, the request is made again and has to end after the same lines.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use arrow::record_batch::RecordBatch;
@@ -15,11 +16,13 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::decode::Decoder;
+use super::parallel::{Decoded, Feed, Rest, Step};
+use crate::cores::Cores;
+use crate::decode::{Decoder, Uncounted};
 use crate::http::client::{Client, Request};
-use crate::http::encoding::decoded;
+use crate::http::encoding::{Reader, decoded};
 use crate::http::last_line::LastLine;
-use crate::http::lines::Lines;
+use crate::http::lines::{Line, Lines, OwnedLine};
 use crate::http::quota::Permit;
 use crate::http::retry::{Failure, Tries};
 use crate::http::room::Room;
@@ -28,7 +31,10 @@ use crate::http::room::Room;
 pub(super) struct DirectRows<'a> {
     client: &'a Client,
     request: Request,
+    /// What other threads have decoded, which comes before what `decoder` has.
+    ready: VecDeque<Uncounted>,
     decoder: Decoder,
+    batches: u64,
     tries: Tries<'a>,
     stream: Option<Stream<'a>>,
     /// The lines that were decoded or rejected, over all tries.
@@ -42,21 +48,15 @@ pub(super) struct DirectRows<'a> {
     room: Room,
     /// The error that comes after the rows that were decoded before it.
     failed: Option<Error>,
+    _core: Cores,
 }
 
 /// One answer, being read.
 struct Stream<'a> {
-    lines: Lines<Box<dyn Read + 'a>>,
-    pending: Option<PendingLine>,
+    /// With the line that is held back.
+    feed: Feed,
     proves_its_end: bool,
     _permit: Permit<'a>,
-}
-
-/// The line that is held back.
-struct PendingLine {
-    number: u64,
-    ended: bool,
-    bytes: Vec<u8>,
 }
 
 impl<'a> DirectRows<'a> {
@@ -71,7 +71,9 @@ impl<'a> DirectRows<'a> {
         DirectRows {
             client,
             request,
+            ready: VecDeque::new(),
             decoder,
+            batches: 0,
             tries: Tries::new(&client.retry, cx, label),
             stream: None,
             taken: 0,
@@ -81,6 +83,7 @@ impl<'a> DirectRows<'a> {
             ended: false,
             room,
             failed: None,
+            _core: Cores::one(),
         }
     }
 
@@ -90,35 +93,46 @@ impl<'a> DirectRows<'a> {
             Some(stream) => stream,
             None => self.open()?,
         };
-        let next = stream
-            .lines
-            .next()
-            .map_err(|error| self.cut(&format!("the connection broke off: {error}")))?
-            .map(|line| PendingLine {
-                number: line.number,
-                ended: line.ended,
-                bytes: line.bytes.to_vec(),
-            });
-        match (stream.pending.take(), next) {
-            (Some(pending), Some(next)) => {
-                self.take(&pending)?;
-                stream.pending = Some(next);
-                self.stream = Some(stream);
-            }
-            (None, Some(next)) => {
-                stream.pending = Some(next);
-                self.stream = Some(stream);
-            }
-            (Some(pending), None) => {
-                if let LastLine::Broken(reason) = LastLine::judge(&pending.bytes, pending.ended) {
-                    return Err(self.cut(&reason));
+        let last = match &mut stream.feed {
+            Feed::Lines(rest) => match rest.lines.next() {
+                Ok(Some(line)) => {
+                    let line = line.to_owned();
+                    if let Some(before) = rest.pending.replace(line) {
+                        self.take(&before.as_line())?;
+                    }
+                    self.stream = Some(stream);
+                    return Ok(());
                 }
-                self.take(&pending)?;
-                self.end(stream.proves_its_end)?;
-            }
-            (None, None) => self.end(stream.proves_its_end)?,
+                Ok(None) => Ok(rest.pending.take()),
+                Err(error) => Err(error),
+            },
+            Feed::Parallel(parallel) => match parallel.next()? {
+                Step::Block(decoded) => {
+                    let taken = self.take_block(&decoded);
+                    self.ready.extend(parallel.rows_of(decoded));
+                    taken?;
+                    self.stream = Some(stream);
+                    return Ok(());
+                }
+                Step::End(last) => Ok(last),
+                Step::Failed(error) => Err(error),
+            },
+        };
+        match last {
+            Ok(last) => self.take_last(last, stream.proves_its_end),
+            Err(error) => Err(self.cut(&format!("the connection broke off: {error}"))),
         }
-        Ok(())
+    }
+
+    /// Takes the last line of an answer, if it is not where that broke off.
+    fn take_last(&mut self, last: Option<OwnedLine>, proves_its_end: bool) -> Result<(), Failure> {
+        if let Some(last) = last {
+            if let LastLine::Broken(reason) = LastLine::judge(&last.bytes, last.ended) {
+                return Err(self.cut(&reason));
+            }
+            self.take(&last.as_line())?;
+        }
+        self.end(proves_its_end)
     }
 
     /// Takes an end for the end, if it is one.
@@ -138,22 +152,36 @@ impl<'a> DirectRows<'a> {
         }
     }
 
-    fn take(&mut self, pending: &PendingLine) -> Result<(), Failure> {
-        let PendingLine { number, bytes, .. } = pending;
+    fn take(&mut self, line: &Line<'_>) -> Result<(), Failure> {
         self.taken += 1;
-        hash_line(&mut self.hash, bytes);
-        match self.decoder.push(bytes) {
+        hash_line(&mut self.hash, line.bytes);
+        match self.decoder.push(line.bytes) {
             Ok(()) => {
                 self.rows += 1;
                 Ok(())
             }
-            Err(reason) => Ok(self.tries.cx.reject(&Reject {
-                partition: self.tries.label,
-                line: *number,
-                reason: &reason,
-                record: bytes,
-            })?),
+            Err(reason) => self.reject(line, &reason),
         }
+    }
+
+    fn take_block(&mut self, decoded: &Decoded) -> Result<(), Failure> {
+        for line in decoded.block.lines() {
+            hash_line(&mut self.hash, line.bytes);
+        }
+        let lines = decoded.block.len();
+        self.taken += lines as u64;
+        self.rows += (lines - decoded.rejects().count()) as u64;
+        let mut rejects = decoded.rejects();
+        rejects.try_for_each(|(line, reason)| self.reject(&line, reason))
+    }
+
+    fn reject(&self, line: &Line<'_>, reason: &str) -> Result<(), Failure> {
+        Ok(self.tries.cx.reject(&Reject {
+            partition: self.tries.label,
+            line: line.number,
+            reason,
+            record: line.bytes,
+        })?)
     }
 
     /// Makes the request and skips what went out already.
@@ -163,7 +191,7 @@ impl<'a> DirectRows<'a> {
         let proves_its_end = answer.wire.proves_its_end();
         let wire = Box::new(CountingReader {
             inner: answer.wire.reader,
-            cx,
+            count: cx.byte_counter(),
         });
         let mut lines = Lines::new(decoded(wire, answer.wire.encoding), self.room.clone());
         let mut hash = Xxh3::new();
@@ -181,11 +209,22 @@ impl<'a> DirectRows<'a> {
             return Err(self.differs().into());
         }
         Ok(Stream {
-            lines,
-            pending: None,
+            feed: Feed::Lines(Rest::of(lines)),
             proves_its_end,
             _permit: answer.permit,
         })
+    }
+
+    /// Returns the rows that were decoded here.
+    fn take_decoded(&mut self) -> Option<Uncounted> {
+        let rows = self.decoder.take_uncounted()?;
+        self.batches += 1;
+        if let Some(mut stream) = self.stream.take() {
+            let cancel = &self.tries.cx.cancel;
+            stream.feed = stream.feed.spread(self.batches, &self.decoder, cancel);
+            self.stream = Some(stream);
+        }
+        Some(rows)
     }
 
     fn cut(&self, reason: &str) -> Failure {
@@ -232,28 +271,29 @@ impl Iterator for DirectRows<'_> {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {
-        while !self.ended && !self.decoder.is_full() {
+        while !self.ended && self.ready.is_empty() && !self.decoder.is_full() {
             let Err(failure) = self.step() else { continue };
             if let Err(error) = self.tries.again(failure) {
                 self.ended = true;
                 self.failed = Some(error);
             }
         }
-        let rows = self.decoder.take_counted(self.tries.cx).map(Ok);
+        let rows = self.ready.pop_front().or_else(|| self.take_decoded());
+        let rows = rows.map(|rows| Ok(rows.counted(self.tries.cx)));
         rows.or_else(|| self.failed.take().map(Err))
     }
 }
 
 /// Counts the bytes that come over the wire.
-struct CountingReader<'a> {
-    inner: Box<dyn Read>,
-    cx: &'a UnitContext,
+struct CountingReader<C> {
+    inner: Reader<'static>,
+    count: C,
 }
 
-impl Read for CountingReader<'_> {
+impl<C: Fn(u64)> Read for CountingReader<C> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.cx.count_bytes(read as u64);
+        (self.count)(read as u64);
         Ok(read)
     }
 }

@@ -1,8 +1,10 @@
 //! Events: date windows of the export endpoint.
 
 mod asking;
+mod blocks;
 mod direct;
 mod filters;
+mod parallel;
 mod part;
 mod parts;
 mod raw_rows;

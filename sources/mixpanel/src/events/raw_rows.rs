@@ -1,7 +1,5 @@
 //! Raw records of some of a body's days.
 
-use std::io::Read;
-
 use arrow::array::AsArray as _;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
@@ -11,6 +9,7 @@ use mixflow_core::error::Result;
 use super::rows::spool_error;
 use super::taken::Taken;
 use crate::decode::{Decoder, Form};
+use crate::http::encoding::Reader;
 use crate::http::lines::Lines;
 use crate::schema;
 use crate::time::EventClock;
@@ -18,7 +17,7 @@ use crate::time::EventClock;
 /// Raw records of some of a body's days. One whose time cannot be read goes with
 /// the first day.
 pub(super) struct RawRows<'a> {
-    lines: Lines<Box<dyn Read>>,
+    lines: Lines<Reader<'static>>,
     /// Reads one record at a time, for its time.
     clock: Decoder,
     records: Decoder,
@@ -29,7 +28,7 @@ pub(super) struct RawRows<'a> {
 
 impl<'a> RawRows<'a> {
     pub(super) fn new(
-        lines: Lines<Box<dyn Read>>,
+        lines: Lines<Reader<'static>>,
         clock: EventClock,
         taken: Taken,
         cx: &'a UnitContext,

@@ -1,74 +1,147 @@
 //! The rows of a body that is known to be whole.
 
-use std::io::Read;
+use std::collections::VecDeque;
 
 use arrow::record_batch::RecordBatch;
 use mixflow_core::context::UnitContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 
+use super::parallel::{Feed, Rest, Step};
 use super::taken::Taken;
-use crate::decode::Decoder;
-use crate::http::lines::Lines;
+use crate::cores::Cores;
+use crate::decode::{Decoder, Uncounted};
+use crate::http::encoding::Reader;
+use crate::http::lines::{Line, Lines};
 use crate::http::room::Room;
 
 /// The rows of a body that is known to be whole.
 pub(super) struct BodyRows<'a> {
-    lines: Lines<Box<dyn Read>>,
+    /// `None` at its end.
+    feed: Option<Feed>,
+    /// What other threads have decoded, which comes before what `decoder` has.
+    ready: VecDeque<Uncounted>,
     decoder: Decoder,
+    batches: u64,
+    records: Records<'a>,
+    _core: Cores,
+}
+
+/// Which records of a body are taken.
+struct Records<'a> {
     label: &'a str,
     cx: &'a UnitContext,
     taken: Taken,
-    ended: bool,
+}
+
+impl Records<'_> {
+    fn reject(&self, line: &Line<'_>, reason: &str) -> Result<()> {
+        if !self.taken.has_first_day() {
+            return Ok(());
+        }
+        self.cx.reject(&Reject {
+            partition: self.label,
+            line: line.number,
+            reason,
+            record: line.bytes,
+        })
+    }
+
+    fn push(&self, line: &Line<'_>, decoder: &mut Decoder) -> Result<()> {
+        let pushed = decoder.push(line.bytes);
+        pushed.or_else(|reason| self.reject(line, &reason))
+    }
+
+    fn count(&self, rows: Uncounted) -> Result<RecordBatch> {
+        if self.taken.is_all() {
+            Ok(rows.counted(self.cx))
+        } else {
+            rows.some(self.cx, |us| self.taken.has(us))
+        }
+    }
 }
 
 impl<'a> BodyRows<'a> {
     /// Reads the rows of `body`, which is the unit called `label`.
     pub(super) fn new(
-        body: Box<dyn Read>,
+        body: Reader<'static>,
         room: Room,
         decoder: Decoder,
         label: &'a str,
         cx: &'a UnitContext,
     ) -> BodyRows<'a> {
         BodyRows {
-            lines: Lines::new(body, room),
+            feed: Some(Feed::Lines(Rest::of(Lines::new(body, room)))),
+            ready: VecDeque::new(),
             decoder,
-            label,
-            cx,
-            taken: Taken::ALL,
-            ended: false,
+            batches: 0,
+            records: Records {
+                label,
+                cx,
+                taken: Taken::ALL,
+            },
+            _core: Cores::one(),
         }
     }
 
     /// Reads the rows of some days. Records that cannot be read are those of the
     /// body's first day, so that they are told once.
-    pub(super) fn of(self, taken: Taken) -> BodyRows<'a> {
-        BodyRows { taken, ..self }
+    pub(super) fn of(mut self, taken: Taken) -> BodyRows<'a> {
+        self.records.taken = taken;
+        self
     }
 
-    /// Reads one line; there is none any more when it `ended`.
-    fn step(&mut self) -> Result<()> {
-        let line = match self.lines.next() {
-            Ok(Some(line)) => line,
-            Ok(None) => {
-                self.ended = true;
-                return Ok(());
-            }
-            Err(error) => {
-                self.cx.cancel.check()?;
-                return Err(spool_error(error));
-            }
+    /// Reads one line, or what is in the place of many.
+    fn step(&mut self, feed: &mut Feed) -> Result<bool> {
+        let failed = match feed {
+            Feed::Lines(rest) => match rest.lines.next() {
+                Ok(Some(line)) => {
+                    self.records.push(&line, &mut self.decoder)?;
+                    return Ok(true);
+                }
+                Ok(None) => return Ok(false),
+                Err(error) => error,
+            },
+            Feed::Parallel(parallel) => match parallel.next()? {
+                Step::Block(decoded) => {
+                    for (line, reason) in decoded.rejects() {
+                        self.records.reject(&line, reason)?;
+                    }
+                    self.ready.extend(parallel.rows_of(decoded));
+                    return Ok(true);
+                }
+                Step::End(last) => {
+                    if let Some(last) = last {
+                        self.records.push(&last.as_line(), &mut self.decoder)?;
+                    }
+                    return Ok(false);
+                }
+                Step::Failed(error) => error,
+            },
         };
-        match self.decoder.push(line.bytes) {
-            Err(reason) if self.taken.has_first_day() => self.cx.reject(&Reject {
-                partition: self.label,
-                line: line.number,
-                reason: &reason,
-                record: line.bytes,
-            }),
-            _ => Ok(()),
+        self.records.cx.cancel.check()?;
+        Err(spool_error(failed))
+    }
+
+    /// Returns the next rows, decoded; `None` if there are none.
+    fn take(&mut self) -> Result<Option<Uncounted>> {
+        while self.ready.is_empty()
+            && !self.decoder.is_full()
+            && let Some(mut feed) = self.feed.take()
+        {
+            if self.step(&mut feed)? {
+                self.feed = Some(feed);
+            }
         }
+        if let Some(rows) = self.ready.pop_front() {
+            return Ok(Some(rows));
+        }
+        self.batches += 1;
+        let rows = self.decoder.take_uncounted();
+        let (decoder, cancel) = (&self.decoder, &self.records.cx.cancel);
+        let feed = self.feed.take();
+        self.feed = feed.map(|feed| feed.spread(self.batches, decoder, cancel));
+        Ok(rows)
     }
 }
 
@@ -77,21 +150,14 @@ impl Iterator for BodyRows<'_> {
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {
         loop {
-            while !self.ended && !self.decoder.is_full() {
-                if let Err(error) = self.step() {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
-            }
-            let rows = if self.taken.is_all() {
-                self.decoder.take_counted(self.cx).map(Ok)
-            } else {
-                self.decoder.take_some(self.cx, |us| self.taken.has(us))
+            let rows = match self.take() {
+                Ok(rows) => self.records.count(rows?),
+                Err(error) => Err(error),
             };
             match rows {
                 // All of it is of other days.
-                Some(Ok(rows)) if rows.num_rows() == 0 => {}
-                rows => return rows,
+                Ok(rows) if rows.num_rows() == 0 => {}
+                rows => return Some(rows),
             }
         }
     }

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use mixflow_source_archive::{Content as Bytes, Facts, Hasher};
 
 use super::checkpoint::BodyFile;
-use super::encoding::{Encoding, STEP, decoded};
+use super::encoding::{Encoding, Reader, STEP, decoded};
 use super::store::{Loan, Retention, Storage, Store};
 use super::sum::{Sum, SumHasher};
 use super::tail::{BodyError, Check, Content};
 
 /// The bytes of an answer as they come.
 pub(crate) struct Wire {
-    pub(crate) reader: Box<dyn Read>,
+    pub(crate) reader: Reader<'static>,
     pub(crate) encoding: Encoding,
     /// Whether a length or chunks tell where the body ends.
     pub(crate) framed: bool,
@@ -137,7 +137,7 @@ impl Body {
     }
 
     /// Reads what it decodes to.
-    pub(crate) fn reader(&mut self) -> io::Result<Box<dyn Read + '_>> {
+    pub(crate) fn reader(&mut self) -> io::Result<Reader<'_>> {
         Ok(decoded(self.store.reader()?, self.encoding))
     }
 
@@ -174,8 +174,8 @@ impl Body {
     }
 
     /// Turns the body into a reader of what it decodes to.
-    pub(crate) fn into_reader(self) -> io::Result<Box<dyn Read>> {
-        let raw: Box<dyn Read> = match self.store.into_storage() {
+    pub(crate) fn into_reader(self) -> io::Result<Reader<'static>> {
+        let raw: Reader<'static> = match self.store.into_storage() {
             Storage::Memory(bytes, loan) => Box::new(MemoryReader(Cursor::new(bytes), loan)),
             Storage::File(mut file) => {
                 file.seek(SeekFrom::Start(0))?;
@@ -192,7 +192,7 @@ impl Body {
     }
 }
 
-fn counted(mut reader: Box<dyn Read + '_>) -> io::Result<Facts> {
+fn counted(mut reader: Reader<'_>) -> io::Result<Facts> {
     let mut hasher = Hasher::default();
     io::copy(&mut reader, &mut hasher)?;
     Ok(hasher.finish().into())

@@ -7,6 +7,9 @@ use flate2::read::MultiGzDecoder;
 /// So much is read at once.
 pub(crate) const STEP: usize = 64 << 10;
 
+/// Reads a body, on whichever thread.
+pub(crate) type Reader<'a> = Box<dyn Read + Send + 'a>;
+
 /// How a body is encoded on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -31,7 +34,7 @@ impl Encoding {
 }
 
 /// Reads what `raw` decodes to.
-pub(crate) fn decoded<'a>(raw: Box<dyn Read + 'a>, encoding: Encoding) -> Box<dyn Read + 'a> {
+pub(crate) fn decoded<'a>(raw: Reader<'a>, encoding: Encoding) -> Reader<'a> {
     match encoding {
         Encoding::Identity => raw,
         Encoding::Gzip => Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(STEP, raw))),

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::read::GzEncoder;
 
 use super::body::{Body, Wire, receive};
-use super::encoding::Encoding;
+use super::encoding::{Encoding, Reader};
 use super::room::Room;
 use super::store::Retention;
 use super::tail::{BodyError, Content};
@@ -41,7 +41,7 @@ pub(crate) fn joined(bodies: Vec<Body>, room: &Room, spool: Option<&Path>) -> io
 /// Reads what bodies decode to, each of which begins with a line of its own.
 struct LinesOf {
     rest: IntoIter<Body>,
-    current: Box<dyn Read>,
+    current: Reader<'static>,
     /// Whether a line end was the last that was read.
     is_ended: bool,
 }

@@ -42,6 +42,34 @@ pub(crate) struct Line<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
+/// A line that is kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OwnedLine {
+    pub(crate) number: u64,
+    pub(crate) ended: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl OwnedLine {
+    pub(crate) fn as_line(&self) -> Line<'_> {
+        Line {
+            number: self.number,
+            ended: self.ended,
+            bytes: &self.bytes,
+        }
+    }
+}
+
+impl Line<'_> {
+    pub(crate) fn to_owned(&self) -> OwnedLine {
+        OwnedLine {
+            number: self.number,
+            ended: self.ended,
+            bytes: self.bytes.to_vec(),
+        }
+    }
+}
+
 impl<R: Read> Lines<R> {
     pub(crate) fn new(reader: R, room: Room) -> Lines<R> {
         Lines {

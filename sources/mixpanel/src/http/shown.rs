@@ -27,7 +27,7 @@ impl Secrets {
     /// as a body may pause, and five seconds at the most.
     pub(super) fn excerpt(
         &self,
-        body: impl Read,
+        body: impl Read + Send,
         encoding: Encoding,
         idle_timeout: Duration,
     ) -> String {

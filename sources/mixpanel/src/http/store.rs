@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::Timestamp;
 
 use super::checkpoint::{Checkpoint, Part};
-use super::encoding::Encoding;
+use super::encoding::{Encoding, Reader};
 use super::sum::{Sum, sum_of};
 
 /// Bodies up to this many bytes, as they came, stay in memory.
@@ -100,7 +100,7 @@ impl Store {
     }
 
     /// Reads the bytes so far from their beginning.
-    pub(crate) fn reader(&mut self) -> io::Result<Box<dyn Read + '_>> {
+    pub(crate) fn reader(&mut self) -> io::Result<Reader<'_>> {
         let file = match &mut self.kept {
             Storage::Memory(bytes, _) => return Ok(Box::new(bytes.as_slice())),
             Storage::File(file) => file,

@@ -12,7 +12,7 @@ use mixflow_core::context::UnitContext;
 use super::fetched::FetchedPage;
 use super::page::Opening;
 use crate::http::body::Wire;
-use crate::http::encoding::decoded;
+use crate::http::encoding::{Reader, decoded};
 use crate::http::retry::Failure;
 
 /// So much of an answer is looked at for its opening.
@@ -119,7 +119,7 @@ pub(super) fn listen(wire: &mut Wire, tell: impl FnOnce(Opening) + Send + 'stati
 
 /// A reader whose beginning is looked at.
 struct Listening<F, T> {
-    inner: Box<dyn Read>,
+    inner: Reader<'static>,
     beginning: Vec<u8>,
     find: F,
     /// `None` once it is told, or was not to be found.
