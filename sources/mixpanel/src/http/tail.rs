@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder as MultiGzWriter;
-use mixflow_source_archive::{Facts, Hasher};
+use mixflow_source_archive::Facts;
 
 use super::encoding::Encoding;
+use super::hashing::Hashing;
 use super::last_line::LastLine;
 use super::lines::{MAX_LINE, too_long};
 use super::room::{Place, Room, USUAL};
@@ -34,7 +35,7 @@ const HEAD: usize = 160;
 
 /// Decodes a body as it comes in, and keeps only its last line.
 pub(crate) enum Check<'a> {
-    Identity(Tail<'a>),
+    Identity(Box<Tail<'a>>),
     Gzip {
         decoder: Box<MultiGzWriter<Tail<'a>>>,
         empty: bool,
@@ -45,7 +46,7 @@ impl Check<'_> {
     pub(crate) fn new(encoding: Encoding, content: Content<'_>) -> Check<'_> {
         let tail = Tail::new(content);
         match encoding {
-            Encoding::Identity => Check::Identity(tail),
+            Encoding::Identity => Check::Identity(Box::new(tail)),
             Encoding::Gzip => Check::Gzip {
                 decoder: Box::new(MultiGzWriter::new(tail)),
                 empty: true,
@@ -70,7 +71,7 @@ impl Check<'_> {
     /// Returns what the body is, decoded, if it is whole.
     pub(crate) fn finish(self) -> Result<Facts, String> {
         let tail = match self {
-            Check::Identity(tail) => tail,
+            Check::Identity(tail) => *tail,
             Check::Gzip { empty: true, .. } => {
                 return Err("the gzip body is empty".to_owned());
             }
@@ -92,7 +93,7 @@ pub(crate) struct Tail<'a> {
     last: Vec<u8>,
     /// Held while one of them is long.
     place: Option<Place>,
-    hasher: Hasher,
+    hashing: Hashing,
 }
 
 impl<'a> Tail<'a> {
@@ -103,12 +104,12 @@ impl<'a> Tail<'a> {
             line: Vec::new(),
             last: Vec::new(),
             place: None,
-            hasher: Hasher::default(),
+            hashing: Hashing::default(),
         }
     }
 
     fn judge(self) -> Result<Facts, String> {
-        let facts = self.hasher.finish().into();
+        let facts = self.hashing.finish();
         if let Some(page) = html(&self.head) {
             return Err(format!("it is an HTML page: {page}"));
         }
@@ -149,7 +150,7 @@ impl<'a> Tail<'a> {
 
 impl Write for Tail<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.add(bytes);
+        self.hashing.add(bytes);
         let missing = HEAD.saturating_sub(self.head.len());
         self.head.extend(bytes.iter().take(missing));
         if matches!(self.content, Content::Page) {
