@@ -269,6 +269,7 @@ impl Sink for ParquetSink {
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
+        writer::keep_memory();
         let properties = writer::properties(cx, self.compression);
         let cx = &TxnContext {
             schema: self.times()?.stored(&cx.schema),
