@@ -252,7 +252,7 @@ fn nobody_else_reads_the_rows_of_a_run() {
     let store = Store::open(place.path("out.db")).unwrap();
     for function in ["mixflow_rows", "mixflow_rows_in_order"] {
         let sql = format!("SELECT * FROM {function}(1)");
-        let error = store.query(&sql).err().expect("it is refused");
+        let error = store.query(&sql).expect_err("it is refused");
         let why = "only a run of mixflow has such rows";
         assert!(error.in_a_line().contains(why), "{error:?}");
     }
