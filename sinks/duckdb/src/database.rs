@@ -14,6 +14,7 @@ use duckdb::Connection;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::open::{Access, check_new, connect, failed};
+use crate::rows;
 use crate::storage::StorageVersion;
 
 /// What this process has open.
@@ -68,6 +69,9 @@ impl Database {
             check_new(path)?;
         }
         let connection = connect(path, access, version)?;
+        if access.writes() {
+            rows::register(&connection)?;
+        }
         let file = FileId::of(path).map_err(|error| unlooked(path, error))?;
         let first = connection
             .try_clone()

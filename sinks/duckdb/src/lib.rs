@@ -22,6 +22,7 @@ mod pull;
 mod query;
 mod readable;
 mod reading;
+mod rows;
 mod sink;
 mod storage;
 mod store;

@@ -7,7 +7,6 @@ use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::memory::{READ_MB, RUN_MB, STORE_MB};
-use crate::pull;
 use crate::storage::{self, StorageVersion};
 
 /// How a database is opened.
@@ -76,9 +75,6 @@ pub(crate) fn connect(path: &Path, access: Access, version: &StorageVersion) -> 
     let connection =
         Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))?;
     set_zone(&connection)?;
-    if access.writes() {
-        pull::register(&connection)?;
-    }
     Ok(connection)
 }
 

@@ -25,8 +25,9 @@ use crate::metadata;
 use crate::old_rows::OldRows;
 use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
 use crate::outside::Outside;
-use crate::pull::{Order, Pull};
+use crate::pull::Pull;
 use crate::readable::readable;
+use crate::rows::Order;
 use crate::target::Target;
 
 /// Rows that stay in their order: what DuckDB compresses at once, so that more

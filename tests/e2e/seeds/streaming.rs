@@ -61,22 +61,24 @@ fn peak_memory(mut command: Command) -> (u64, usize) {
     (peak, bytes)
 }
 
-/// So many more bytes through the process are not 4 MB more in it.
+/// So many more bytes through the process are not 10 MB more in it: how many
+/// blocks wait for the next thread is chance, up to a bound.
 #[cfg(target_os = "linux")]
 fn assert_memory_is_constant(few: (u64, usize), many: (u64, usize), more: usize) {
     assert!(many.1 - few.1 > more, "{few:?}, {many:?}");
-    assert!(many.0 < few.0 + 4_000, "{few:?}, {many:?}");
+    assert!(many.0 < few.0 + 10_000, "{few:?}, {many:?}");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn seed_002_us1_2_memory_does_not_grow_with_the_events() {
-    let [few, many] = [10_000, 70_000].map(|events| {
+    // Of a body that is large already, so that all cores decode it.
+    let [few, many] = [100_000, 300_000].map(|events| {
         let data = Data::generated_between(date(2024, 1, 2), date(2024, 1, 2), events, 0, 7);
         let project = Project::of(sim(data));
         peak_memory(project.command_for_events(&["--stdout"]))
     });
-    assert_memory_is_constant(few, many, 40_000_000);
+    assert_memory_is_constant(few, many, 150_000_000);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! The table functions through which DuckDB reads rows of ours.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use crossbeam::channel::Receiver;
+use duckdb::Connection;
+use duckdb::core::{DataChunkHandle, LogicalTypeHandle, LogicalTypeId};
+use duckdb::vtab::{
+    BindInfo, InitInfo, TableFunctionInfo, VTab, record_batch_to_duckdb_data_chunk,
+    to_duckdb_logical_type_for_field,
+};
+use mixflow_core::Result;
+use mixflow_core::batch::is_json;
+
+use crate::memory::most_threads;
+use crate::open::failed;
+
+/// What DuckDB can read from, by number. A function of a database has no other
+/// way to a value of ours than through what is global.
+static FEEDS: Mutex<BTreeMap<u64, Arc<Feed>>> = Mutex::new(BTreeMap::new());
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// The end of a queue that DuckDB's threads take rows from.
+pub(crate) struct Feed {
+    pub(crate) schema: SchemaRef,
+    pub(crate) rows: Receiver<RecordBatch>,
+    /// Whether the end of the queue is the end of the rows; else the run has
+    /// given up, and so must the `INSERT`.
+    pub(crate) is_whole: Arc<AtomicBool>,
+}
+
+fn feeds() -> MutexGuard<'static, BTreeMap<u64, Arc<Feed>>> {
+    FEEDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A feed that DuckDB can read from until this is dropped.
+pub(crate) struct Offered {
+    number: u64,
+}
+
+impl Offered {
+    pub(crate) fn new(feed: Feed) -> Offered {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        feeds().insert(number, Arc::new(feed));
+        Offered { number }
+    }
+
+    /// Returns the call that reads it.
+    pub(crate) fn call(&self, order: Order) -> String {
+        format!("{}({})", order.function(), self.number)
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        feeds().remove(&self.number);
+    }
+}
+
+/// Makes the table functions known to a database.
+pub(crate) fn register(connection: &Connection) -> Result<()> {
+    let (any, kept) = (Order::Any.function(), Order::Kept.function());
+    connection
+        .register_table_function::<Rows<true>>(any)
+        .and_then(|()| connection.register_table_function::<Rows<false>>(kept))
+        .map_err(failed("make DuckDB read rows"))
+}
+
+/// How the rows of a table are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// By all threads, in any order.
+    Any,
+    /// By one thread, in the order they come.
+    Kept,
+}
+
+impl Order {
+    /// Returns the table function, whose argument is a feed's number.
+    fn function(self) -> &'static str {
+        match self {
+            Order::Any => "mixflow_rows",
+            Order::Kept => "mixflow_rows_in_order",
+        }
+    }
+}
+
+/// The table function, for one thread or for all.
+struct Rows<const PARALLEL: bool>;
+
+impl<const PARALLEL: bool> VTab for Rows<PARALLEL> {
+    type BindData = Arc<Feed>;
+    type InitData = ();
+
+    fn bind(bind: &BindInfo) -> Result<Arc<Feed>, Box<dyn StdError>> {
+        let number = bind.get_parameter(0).to_uint64();
+        let feed = feeds().get(&number).cloned();
+        let feed = feed.ok_or("only a run of mixflow has such rows")?;
+        for field in feed.schema.fields() {
+            let mut kind = to_duckdb_logical_type_for_field(field)?;
+            if is_json(field) {
+                // A text would be parsed when it is cast.
+                kind.set_alias("JSON");
+            }
+            bind.add_result_column(field.name(), kind);
+        }
+        Ok(feed)
+    }
+
+    fn init(init: &InitInfo) -> Result<(), Box<dyn StdError>> {
+        if PARALLEL {
+            init.set_max_threads(most_threads());
+        }
+        Ok(())
+    }
+
+    fn func(
+        function: &TableFunctionInfo<Self>,
+        output: &mut DataChunkHandle,
+    ) -> Result<(), Box<dyn StdError>> {
+        let feed = function.get_bind_data();
+        match feed.rows.recv() {
+            Ok(records) => record_batch_to_duckdb_data_chunk(&records, output),
+            Err(_) if feed.is_whole.load(Ordering::Acquire) => {
+                output.set_len(0);
+                Ok(())
+            }
+            Err(_) => Err("the run gave up".into()),
+        }
+    }
+
+    fn parameters() -> Option<Vec<LogicalTypeHandle>> {
+        Some(vec![LogicalTypeHandle::from(LogicalTypeId::UBigint)])
+    }
+}
