@@ -6,28 +6,34 @@ use std::thread;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
 
-/// What DuckDB may use while a run writes, in MB.
+/// Threads of DuckDB that take rows at once, at most.
+pub(crate) const MOST_THREADS: u64 = 4;
+
+/// Rows of a row group, which DuckDB compresses at once. Until then all rows
+/// are in memory, or in a temporary file that is read again.
+const ROW_GROUP: u64 = 122_880;
+
+/// What DuckDB needs beside the row groups of its threads, in MB.
+const BESIDE_MB: u64 = 32;
+
+/// Returns what DuckDB may use while a run writes, in MB.
 ///
 /// Its own default is 80 % of the machine, which it fills with blocks that it
-/// has written already. With less it writes what waits for the commit to a
-/// temporary file and reads it again. A run of a million events of 900 bytes,
-/// its CPU time and its peak memory, on two cores:
+/// has written already. What matters is that the row groups of all threads fit:
+/// else they are written to a temporary file and read again, which costs more
+/// than a thread brings. A million events over HTTP, on two cores:
 ///
-/// | limit | CPU | peak |
-/// |---|---|---|
-/// | 256 MB | 3.3 s | 235 MB |
-/// | 192 MB | 3.5 s | 230 MB |
-/// | 128 MB | 3.5 s | 215 MB |
-/// | 64 MB | 4.5 s | 155 MB |
-pub(crate) const RUN_MB: u64 = 128;
-
-/// Threads of DuckDB that compress rows, at most. Each has a row group of its
-/// own in memory, and three keep up with a body that is inflated and decoded.
-const MOST_THREADS: usize = 4;
-
-/// What large values may take in all threads together, in MB; where they
-/// would take more, one thread has to do.
-const MOST_MB: u64 = 512;
+/// | bytes an event | threads | limit | time | CPU | peak |
+/// |---|---|---|---|---|---|
+/// | 523 | 1 | 144 MB | 2.40 s | 3.2 s | 175 MB |
+/// | 523 | 2 | 224 MB | 2.05 s | 3.3 s | 238 MB |
+/// | 900 | 1 | 128 MB | 3.00 s | 4.3 s | 233 MB |
+/// | 900 | 2 | 128 MB | 3.51 s | 5.7 s | 250 MB |
+/// | 900 | 2 | 192 MB | 3.04 s | 4.8 s | 312 MB |
+/// | 900 | 2 | 224 MB | 2.79 s | 4.4 s | 333 MB |
+pub(crate) fn run_mb() -> u64 {
+    64 + 64 * most_threads()
+}
 
 /// What DuckDB may use in a store that is also asked, in MB: a million events
 /// are to fit into 500 MB of memory, queries and all.
@@ -59,42 +65,54 @@ pub(crate) struct Allowance {
     /// Rows and bytes of the last batches, as many as a vector may span.
     recent: VecDeque<(u64, u64)>,
     extra_mb: u64,
-    /// How many compress a vector at once.
+    /// Rows and bytes so far.
+    rows: u64,
+    bytes: u64,
+    /// Threads that may take rows at once.
     threads: u64,
 }
 
-/// Returns how many threads are to take rows at once.
+/// Returns how many threads may take rows at once on this machine.
 pub(crate) fn most_threads() -> u64 {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    cores.min(MOST_THREADS) as u64
+    MOST_THREADS.min(cores as u64)
 }
 
 impl Allowance {
-    /// Begins with a limit that is set already, for so many threads that take
-    /// rows at once.
+    /// Begins with a limit that is set already, for at most so many threads
+    /// that take rows at once.
     pub(crate) fn new(usual_mb: u64, threads: u64) -> Allowance {
         Allowance {
             usual_mb,
             recent: VecDeque::new(),
             extra_mb: 0,
+            rows: 0,
+            bytes: 0,
             threads,
         }
     }
 
-    /// Returns whether all threads may take rows at once.
-    pub(crate) fn is_for_all(&self) -> bool {
-        self.threads > 1
+    /// Returns how many threads are to take the next rows: one until there is
+    /// a row group, so that a small table is the same however often it is made,
+    /// and then as many as have room for one each. Never more again than there
+    /// were.
+    pub(crate) fn threads(&mut self) -> u64 {
+        if self.rows <= ROW_GROUP {
+            return 1;
+        }
+        let group = (self.bytes / self.rows * ROW_GROUP).max(1);
+        let room = self.usual_mb.saturating_sub(BESIDE_MB) * 1_000_000;
+        self.threads = (room / group).clamp(1, self.threads);
+        self.threads
     }
 
     /// Returns the limit in MB that a batch needs, if it is above what was.
     pub(crate) fn raised_for(&mut self, batch: &RecordBatch) -> Option<u64> {
-        self.recent
-            .push_back((batch.num_rows() as u64, in_blocks(batch)));
-        let by_a_thread = self.needed_by_a_vector() * 5 / 4 / 1_000_000;
-        if by_a_thread * self.threads > MOST_MB {
-            self.threads = 1;
-        }
-        let needed_mb = by_a_thread * self.threads;
+        let (rows, bytes) = (batch.num_rows() as u64, in_blocks(batch));
+        self.recent.push_back((rows, bytes));
+        self.rows += rows;
+        self.bytes += bytes;
+        let needed_mb = self.needed_by_a_vector() * 5 / 4 / 1_000_000;
         // A quarter of what there is serves a vector of usual rows.
         let extra_mb = needed_mb.saturating_sub(self.usual_mb / 4);
         let extra_mb = extra_mb.next_multiple_of(STEP_MB);

@@ -6,7 +6,7 @@ use duckdb::{AccessMode, Config, Connection, params};
 use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::memory::{READ_MB, RUN_MB, STORE_MB};
+use crate::memory::{READ_MB, STORE_MB, run_mb};
 use crate::storage::{self, StorageVersion};
 
 /// How a database is opened.
@@ -37,7 +37,7 @@ impl Access {
         match self {
             Access::Read | Access::Query => READ_MB,
             Access::Store => STORE_MB,
-            Access::Run => RUN_MB,
+            Access::Run => run_mb(),
         }
     }
 }

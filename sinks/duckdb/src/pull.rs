@@ -17,7 +17,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use crate::columns::quoted;
 use crate::database::Database;
 use crate::open::failed;
-use crate::rows::{Feed, Offered, Order};
+use crate::rows::{Feed, Offered};
 
 /// Rows that DuckDB takes at once: its `STANDARD_VECTOR_SIZE`.
 const CHUNK_ROWS: usize = 2_048;
@@ -31,19 +31,20 @@ pub(crate) struct Pull {
     queue: Sender<RecordBatch>,
     is_whole: Arc<AtomicBool>,
     thread: JoinHandle<(Database, duckdb::Result<usize>)>,
-    order: Order,
+    threads: u64,
     rows: usize,
 }
 
 impl Pull {
-    /// Begins to insert rows of `schema` into a table.
+    /// Begins to insert rows of `schema` into a table, by so many threads; one
+    /// keeps their order.
     ///
     /// An error takes the database with it, which rolls back.
     pub(crate) fn begin(
         database: Database,
         table: &str,
         schema: &SchemaRef,
-        order: Order,
+        threads: u64,
     ) -> Result<Pull> {
         let (queue, rows) = bounded(QUEUED);
         let is_whole = Arc::new(AtomicBool::new(false));
@@ -58,7 +59,7 @@ impl Pull {
             "INSERT INTO {} ({}) SELECT * FROM {}",
             quoted(table),
             columns.collect::<Vec<_>>().join(", "),
-            offered.call(order)
+            offered.call(threads)
         );
         let thread = thread::Builder::new()
             .name("mixflow-duckdb".to_owned())
@@ -75,14 +76,14 @@ impl Pull {
             queue,
             is_whole,
             thread,
-            order,
+            threads,
             rows: 0,
         })
     }
 
-    /// Returns how the rows are taken.
-    pub(crate) fn order(&self) -> Order {
-        self.order
+    /// Returns how many threads take the rows.
+    pub(crate) fn threads(&self) -> u64 {
+        self.threads
     }
 
     /// Hands rows over; waits while DuckDB has enough. Returns whether it

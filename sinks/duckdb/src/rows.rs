@@ -17,7 +17,7 @@ use duckdb::vtab::{
 use mixflow_core::Result;
 use mixflow_core::batch::is_json;
 
-use crate::memory::most_threads;
+use crate::memory::MOST_THREADS;
 use crate::open::failed;
 
 /// What DuckDB can read from, by number. A function of a database has no other
@@ -50,9 +50,9 @@ impl Offered {
         Offered { number }
     }
 
-    /// Returns the call that reads it.
-    pub(crate) fn call(&self, order: Order) -> String {
-        format!("{}({})", order.function(), self.number)
+    /// Returns the call by which so many threads read it.
+    pub(crate) fn call(&self, threads: u64) -> String {
+        format!("{}({})", function(threads), self.number)
     }
 }
 
@@ -62,38 +62,29 @@ impl Drop for Offered {
     }
 }
 
-/// Makes the table functions known to a database.
+/// Makes the table functions known to a database, one for each number of
+/// threads: what is said of a feed when it is read comes too late for that.
 pub(crate) fn register(connection: &Connection) -> Result<()> {
-    let (any, kept) = (Order::Any.function(), Order::Kept.function());
     connection
-        .register_table_function::<Rows<true>>(any)
-        .and_then(|()| connection.register_table_function::<Rows<false>>(kept))
+        .register_table_function::<Rows<1>>(&function(1))
+        .and_then(|()| connection.register_table_function::<Rows<2>>(&function(2)))
+        .and_then(|()| connection.register_table_function::<Rows<3>>(&function(3)))
+        .and_then(|()| {
+            connection.register_table_function::<Rows<MOST_THREADS>>(&function(MOST_THREADS))
+        })
         .map_err(failed("make DuckDB read rows"))
 }
 
-/// How the rows of a table are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// By all threads, in any order.
-    Any,
-    /// By one thread, in the order they come.
-    Kept,
+/// Returns the table function for so many threads, whose argument is a feed's
+/// number.
+fn function(threads: u64) -> String {
+    format!("mixflow_rows_by_{threads}")
 }
 
-impl Order {
-    /// Returns the table function, whose argument is a feed's number.
-    fn function(self) -> &'static str {
-        match self {
-            Order::Any => "mixflow_rows",
-            Order::Kept => "mixflow_rows_in_order",
-        }
-    }
-}
+/// The table function for so many threads.
+struct Rows<const THREADS: u64>;
 
-/// The table function, for one thread or for all.
-struct Rows<const PARALLEL: bool>;
-
-impl<const PARALLEL: bool> VTab for Rows<PARALLEL> {
+impl<const THREADS: u64> VTab for Rows<THREADS> {
     type BindData = Arc<Feed>;
     type InitData = ();
 
@@ -113,9 +104,7 @@ impl<const PARALLEL: bool> VTab for Rows<PARALLEL> {
     }
 
     fn init(init: &InitInfo) -> Result<(), Box<dyn StdError>> {
-        if PARALLEL {
-            init.set_max_threads(most_threads());
-        }
+        init.set_max_threads(THREADS);
         Ok(())
     }
 

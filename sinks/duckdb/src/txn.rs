@@ -27,13 +27,7 @@ use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
 use crate::outside::Outside;
 use crate::pull::Pull;
 use crate::readable::readable;
-use crate::rows::Order;
 use crate::target::Target;
-
-/// Rows that stay in their order: what DuckDB compresses at once, so that more
-/// threads would not be sooner done with them. A small table is then the same,
-/// however often it is made.
-const ROWS_IN_ORDER: u64 = 122_880;
 
 /// A transaction on a table. Dropping it rolls back.
 pub(crate) struct DuckdbTxn {
@@ -192,28 +186,20 @@ impl DuckdbTxn {
 
     /// Hands rows over to DuckDB; the first ones begin its `INSERT`.
     fn push(&mut self, records: &RecordBatch) -> Result<()> {
-        let order = self.order();
-        if self.pull.as_ref().is_some_and(|pull| pull.order() != order) {
+        let threads = self.allowance.threads();
+        let pull = self.pull.as_ref();
+        if pull.is_some_and(|pull| pull.threads() != threads) {
             self.end_rows()?;
         }
         if let Some(database) = self.database.take() {
             let schema = records.schema();
-            self.pull = Some(Pull::begin(database, &self.table, &schema, order)?);
+            self.pull = Some(Pull::begin(database, &self.table, &schema, threads)?);
         }
         let pull = self.pull.as_mut().expect("it has begun");
         if !pull.push(records) {
             self.end_rows()?;
         }
         Ok(())
-    }
-
-    /// Returns how the next rows are to be taken.
-    fn order(&self) -> Order {
-        if self.rows < ROWS_IN_ORDER || !self.allowance.is_for_all() {
-            Order::Kept
-        } else {
-            Order::Any
-        }
     }
 
     /// Waits until all rows so far are in the table, and has the connection

@@ -250,7 +250,7 @@ fn rows_without_days_stay_in_their_order_however_large_the_batches_are() {
 fn nobody_else_reads_the_rows_of_a_run() {
     let place = Place::new();
     let store = Store::open(place.path("out.db")).unwrap();
-    for function in ["mixflow_rows", "mixflow_rows_in_order"] {
+    for function in ["mixflow_rows_by_1", "mixflow_rows_by_4"] {
         let sql = format!("SELECT * FROM {function}(1)");
         let error = store.query(&sql).expect_err("it is refused");
         let why = "only a run of mixflow has such rows";
