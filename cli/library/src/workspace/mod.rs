@@ -205,7 +205,8 @@ impl Workspace {
     ///     pages += usize::from(matches!(event, RunEvent::PartitionDone { .. }));
     /// };
     /// workspace.fetch_profiles_with(&Profiles::all(), &mut observer, &token)?;
-    /// assert_eq!(pages, 2);
+    /// // The last one is empty, which proves that it is the end.
+    /// assert_eq!(pages, 3);
     /// # Ok::<_, mixflow::Error>(())
     /// ```
     pub fn fetch_profiles_with(
