@@ -37,6 +37,17 @@ fn run(sim: &Simulator, place: &Place, sink: &str) -> (Ran, Value) {
     place.run(&pipeline(&[&events(sim, &day), sink]))
 }
 
+/// Runs into a sink that takes everything, and reads what it has.
+fn rows_and_report(sim: &Simulator, place: &Place, sink: &str) -> (Vec<Event>, Value) {
+    let (ran, report) = run(sim, place, sink);
+    let ran = ran.ended(0);
+    let rows = match sink {
+        PARQUET => in_parquet(&place.path("out.parquet")),
+        _ => in_lines(&ran.stdout),
+    };
+    (rows, report)
+}
+
 fn expected() -> Vec<Event> {
     let sim = started(sim(data(false)));
     expected_events(&sim, &ExportQuery::new(DAY, DAY))
@@ -67,12 +78,7 @@ fn rows_and_rejects_of_a_large_body_keep_their_order() {
     let sim = large(None);
     for sink in [PARQUET, STDOUT] {
         let place = Place::new();
-        let (ran, report) = run(&sim, &place, sink);
-        let ran = ran.ended(0);
-        let rows = match sink {
-            PARQUET => in_parquet(&place.path("out.parquet")),
-            _ => in_lines::<Event>(&ran.stdout),
-        };
+        let (rows, report) = rows_and_report(&sim, &place, sink);
         assert_same(&rows, &expected());
         assert_eq!(rejects(&report), bad_lines());
     }
@@ -88,12 +94,7 @@ fn a_large_body_that_breaks_off_comes_whole() {
         for sink in [PARQUET, STDOUT] {
             let sim = large(Some(fault));
             let place = Place::new();
-            let (ran, report) = run(&sim, &place, sink);
-            let ran = ran.ended(0);
-            let rows = match sink {
-                PARQUET => in_parquet(&place.path("out.parquet")),
-                _ => in_lines::<Event>(&ran.stdout),
-            };
+            let (rows, report) = rows_and_report(&sim, &place, sink);
             assert_same(&sorted(rows), &sorted(expected()));
             assert_eq!(report["retries"], 1, "{fault}");
             assert_eq!(rejects(&report), bad_lines(), "{fault}");
