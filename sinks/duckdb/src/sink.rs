@@ -186,7 +186,7 @@ impl Sink for DuckdbSink {
         let action = if self.target.exists() {
             let database = self.target.database(Access::Read)?;
             database.check_writable(&self.target.path)?;
-            self.target.check(&database, cx)?
+            self.target.check(&database, cx)?.action
         } else {
             if !self.target.default_path {
                 check_folder(&self.target.path)?;

@@ -37,6 +37,16 @@ pub(crate) struct Target {
     pub(crate) shared: Option<Database>,
 }
 
+/// What a run does to what is there.
+pub(crate) struct Checked<'s> {
+    /// In words.
+    pub(crate) action: String,
+    /// Whether the table is there.
+    pub(crate) exists: bool,
+    /// The columns that it has to get.
+    pub(crate) new_columns: Vec<&'s Field>,
+}
+
 impl Target {
     /// Opens the database, or joins the store that has it open.
     pub(crate) fn database(&self, access: Access) -> Result<Database> {
@@ -85,7 +95,11 @@ impl Target {
     }
 
     /// Says what the run does to what is there, or why it cannot.
-    pub(crate) fn check(&self, connection: &Connection, cx: &TxnContext) -> Result<String> {
+    pub(crate) fn check<'s>(
+        &self,
+        connection: &Connection,
+        cx: &'s TxnContext,
+    ) -> Result<Checked<'s>> {
         let table = self.table_for(&cx.source.dataset.kind);
         let place = format!("the table `{table}` in `{}`", self.shown_path());
         let found = find(connection, table)?;
@@ -97,7 +111,8 @@ impl Target {
             );
         }
         let exists = found == Relation::Table;
-        Ok(match self.mode {
+        let mut new_columns = Vec::new();
+        let action = match self.mode {
             WriteMode::Create if exists => {
                 return Err(already_exists(&place).with_remedy(Remedy::DropOrChoose {
                     table: table.to_owned(),
@@ -105,19 +120,27 @@ impl Target {
                 }));
             }
             WriteMode::Append if exists => {
-                let new = fits(connection, table, cx)?;
+                new_columns = fits(connection, table, cx)?;
                 if datasets::is_shared(connection, table)? {
                     datasets::check(connection, table, &place, self.scope, &cx.source.dataset)?;
                 }
-                format!("adds to {place}{}", and_adds(&new))
+                format!("adds to {place}{}", and_adds(&new_columns))
             }
             WriteMode::ReplaceWindow if exists => {
-                let new = fits(connection, table, cx)?;
+                new_columns = fits(connection, table, cx)?;
                 datasets::check(connection, table, &place, self.scope, &cx.source.dataset)?;
-                format!("replaces the fetched days of {place}{}", and_adds(&new))
+                format!(
+                    "replaces the fetched days of {place}{}",
+                    and_adds(&new_columns)
+                )
             }
             WriteMode::Replace if exists => format!("replaces {place}"),
             _ => format!("creates {place}"),
+        };
+        Ok(Checked {
+            action,
+            exists,
+            new_columns,
         })
     }
 }

@@ -14,7 +14,7 @@ use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
 use mixflow_core::unit::DatasetKey;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{Codecs, Relation, add_columns, check_fits, definition, find, quoted};
+use crate::columns::{Codecs, add_columns, definition, quoted};
 use crate::commit::{Closed, check_whole, fate, judged};
 use crate::database::Database;
 use crate::datasets::{is_of, marked, share, with_column};
@@ -120,9 +120,7 @@ impl DuckdbTxn {
     }
 
     fn connection(&self) -> &Connection {
-        self.database
-            .as_ref()
-            .expect("`end_rows` has it again, and only commit and abort close it")
+        open(&self.database)
     }
 
     fn prepare(&mut self, target: &Target) -> Result<()> {
@@ -150,8 +148,7 @@ impl DuckdbTxn {
         }
         let ours = self.shared_by.as_ref().map(is_of);
         self.outside = Outside::begin(self.connection(), &self.table, ours, &self.cx)?;
-        let connection = self.database.as_ref().expect("it is open");
-        self.old_rows.look(connection, self.mode)
+        self.old_rows.look(open(&self.database), self.mode)
     }
 
     /// Begins the transaction and makes the table in it, if that is the mode.
@@ -160,10 +157,9 @@ impl DuckdbTxn {
             .execute_batch("BEGIN TRANSACTION")
             .map_err(failed(what))?;
         // What `preview` saw may have changed; inside the transaction it can't.
-        target.check(self.connection(), &self.cx)?;
-        self.is_new = self.mode == WriteMode::Replace
-            || find(self.connection(), &self.table)? != Relation::Table;
-        let connection = self.database.as_ref().expect("it is open");
+        let connection = open(&self.database);
+        let checked = target.check(connection, &self.cx)?;
+        self.is_new = self.mode == WriteMode::Replace || !checked.exists;
         self.old_rows.look_before(connection, self.mode)?;
         let create = match self.mode {
             WriteMode::Create => "CREATE TABLE",
@@ -174,14 +170,10 @@ impl DuckdbTxn {
             Some(_) => definition(&with_column(&self.cx.schema), codecs)?,
             None => definition(&self.cx.schema, codecs)?,
         };
-        self.connection()
+        connection
             .execute_batch(&format!("{create} {} {columns}", quoted(&self.table)))
             .map_err(failed(what))?;
-        if self.is_new {
-            return Ok(());
-        }
-        let new = check_fits(self.connection(), &self.table, &self.cx.schema)?;
-        add_columns(self.connection(), &self.table, &new, codecs)
+        add_columns(connection, &self.table, &checked.new_columns, codecs)
     }
 
     /// Hands rows over to DuckDB; the first ones begin its `INSERT`.
@@ -228,8 +220,7 @@ impl DuckdbTxn {
         if self.mode != WriteMode::ReplaceWindow || self.old_rows.have_keys {
             return Ok(());
         }
-        let (database, outside) = (self.database.as_ref(), self.outside.as_ref());
-        let connection = database.expect("`end_rows` has it again");
+        let (connection, outside) = (open(&self.database), self.outside.as_ref());
         let (old_rows, announced) = (&mut self.old_rows, &self.announced);
         announced
             .iter()
@@ -335,6 +326,14 @@ impl DuckdbTxn {
     }
 }
 
+/// Returns the connection of a transaction, beside which its other fields may
+/// change.
+fn open(database: &Option<Database>) -> &Connection {
+    database
+        .as_ref()
+        .expect("`end_rows` has it again, and only commit and abort close it")
+}
+
 /// Returns where the file that is to stand at `path` is made.
 fn in_folder(folder: &StagedFolder, path: &Path) -> PathBuf {
     folder.path().join(path.file_name().unwrap_or_default())
@@ -358,9 +357,8 @@ impl SinkTxn for DuckdbTxn {
         }
         if self.mode == WriteMode::ReplaceWindow && self.old_rows.have_keys {
             self.end_rows()?;
-            let connection = self.database.as_ref().expect("`end_rows` has it again");
-            self.old_rows
-                .delete(connection, self.outside.as_ref(), info)?;
+            let (connection, outside) = (open(&self.database), self.outside.as_ref());
+            self.old_rows.delete(connection, outside, info)?;
         }
         if let Some(outside) = &mut self.outside {
             outside.announce(info);
