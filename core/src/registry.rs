@@ -35,8 +35,8 @@ pub struct BuildContext {
     pub roles: Option<ColumnRoles>,
     /// What a default destination is named after, such as the project.
     pub store: Option<String>,
-    /// The component's keys whose values came from environment variables; of
-    /// sources and transforms.
+    /// The component's keys whose values came from outside the file, such as
+    /// environment variables; of sources and transforms.
     pub expanded: BTreeSet<String>,
     /// The environment variables that secrets of the pipeline come from: they
     /// are nobody else's business.

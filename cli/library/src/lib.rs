@@ -46,6 +46,8 @@
 //!   which types, and how many rows have them.
 //! - **Who is told how a run ended**: [`alarms::raise`] tells a webhook, a
 //!   program and Prometheus, as a pipeline file says.
+//! - **Named connections**: [`connections`](mod@connections) reads the projects
+//!   and accounts that pipeline files name.
 //! - **Pipeline files**: [`registry`] has the components that they name, and
 //!   [`launch`](mod@launch) runs a pipeline as the command line does: one at a
 //!   time for each destination, with its rejects in a file.
@@ -57,6 +59,7 @@
 
 pub mod alarms;
 mod catalog;
+pub mod connections;
 mod days;
 pub mod launch;
 mod lock;

@@ -11,10 +11,19 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::env::Env;
 use super::explain::explained;
 use super::mask::{self, Mask};
-use super::overrides::{Override, set};
+use super::overrides::{Override, OverrideValue, set};
 use super::problem::{Place, Problem, Problems};
 use super::sensitive::is_telling_url;
 use super::variables::{named_variables, substitute, variables};
+
+/// Who has set a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The pipeline file.
+    File,
+    /// Somebody else: what an [`Override`] says of itself.
+    Outside(String),
+}
 
 /// A pipeline file: parsed, with variables and overrides put in.
 #[derive(Debug)]
@@ -92,7 +101,7 @@ impl<'t> Document<'t> {
         &self.root
     }
 
-    /// Returns the keys whose value came from a variable, with their tables.
+    /// Returns the keys whose value came from outside the file, with their tables.
     pub(crate) fn expanded(&self) -> &BTreeSet<String> {
         &self.expanded
     }
@@ -100,6 +109,42 @@ impl<'t> Document<'t> {
     /// Returns the variables that secrets come from.
     pub(crate) fn secret_variables(&self) -> &BTreeSet<String> {
         &self.secret_variables
+    }
+
+    /// Returns the text or number at a dotted `path`, as it may be shown, and who
+    /// has set it. Not for secrets.
+    pub fn value(&self, path: &str) -> Option<(String, Origin)> {
+        let mut segments = path.split('.');
+        let mut found = place_of_entry(self.root.get_key_value(segments.next()?)?);
+        for segment in segments {
+            found = match found.1 {
+                DeValue::Table(table) => place_of_entry(table.get_key_value(segment)?),
+                DeValue::Array(items) => {
+                    let item = items.get(segment.parse::<usize>().ok()?)?;
+                    (item.span(), item.get_ref())
+                }
+                _ => return None,
+            };
+        }
+        let text = match found.1 {
+            DeValue::String(text) if is_telling_url(text) => mask::MASK.to_owned(),
+            DeValue::String(text) => self.shown(text),
+            DeValue::Integer(number) => number.to_string(),
+            _ => return None,
+        };
+        let origin = match self.place(found.0) {
+            Place::Override(argument) => Origin::Outside(argument),
+            Place::Text(_) | Place::Nowhere => Origin::File,
+        };
+        Some((text, origin))
+    }
+
+    /// Adds a problem at the place of `path`, and keeps quiet about it and about
+    /// `others` from then on: what is wrong with these would follow from it.
+    pub fn unresolved(&mut self, path: &str, message: &str, others: &[&str]) {
+        self.invalid(path, message);
+        let quiet = [path].into_iter().chain(others.iter().copied());
+        self.unreadable.extend(quiet.map(str::to_owned));
     }
 
     /// Returns what of a text may be shown.
@@ -270,8 +315,15 @@ impl<'t> Document<'t> {
         let argument = mask::argument(&change.key, &change.argument);
         self.overrides.push(argument.clone());
         let span = offset..offset;
-        if let Err(message) = set(root, &change.key, &change.value, &span) {
-            self.problem(&change.key, message, Place::Override(argument));
+        match set(root, &change.key, &change.value, &span) {
+            Err(message) => self.problem(&change.key, message, Place::Override(argument)),
+            // It does not stand in the file either.
+            Ok(true) if matches!(change.value, OverrideValue::IfMissing(_)) => {
+                let keys = change.value.keys().into_iter();
+                let paths = keys.map(|key| join(&change.key, &key));
+                self.expanded.extend(paths);
+            }
+            Ok(_) => {}
         }
     }
 
@@ -357,8 +409,9 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
 }
 
 pub(crate) fn join(path: &str, key: &str) -> String {
-    match path {
-        "" => key.to_owned(),
-        path => format!("{path}.{key}"),
+    match (path, key) {
+        ("", key) => key.to_owned(),
+        (path, "") => path.to_owned(),
+        (path, key) => format!("{path}.{key}"),
     }
 }

@@ -15,7 +15,7 @@ use super::sensitive::{
 };
 
 /// What stands in the place of a secret.
-const MASK: &str = "…";
+pub(super) const MASK: &str = "…";
 
 /// Texts shorter than this are masked only where they stand in quotes; in
 /// plain words they would be found everywhere.

@@ -29,7 +29,7 @@ mod variables;
 pub use alarms::{Alarms, NOTIFY_DOC, Notify, Occasion};
 pub use archive::ARCHIVE_DOC;
 pub use build::{build, misfits};
-pub use document::Document;
+pub use document::{Document, Origin};
 pub use env::Env;
 pub use explain::explain;
 pub use known::Known;

@@ -78,6 +78,25 @@ pub enum OverrideValue {
 }
 
 impl OverrideValue {
+    /// Returns the dotted keys that it has values for; an empty one if it is no table.
+    pub(super) fn keys(&self) -> Vec<String> {
+        match self {
+            OverrideValue::IfMissing(value) => value.keys(),
+            OverrideValue::Table(members) => {
+                let within = |(key, value): &(String, OverrideValue)| {
+                    let mut keys = value.keys();
+                    for inner in &mut keys {
+                        let dot = if inner.is_empty() { "" } else { "." };
+                        *inner = format!("{key}{dot}{inner}");
+                    }
+                    keys
+                };
+                members.iter().flat_map(within).collect()
+            }
+            _ => vec![String::new()],
+        }
+    }
+
     fn parse(&self, span: &Range<usize>) -> Spanned<DeValue<'_>> {
         let text = |text| DeValue::String(Cow::Borrowed(text));
         let value = match self {
@@ -108,13 +127,14 @@ impl OverrideValue {
     }
 }
 
-/// Sets what `key` names, and makes the tables on its way.
+/// Sets what `key` names, and makes the tables on its way. Returns whether it
+/// has: one for a missing key leaves what is there.
 pub(super) fn set<'t>(
     root: &mut DeTable<'t>,
     key: &'t str,
     value: &'t OverrideValue,
     span: &Range<usize>,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let mut segments: Vec<&str> = key.split('.').collect();
     let last = segments.pop().unwrap_or_default();
     if last.is_empty() || segments.iter().any(|segment| segment.is_empty()) {
@@ -150,18 +170,18 @@ pub(super) fn set<'t>(
         };
     }
     if matches!(value, OverrideValue::IfMissing(_)) && table.contains_key(last) {
-        return Ok(());
+        return Ok(false);
     }
     // Removed first: an insert would keep the old key and with it its place.
     table.remove(last);
     if *value == OverrideValue::Nothing {
-        return Ok(());
+        return Ok(true);
     }
     table.insert(
         Spanned::new(span.clone(), Cow::Borrowed(last)),
         value.parse(span),
     );
-    Ok(())
+    Ok(true)
 }
 
 /// Says that of several tables one is to be chosen.

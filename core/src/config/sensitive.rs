@@ -7,12 +7,13 @@ const INSIDE: [&str; 4] = ["secret", "token", "password", "webhook"];
 const WHOLE: [&str; 2] = ["auth", "key"];
 
 /// Names that may be shown although the line that they begin cannot be read.
-const HARMLESS: [&str; 35] = [
+const HARMLESS: [&str; 36] = [
     "allow_shrink",
     "auth",
     "base_url",
     "behaviors",
     "command",
+    "connection",
     "env",
     "events",
     "file",

@@ -2,6 +2,11 @@
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc};
 
+const CONNECTION: OptionDoc = OptionDoc::new(
+    "connection",
+    "name",
+    "a connection of `~/.config/mixflow/connections.toml`: what it says of the project and its credentials counts where the file is silent",
+);
 const PROJECT: OptionDoc = OptionDoc::new(
     "project_id",
     "text or number",
@@ -84,6 +89,7 @@ pub(crate) const EVENTS: ComponentDoc = ComponentDoc {
     name: "mixpanel_events",
     about: "events of a Mixpanel project, by date window",
     options: &[
+        CONNECTION,
         PROJECT,
         REGION,
         AUTH,
@@ -159,6 +165,7 @@ pub(crate) const PROFILES: ComponentDoc = ComponentDoc {
     name: "mixpanel_profiles",
     about: "profiles of a Mixpanel project, by page",
     options: &[
+        CONNECTION,
         PROJECT,
         REGION,
         AUTH,

@@ -82,6 +82,9 @@ impl<'de> Deserialize<'de> for WindowDays {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventsOptions {
+    /// The name of a connection: whoever reads the file puts what it stands for
+    /// in its place, so that a source has no use for it.
+    pub connection: Option<String>,
     /// The project's number.
     pub project_id: Option<TextOrNumber>,
     /// Where its data is kept.
@@ -125,6 +128,7 @@ impl EventsOptions {
     /// Returns what they say of the project.
     pub(crate) fn project(self) -> ProjectOptions {
         ProjectOptions {
+            connection: self.connection,
             project_id: self.project_id,
             region: self.region,
             auth: self.auth,
@@ -140,6 +144,9 @@ impl EventsOptions {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfilesOptions {
+    /// The name of a connection: whoever reads the file puts what it stands for
+    /// in its place, so that a source has no use for it.
+    pub connection: Option<String>,
     /// The project's number.
     pub project_id: Option<TextOrNumber>,
     /// Where its data is kept.
@@ -185,6 +192,7 @@ impl ProfilesOptions {
     /// Returns what they say of the project.
     pub(crate) fn project(self) -> ProjectOptions {
         ProjectOptions {
+            connection: self.connection,
             project_id: self.project_id,
             region: self.region,
             auth: self.auth,

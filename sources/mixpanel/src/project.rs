@@ -27,6 +27,7 @@ const MAX_REJECTS: u64 = 1000;
 
 /// What the options of every stream say of its project.
 pub(crate) struct ProjectOptions {
+    pub(crate) connection: Option<String>,
     pub(crate) project_id: Option<TextOrNumber>,
     pub(crate) region: Option<Region>,
     pub(crate) auth: Option<AuthOptions>,
@@ -63,6 +64,10 @@ impl Project {
         invalid: &mut Vec<Invalid>,
     ) -> Project {
         check_limits(&options.retry, options.limits, invalid);
+        if options.connection.is_some() {
+            let message = "named connections are known to the command line only: set `project_id`, `region` and `auth`";
+            invalid.push(Invalid::new("connection", message));
+        }
         let mut warnings = Vec::new();
         let has_id = options.project_id.is_some();
         let auth = if cx.replays {
