@@ -1,5 +1,6 @@
 //! What the commands share: how pipelines are loaded and run.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,12 +19,13 @@ use mixflow_core::{Error, ErrorKind};
 use mixflow_state::State;
 
 use crate::args::Global;
-use crate::defaults;
+use crate::defaults::Defaults;
 use crate::ending;
 use crate::exit::Exit;
 use crate::interrupt::{self, Tidying};
 use crate::lines::{During, Form};
 use crate::progress::Reporter;
+use crate::provenance::{self, Fact};
 use crate::remedies;
 use crate::report_file::{self, METRICS, REPORT, Reports};
 use crate::screen::plain;
@@ -54,10 +56,22 @@ enum Purpose {
     Replay,
 }
 
-/// Leaves out what only a server is asked with: a variable in it may not be set.
+/// What only a server is asked with.
+const FOR_SERVER: [&str; 2] = ["source.auth", "source.base_url"];
+
+/// Leaves that out: a variable in it may not be set.
 fn without_server() -> impl Iterator<Item = Override> {
-    let keys = ["source.auth", "source.base_url"].into_iter();
-    keys.map(|key| Override::set(key, OverrideValue::Nothing, "replay".to_owned()))
+    FOR_SERVER
+        .into_iter()
+        .map(|key| Override::set(key, OverrideValue::Nothing, "replay".to_owned()))
+}
+
+fn is_for_server(change: &Override) -> bool {
+    let within = |key: &str| {
+        let rest = change.key.strip_prefix(key);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    FOR_SERVER.into_iter().any(within)
 }
 
 /// The process: its components, its surroundings and its terminal.
@@ -67,6 +81,8 @@ pub(crate) struct App {
     pub(crate) env: Env,
     global: Global,
     home: Option<PathBuf>,
+    /// Whether it has been said that others may read the connections.
+    is_warned: Cell<bool>,
     /// Held for as long as the process runs, so that nothing that it has to say
     /// is lost, whoever finds it.
     state: Option<Arc<State>>,
@@ -89,6 +105,7 @@ impl App {
             global: global.clone(),
             state: state_folder(home.as_deref()).map(|folder| State::at(&folder)),
             home,
+            is_warned: Cell::new(false),
         }
     }
 
@@ -156,7 +173,8 @@ impl App {
         text: &str,
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
-        self.build_for(Purpose::Run, origin, name, text, overrides)
+        let built = self.build_for(Purpose::Run, origin, name, text, overrides);
+        built.map(|(pipeline, _)| pipeline)
     }
 
     fn build_for(
@@ -166,17 +184,44 @@ impl App {
         name: &str,
         text: &str,
         overrides: &[Override],
-    ) -> Result<Pipeline, Box<Unbuilt>> {
+    ) -> Result<(Pipeline, Vec<Fact>), Box<Unbuilt>> {
         let cx = BuildContext {
             replays: purpose == Purpose::Replay,
             ..self.build_context()
         };
-        let document = Document::parse(origin, text, &self.env, overrides);
+        let defaults = self.defaults(text, overrides);
+        if let Some(warning) = &defaults.warning
+            && !self.is_warned.replace(true)
+        {
+            self.ui.warning(warning);
+        }
+        let asks_nobody = purpose == Purpose::Replay;
+        let needed = |change: &&Override| !(asks_nobody && is_for_server(change));
+        let changes = overrides.iter().chain(&defaults.overrides).filter(needed);
+        let mut changes: Vec<Override> = changes.cloned().collect();
+        if asks_nobody {
+            changes.extend(without_server());
+        }
+        let mut document = Document::parse(origin, text, &self.env, &changes);
+        defaults.tell(&mut document);
         let known = Known::of(&document, self.home.as_deref());
-        build(document, name, &self.registry, &cx).map_err(|problems| {
+        let facts = provenance::of(&document);
+        let built = build(document, name, &self.registry, &cx);
+        built.map(|pipeline| (pipeline, facts)).map_err(|problems| {
             self.complain(&problems);
             Box::new(Unbuilt::new(name, known, unrun::of_problems(&problems)))
         })
+    }
+
+    /// Finds what is said elsewhere of what a pipeline's text leaves out.
+    fn defaults(&self, text: &str, changes: &[Override]) -> Defaults {
+        let home = self.home.as_deref();
+        Defaults::find(text, changes, &self.registry, &self.env, home)
+    }
+
+    /// Returns where named connections are, if there is a folder for them.
+    pub(crate) fn connections_file(&self) -> Option<PathBuf> {
+        mixflow::connections::connections_file(self.home.as_deref())
     }
 
     fn build_context(&self) -> BuildContext {
@@ -192,9 +237,10 @@ impl App {
     pub(crate) fn load_quietly(&self, file: &Path) -> Option<Pipeline> {
         let text = std::fs::read_to_string(file).ok()?;
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let defaults = defaults::of_file(&text, &self.registry, &self.env);
+        let defaults = self.defaults(&text, &[]);
         let origin = file.display().to_string();
-        let document = Document::parse(&origin, &text, &self.env, &defaults);
+        let mut document = Document::parse(&origin, &text, &self.env, &defaults.overrides);
+        defaults.tell(&mut document);
         build(document, &name, &self.registry, &self.build_context()).ok()
     }
 
@@ -210,7 +256,18 @@ impl App {
         file: &Path,
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
-        self.load_for(Purpose::Run, file, overrides)
+        let loaded = self.load_for(Purpose::Run, file, overrides);
+        loaded.map(|(pipeline, _)| pipeline)
+    }
+
+    /// Builds the pipeline of a file, with who says which project is asked; or
+    /// says why not.
+    pub(crate) fn load_with_facts(
+        &self,
+        file: &Path,
+        overrides: &[Override],
+    ) -> Option<(Pipeline, Vec<Fact>)> {
+        self.load_for(Purpose::Run, file, overrides).ok()
     }
 
     /// Builds the pipeline of a file with its archive as the source, or says why
@@ -220,8 +277,8 @@ impl App {
         file: &Path,
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
-        let overrides: Vec<Override> = overrides.iter().cloned().chain(without_server()).collect();
-        self.load_for(Purpose::Replay, file, &overrides)
+        let loaded = self.load_for(Purpose::Replay, file, overrides);
+        loaded.map(|(pipeline, _)| pipeline)
     }
 
     fn load_for(
@@ -229,17 +286,15 @@ impl App {
         purpose: Purpose,
         file: &Path,
         overrides: &[Override],
-    ) -> Result<Pipeline, Box<Unbuilt>> {
+    ) -> Result<(Pipeline, Vec<Fact>), Box<Unbuilt>> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let text = std::fs::read_to_string(file).map_err(|error| {
             let error = unreadable(file, error);
             self.ui.error(&error);
             Box::new(Unbuilt::new(&name, Known::default(), error))
         })?;
-        let defaults = defaults::of_file(&text, &self.registry, &self.env);
-        let changes: Vec<Override> = overrides.iter().cloned().chain(defaults).collect();
         let origin = file.display().to_string();
-        self.build_for(purpose, &origin, &name, &text, &changes)
+        self.build_for(purpose, &origin, &name, &text, overrides)
     }
 
     /// Prints what is wrong with a pipeline.

@@ -27,6 +27,7 @@ mod only_failed;
 mod output;
 mod plot;
 mod progress;
+mod provenance;
 mod remedies;
 mod report_file;
 mod report_page;

@@ -60,7 +60,7 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
 }
 
 /// Asks the server of a pipeline's source, and says what it has learned.
-fn ask(app: &App, pipeline: &Pipeline) -> Exit {
+pub(super) fn ask(app: &App, pipeline: &Pipeline) -> Exit {
     let _tidying = Tidying::begin();
     match probe(pipeline, &interrupt::token()) {
         Ok(Some(probe)) => {

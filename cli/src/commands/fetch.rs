@@ -1,6 +1,6 @@
 //! `mixflow fetch`: the same engine without a pipeline file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 use mixflow::launch::{HistoryEntry, Patience};
@@ -9,7 +9,6 @@ use mixflow_core::{Error, ErrorKind};
 
 use crate::app::{App, Manner};
 use crate::args::local;
-use crate::defaults::credentials;
 use crate::exit::Exit;
 use crate::report_file::Reports;
 use crate::unrun::Unbuilt;
@@ -112,6 +111,9 @@ pub(crate) struct FetchCommon {
     /// File with a [source] table, for credentials and anything else
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Named connection, as `mixflow connections list` shows them
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connection: Option<String>,
 }
 
 /// Workers of `--parallel` without a number.
@@ -119,12 +121,11 @@ const EVENT_WORKERS: usize = 10;
 const PROFILE_WORKERS: usize = 5;
 
 pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
-    let (name, common, mut changes) = match command {
+    let (name, common, changes) = match command {
         FetchCommand::Events(args) => ("fetch events", &args.common, events(args)),
         FetchCommand::Profiles(args) => ("fetch profiles", &args.common, profiles(args)),
     };
-    changes.extend(credentials(&app.env));
-    let built = config(app, common.config.as_deref())
+    let built = config(app, common)
         .map_err(|error| {
             app.ui.error(&error);
             Box::new(Unbuilt::new(name, Known::default(), error))
@@ -169,17 +170,17 @@ struct Config {
 }
 
 /// Reads `--config`. Without one, everything comes from flags and variables,
-/// so that these must be set.
-fn config(app: &App, path: Option<&Path>) -> Result<Config, Error> {
-    let Some(path) = path else {
-        return match unset(app) {
+/// so that these must be set unless a connection is named.
+fn config(app: &App, args: &FetchCommon) -> Result<Config, Error> {
+    let Some(path) = &args.config else {
+        return match unset(app).filter(|_| args.connection.is_none()) {
             None => Ok(Config {
                 origin: "the command line".to_owned(),
                 text: String::new(),
             }),
             Some(variable) => Err(Error::new(ErrorKind::Config, "there are no credentials")
                 .because(format!("{variable} is not set"))
-                .hint("set MIXPANEL_USERNAME, MIXPANEL_SECRET and MIXPANEL_PROJECT_ID, or give `--config FILE`")),
+                .hint("set MIXPANEL_USERNAME, MIXPANEL_SECRET and MIXPANEL_PROJECT_ID, or give `--connection NAME` or `--config FILE`")),
         };
     };
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -292,6 +293,11 @@ fn profiles(args: &FetchProfiles) -> Vec<Override> {
 }
 
 fn common(flags: &mut Flags, args: &FetchCommon, table: &str, parallel: usize) {
+    flags.text(
+        "source.connection",
+        "--connection",
+        args.connection.as_ref(),
+    );
     if args.stdout {
         flags.fixed("sink.type", "jsonl");
         if args.raw {

@@ -6,6 +6,7 @@ mod catalog;
 mod changes;
 mod check;
 mod components;
+mod connections;
 mod docs;
 mod fetch;
 mod gaps;
@@ -76,6 +77,11 @@ pub(crate) enum Command {
     /// Look after the bodies that `[archive]` has kept
     #[command(subcommand)]
     Archive(archive::ArchiveCommand),
+    /// Look after named connections: which there are, and whether they work
+    ///
+    /// A pipeline file names one with `connection = "prod"` in its `[source]`.
+    #[command(subcommand)]
+    Connections(connections::ConnectionsCommand),
     /// Ask a DuckDB file in SQL, read-only
     Query(query::QueryArgs),
     /// Show every property of a table: its types, how many rows have it, since when, and an example
@@ -129,6 +135,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Fetch(args) => fetch::fetch(app, args),
         Command::Replay(args) => replay::replay(app, args),
         Command::Archive(command) => archive::archive(app, command),
+        Command::Connections(command) => connections::connections(app, command),
         Command::Query(args) => app.exit_of(query::query(app, args)),
         Command::Catalog(args) => catalog::catalog(app, args),
         Command::Tables(args) => app.exit_of(tables::tables(app, args)),

@@ -14,6 +14,7 @@ use super::changes::overrides;
 use crate::app::App;
 use crate::args::Changes;
 use crate::exit::Exit;
+use crate::provenance::Fact;
 use crate::ui::counted;
 
 /// `mixflow plan`.
@@ -34,10 +35,10 @@ pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
         Ok(overrides) => overrides,
         Err(exit) => return exit,
     };
-    let Some(pipeline) = app.load(&args.file, &overrides) else {
+    let Some((pipeline, facts)) = app.load_with_facts(&args.file, &overrides) else {
         return Exit::Usage;
     };
-    app.ui.out(&describe(&pipeline));
+    app.ui.out(&describe(&pipeline, &facts));
     for warning in pipeline.warnings() {
         app.ui.warning(&warning);
     }
@@ -56,7 +57,7 @@ pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
 }
 
 /// Says what a run would do, a fact a line.
-fn describe(pipeline: &Pipeline) -> String {
+fn describe(pipeline: &Pipeline, facts: &[Fact]) -> String {
     let info = pipeline.source.info();
     let outline = pipeline.source.outline(&Held::default());
     let mut text = String::new();
@@ -68,6 +69,9 @@ fn describe(pipeline: &Pipeline) -> String {
         "source",
         &format!("{}: {}", pipeline.source_type, info.title),
     );
+    for (name, said) in facts {
+        row(name, said);
+    }
     if let (Some(from), Some(to)) = (info.from_date, info.to_date) {
         row("days", &format!("{from} to {to}"));
     }

@@ -138,7 +138,7 @@ fn exit_2_says_where_in_the_file_and_what_would_be_right() {
     # mixflow fetch events --from today --to today
     error: there are no credentials
       caused by: MIXPANEL_USERNAME is not set
-    hint: set MIXPANEL_USERNAME, MIXPANEL_SECRET and MIXPANEL_PROJECT_ID, or give `--config FILE`
+    hint: set MIXPANEL_USERNAME, MIXPANEL_SECRET and MIXPANEL_PROJECT_ID, or give `--connection NAME` or `--config FILE`
 
     # mixflow query SELECT 1
     error: it is not known which database to ask

@@ -4,6 +4,7 @@ mod backfill;
 mod catalog;
 mod commands;
 mod config;
+mod connections;
 mod days;
 mod documents;
 mod log_lines;
