@@ -119,18 +119,24 @@ fn show_properties(properties: &[Property], args: &ShowArgs) -> Result<()> {
     let is_read = how(args).format == Format::Table;
     let all = || properties.iter();
     let fills = all().map(|one| Some(if is_read { rounded(one.fill) } else { one.fill }));
-    show(
-        args,
-        vec![
-            ("property", texts(all().map(|one| Some(&*one.property)))),
-            ("types", types(args, all().map(|one| Some(&*one.types)))),
-            ("fill", Arc::new(fills.collect::<Float64Array>())),
-            ("distinct", counts(all().map(|one| one.distinct))),
-            ("first_day", dates(all().map(|one| one.first_day))),
-            ("last_day", dates(all().map(|one| one.last_day))),
-            ("example", texts(all().map(|one| one.example.as_deref()))),
-        ],
-    )
+    let mut columns = vec![
+        ("property", texts(all().map(|one| Some(&*one.property)))),
+        ("types", types(args, all().map(|one| Some(&*one.types)))),
+        (
+            "fill",
+            Arc::new(fills.collect::<Float64Array>()) as ArrayRef,
+        ),
+        ("distinct", counts(all().map(|one| one.distinct))),
+        ("first_day", dates(all().map(|one| one.first_day))),
+        ("last_day", dates(all().map(|one| one.last_day))),
+        ("example", texts(all().map(|one| one.example.as_deref()))),
+    ];
+    if is_read {
+        // A narrow terminal has no room for the last one.
+        columns.swap(4, 6);
+        columns.swap(5, 6);
+    }
+    show(args, columns)
 }
 
 fn show_differences(differences: &[Difference], args: &ShowArgs) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `mixflow runs`.
 
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray};
@@ -9,9 +10,10 @@ use mixflow_core::report::RunReport;
 use mixflow_core::{Error, Result};
 
 use super::query::how;
-use super::tables::{counts, show, texts};
+use super::tables::{counts, dates, show, texts};
 use crate::app::App;
 use crate::args::{Format, ShowArgs};
+use crate::output::width;
 
 /// `mixflow runs`.
 #[derive(Debug, ClapArgs)]
@@ -25,44 +27,91 @@ pub(crate) struct RunsArgs {
 
 pub(crate) fn runs(app: &App, args: &RunsArgs) -> Result<()> {
     let runs = app.history(args.last)?;
+    let how = how(&args.show);
+    let columns = match how.format {
+        Format::Table => for_people(&runs, how.output.is_none()),
+        _ => for_programs(&runs),
+    };
+    show(&args.show, columns)
+}
+
+/// A terminal of fewer columns has the days of a run in one of them.
+const WIDE: u16 = 100;
+
+/// Returns what a person looks for, the most important first: a narrow terminal
+/// has no room for the last ones.
+fn for_people(runs: &[RunReport], on_stdout: bool) -> Vec<(&'static str, ArrayRef)> {
     let text = |of: fn(&RunReport) -> Option<&str>| texts(runs.iter().map(of));
-    let errors: Vec<Option<String>> = runs.iter().map(error_text).collect();
-    let missing: Vec<String> = runs
-        .iter()
-        .map(|run| serde_json::json!(run.failed_partitions).to_string())
-        .collect();
-    let seconds: Float64Array = runs
-        .iter()
-        .map(|run| Some((run.duration_seconds * 1_000.0).round() / 1_000.0))
-        .collect();
     let mut columns = vec![
         ("run_id", text(|run| Some(&run.run_id))),
         ("pipeline", text(|run| Some(&run.pipeline))),
         ("status", text(|run| Some(run.status.as_str()))),
-        ("row_count", counts(runs.iter().map(|run| run.row_count))),
-        ("duration_seconds", Arc::new(seconds) as ArrayRef),
+        ("rows", counts(runs.iter().map(|run| run.row_count))),
+    ];
+    if on_stdout && io::stdout().is_terminal() && width() < WIDE {
+        columns.push(("days", strings(runs.iter().map(span))));
+    } else {
+        columns.push(("from", dates(runs.iter().map(|run| run.from_date))));
+        columns.push(("to", dates(runs.iter().map(|run| run.to_date))));
+    }
+    columns.extend([
+        ("seconds", seconds(runs)),
+        ("error", strings(runs.iter().map(error_text))),
         (
             "destination",
             strings(runs.iter().map(|run| Some(places(run)))),
         ),
-        ("error", texts(errors.iter().map(Option::as_deref))),
-    ];
-    // A table is to fit a terminal; the report has all of it.
-    if how(&args.show).format != Format::Table {
-        let days = |of: fn(&RunReport) -> Option<Date>| {
-            strings(runs.iter().map(|run| of(run).map(|day| day.to_string())))
-        };
-        columns.extend([
-            ("from_date", days(|run| run.from_date)),
-            ("to_date", days(|run| run.to_date)),
-            (
-                "completed_at",
-                strings(runs.iter().map(|run| Some(run.completed_at.to_string()))),
-            ),
-            ("failed_partitions", strings(missing.into_iter().map(Some))),
-        ]);
-    }
-    show(&args.show, columns)
+    ]);
+    columns
+}
+
+/// Returns the days of a run in as little as says which they are:
+/// `2024-01-01..14`.
+fn span(run: &RunReport) -> Option<String> {
+    let (from, to) = (run.from_date?, run.to_date?);
+    let to = match (from.year() == to.year(), from.month() == to.month()) {
+        _ if from == to => return Some(from.to_string()),
+        (true, true) => to.strftime("%d").to_string(),
+        (true, false) => to.strftime("%m-%d").to_string(),
+        (false, _) => to.to_string(),
+    };
+    Some(format!("{from}..{to}"))
+}
+
+fn for_programs(runs: &[RunReport]) -> Vec<(&'static str, ArrayRef)> {
+    let text = |of: fn(&RunReport) -> Option<&str>| texts(runs.iter().map(of));
+    let days = |of: fn(&RunReport) -> Option<Date>| {
+        strings(runs.iter().map(|run| of(run).map(|day| day.to_string())))
+    };
+    let missing = |run: &RunReport| serde_json::json!(run.failed_partitions).to_string();
+    vec![
+        ("run_id", text(|run| Some(&run.run_id))),
+        ("pipeline", text(|run| Some(&run.pipeline))),
+        ("status", text(|run| Some(run.status.as_str()))),
+        ("row_count", counts(runs.iter().map(|run| run.row_count))),
+        ("duration_seconds", seconds(runs)),
+        (
+            "destination",
+            strings(runs.iter().map(|run| Some(places(run)))),
+        ),
+        ("error", strings(runs.iter().map(error_text))),
+        ("from_date", days(|run| run.from_date)),
+        ("to_date", days(|run| run.to_date)),
+        (
+            "completed_at",
+            strings(runs.iter().map(|run| Some(run.completed_at.to_string()))),
+        ),
+        (
+            "failed_partitions",
+            strings(runs.iter().map(|run| Some(missing(run)))),
+        ),
+    ]
+}
+
+fn seconds(runs: &[RunReport]) -> ArrayRef {
+    let seconds = runs.iter().map(|run| run.duration_seconds);
+    let rounded = seconds.map(|seconds| Some((seconds * 1_000.0).round() / 1_000.0));
+    Arc::new(rounded.collect::<Float64Array>())
 }
 
 fn strings(values: impl Iterator<Item = Option<String>>) -> ArrayRef {

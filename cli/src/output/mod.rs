@@ -1,7 +1,9 @@
 //! Rows on stdout or in a file, in the formats of `--format`.
 
+mod fit;
 mod json;
 mod rows;
+mod screen_table;
 mod table;
 mod zones;
 
@@ -23,8 +25,12 @@ use parquet::file::properties::WriterProperties;
 use crate::args::{Format, OutputArgs};
 use crate::screen::Screen;
 use rows::{RowWriter, formatters, unwritten};
+use screen_table::ScreenTable;
 use table::Table;
 use zones::{printable, printable_schema};
+
+/// How to get rows and columns that a terminal is not shown.
+const ALL: &str = "add `| less -S`, `--format jsonl` or `--output rows.csv`";
 
 /// Writes the batches of an answer as `args` want them.
 ///
@@ -70,6 +76,41 @@ pub(crate) fn write(
     staged.commit()
 }
 
+/// Returns rows as a table that fits the terminal, if stdout is one; of a part of
+/// an answer, so that nothing stands below it.
+pub(crate) fn drawn(
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = Result<RecordBatch>>,
+) -> Result<String> {
+    let width = io::stdout().is_terminal().then(width);
+    let mut text = Vec::new();
+    write_to(&mut text, Format::Table, width, schema, batches)?;
+    let text = String::from_utf8_lossy(&text);
+    let lines = text
+        .lines()
+        .take_while(|line| line.starts_with(['┌', '│', '├', '└']));
+    Ok(lines.map(|line| format!("{line}\n")).collect())
+}
+
+/// Writes a text where rows would go.
+pub(crate) fn put(args: &OutputArgs, text: &str) -> Result<()> {
+    let Some(path) = &args.output else {
+        let mut out = io::stdout().lock();
+        return match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // Nobody reads it any more.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(unwritten),
+        };
+    };
+    refuse_database(path)?;
+    let staged = StagedFile::begin(path, FileMode::Replace)?;
+    staged
+        .handle()?
+        .write_all(text.as_bytes())
+        .map_err(unwritten)?;
+    staged.commit()
+}
+
 /// Fails if there is a database at `path`, very likely the one that is asked.
 fn refuse_database(path: &Path) -> Result<()> {
     let mut head = [0; 12];
@@ -110,7 +151,10 @@ fn write_to<W: Write + Send>(
         schema.clone()
     };
     let mut writer: Box<dyn RowWriter + '_> = match format {
-        Format::Table => Box::new(Table::new(out, schema, width)),
+        Format::Table => match width {
+            Some(width) => Box::new(ScreenTable::new(out, schema, width, ALL)),
+            None => Box::new(Table::new(out, schema)),
+        },
         Format::Json => Box::new(json::array(out)),
         Format::Jsonl => Box::new(json::lines(out)),
         Format::Csv => Box::new(Csv::new(out, schema)?),

@@ -11,6 +11,11 @@ pub(super) trait RowWriter {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
+/// How values stand in a table.
+pub(super) const FOR_PEOPLE: FormatOptions<'_> = FormatOptions::new()
+    .with_null("NULL")
+    .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
+
 /// Returns what shows the values of each column.
 pub(super) fn formatters<'a>(
     batch: &'a RecordBatch,

@@ -30,17 +30,17 @@ const FOUR: &str = r#"CREATE TABLE events AS FROM (VALUES
 #[test]
 fn every_property_is_shown_the_fullest_first() {
     assert_snapshot!(told(&made(FOUR), &["catalog"]), @r#"
-    +----------+------------------+------+----------+------------+------------+---------------------------+
-    | property | types            | fill | distinct | first_day  | last_day   | example                   |
-    +----------+------------------+------+----------+------------+------------+---------------------------+
-    | $city    | text             |  1.0 |        3 | 2024-01-01 | 2024-01-03 | Wien                      |
-    | n        | int, float, text |  1.0 |        4 | 2024-01-01 | 2024-01-03 | 1                         |
-    | born     | date             |  0.5 |        2 | 2024-01-01 | 2024-01-02 | 1990-02-28                |
-    | at       | timestamp        | 0.25 |        1 | NULL       | NULL       | 2024-01-03T12:00:00+02:00 |
-    | ok       | bool             | 0.25 |        1 | 2024-01-03 | 2024-01-03 | true                      |
-    | tags     | json             | 0.25 |        1 | 2024-01-01 | 2024-01-01 | ["a"]                     |
-    | city     |                  |  0.0 |        0 | NULL       | NULL       | NULL                      |
-    +----------+------------------+------+----------+------------+------------+---------------------------+
+    ┌──────────┬──────────────────┬──────┬──────────┬───────────────────────────┬────────────┬────────────┐
+    │ property │ types            │ fill │ distinct │ example                   │ first_day  │ last_day   │
+    ├──────────┼──────────────────┼──────┼──────────┼───────────────────────────┼────────────┼────────────┤
+    │ $city    │ text             │  1.0 │        3 │ Wien                      │ 2024-01-01 │ 2024-01-03 │
+    │ n        │ int, float, text │  1.0 │        4 │ 1                         │ 2024-01-01 │ 2024-01-03 │
+    │ born     │ date             │  0.5 │        2 │ 1990-02-28                │ 2024-01-01 │ 2024-01-02 │
+    │ at       │ timestamp        │ 0.25 │        1 │ 2024-01-03T12:00:00+02:00 │ NULL       │ NULL       │
+    │ ok       │ bool             │ 0.25 │        1 │ true                      │ 2024-01-03 │ 2024-01-03 │
+    │ tags     │ json             │ 0.25 │        1 │ ["a"]                     │ 2024-01-01 │ 2024-01-01 │
+    │ city     │                  │  0.0 │        0 │ NULL                      │ NULL       │ NULL       │
+    └──────────┴──────────────────┴──────┴──────────┴───────────────────────────┴────────────┴────────────┘
     7 rows
     "#);
 }
@@ -53,18 +53,20 @@ fn the_table_fits_a_terminal_of_80_columns() {
         return;
     };
     assert_snapshot!(shown.replace('\r', ""), @r#"
-    +----------+----------------+------+----------+------------+------------+----------------+
-    | property | types          | fill | distinct | first_day  | last_day   | example        |
-    +----------+----------------+------+----------+------------+------------+----------------+
-    | $city    | text           |  1.0 |        3 | 2024-01-01 | 2024-01-03 | Wien           |
-    | n        | int, float,…   |  1.0 |        4 | 2024-01-01 | 2024-01-03 | 1              |
-    | born     | date           |  0.5 |        2 | 2024-01-01 | 2024-01-02 | 1990-02-28     |
-    | at       | timestamp      | 0.25 |        1 | NULL       | NULL       | 2024-01-03T12… |
-    | ok       | bool           | 0.25 |        1 | 2024-01-03 | 2024-01-03 | true           |
-    | tags     | json           | 0.25 |        1 | 2024-01-01 | 2024-01-01 | ["a"]          |
-    | city     |                |  0.0 |        0 | NULL       | NULL       | NULL           |
-    +----------+----------------+------+----------+------------+------------+----------------+
+    ┌──────────┬──────────────────┬──────┬──────────┬─────────────────┬────────────┐
+    │ property │ types            │ fill │ distinct │ example         │ first_day  │
+    ├──────────┼──────────────────┼──────┼──────────┼─────────────────┼────────────┤
+    │ $city    │ text             │  1.0 │        3 │ Wien            │ 2024-01-01 │
+    │ n        │ int, float, text │  1.0 │        4 │ 1               │ 2024-01-01 │
+    │ born     │ date             │  0.5 │        2 │ 1990-02-28      │ 2024-01-01 │
+    │ at       │ timestamp        │ 0.25 │        1 │ 2024-01-03T12:… │ NULL       │
+    │ ok       │ bool             │ 0.25 │        1 │ true            │ 2024-01-03 │
+    │ tags     │ json             │ 0.25 │        1 │ ["a"]           │ 2024-01-01 │
+    │ city     │                  │  0.0 │        0 │ NULL            │ NULL       │
+    └──────────┴──────────────────┴──────┴──────────┴─────────────────┴────────────┘
     7 rows
+    no room for last_day
+    all of it: add `| less -S`, `--format jsonl` or `--output rows.csv`
     "#);
 }
 
@@ -211,10 +213,10 @@ fn what_differs_from_an_earlier_catalogue_is_exit_3() {
     ask(&place, &["catalog", "--output", "old.json"]).ended(0);
     let same = told(&place, &["catalog", "--diff", "old.json"]);
     assert_snapshot!(same, @r"
-    +----------+--------+--------+-------+
-    | property | change | before | after |
-    +----------+--------+--------+-------+
-    +----------+--------+--------+-------+
+    ┌──────────┬────────┬────────┬───────┐
+    │ property │ change │ before │ after │
+    ├──────────┼────────┼────────┼───────┤
+    └──────────┴────────┴────────┴───────┘
     0 rows
     ");
     let store = mixflow::Store::open(place.path("out.db")).unwrap();
@@ -224,18 +226,18 @@ fn what_differs_from_an_earlier_catalogue_is_exit_3() {
     let ran = ask(&place, &["catalog", "--diff", "old.json"]).ended(3);
     assert_eq!(ran.stderr, "");
     assert_snapshot!(ran.stdout_lossy(), @r"
-    +----------+--------+------------------+-------+
-    | property | change | before           | after |
-    +----------+--------+------------------+-------+
-    | $city    | gone   | text             | NULL  |
-    | at       | gone   | timestamp        | NULL  |
-    | born     | type   | date             | text  |
-    | city     | gone   |                  | NULL  |
-    | n        | type   | int, float, text | int   |
-    | new      | new    | NULL             | int   |
-    | ok       | gone   | bool             | NULL  |
-    | tags     | gone   | json             | NULL  |
-    +----------+--------+------------------+-------+
+    ┌──────────┬────────┬──────────────────┬───────┐
+    │ property │ change │ before           │ after │
+    ├──────────┼────────┼──────────────────┼───────┤
+    │ $city    │ gone   │ text             │ NULL  │
+    │ at       │ gone   │ timestamp        │ NULL  │
+    │ born     │ type   │ date             │ text  │
+    │ city     │ gone   │                  │ NULL  │
+    │ n        │ type   │ int, float, text │ int   │
+    │ new      │ new    │ NULL             │ int   │
+    │ ok       │ gone   │ bool             │ NULL  │
+    │ tags     │ gone   │ json             │ NULL  │
+    └──────────┴────────┴──────────────────┴───────┘
     8 rows
     ");
     let ran = ask(

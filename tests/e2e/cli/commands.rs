@@ -522,14 +522,14 @@ fn query_reads_a_database() {
             "SELECT count(*) AS n, NULL AS nothing FROM events",
         ])
         .ended(0);
-    insta::assert_snapshot!(ran.stdout_lossy(), @r#"
-    +------+---------+
-    |    n | nothing |
-    +------+---------+
-    | 8000 | NULL    |
-    +------+---------+
+    insta::assert_snapshot!(ran.stdout_lossy(), @r"
+    ┌──────┬─────────┐
+    │    n │ nothing │
+    ├──────┼─────────┤
+    │ 8000 │ NULL    │
+    └──────┴─────────┘
     1 row
-    "#);
+    ");
     place
         .mixflow(&["query", "--db", "out.db", "SELECT nope FROM events"])
         .ended(1)

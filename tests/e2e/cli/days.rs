@@ -350,7 +350,7 @@ fn a_terminal_shows_a_calendar_that_needs_no_colour() {
         "--to",
         "2024-01-02",
     ];
-    assert!(drawn(&table, 100).unwrap().contains("| day "));
+    assert!(drawn(&table, 100).unwrap().contains("│ day "));
 }
 
 /// Four months: three windows that failed, an outage, a run at noon, a day

@@ -42,19 +42,19 @@ fn query_writes_a_table() {
     let sql =
         "SELECT 'größe' AS a, 12 AS n, NULL AS nothing UNION ALL SELECT e'x\\n\\x1b[31my', -3, 'x'";
     assert_snapshot!(told(&place, &["query", sql]), @r"
-    +----------------+----+---------+
-    | a              |  n | nothing |
-    +----------------+----+---------+
-    | größe          | 12 | NULL    |
-    | x\n\u{1b}[31my | -3 | x       |
-    +----------------+----+---------+
+    ┌────────────────┬────┬─────────┐
+    │ a              │  n │ nothing │
+    ├────────────────┼────┼─────────┤
+    │ größe          │ 12 │ NULL    │
+    │ x\n\u{1b}[31my │ -3 │ x       │
+    └────────────────┴────┴─────────┘
     2 rows
     ");
     assert_snapshot!(told(&place, &["query", "SELECT 1 AS a WHERE false"]), @r"
-    +---+
-    | a |
-    +---+
-    +---+
+    ┌───┐
+    │ a │
+    ├───┤
+    └───┘
     0 rows
     ");
 }
@@ -67,7 +67,7 @@ fn a_long_table_is_printed_as_it_comes_and_whole() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3 + 2_500 + 2);
     for (n, line) in lines[3..2_503].iter().enumerate() {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let cells: Vec<&str> = line.split('│').map(str::trim).collect();
         assert_eq!(cells, ["", &n.to_string(), &format!("row {n}"), ""]);
     }
     assert_eq!(lines[2_504], "2,500 rows");
@@ -289,15 +289,15 @@ fn tables_schema_and_metadata_tell_what_is_there() {
         assert_eq!(table[key], value, "{key}");
     }
     assert_snapshot!(told(&place, &["schema", "events"]), @r"
-    +-------------+-------------+----------+
-    | column_name | column_type | nullable |
-    +-------------+-------------+----------+
-    | event_name  | VARCHAR     | true     |
-    | event_time  | TIMESTAMP   | true     |
-    | distinct_id | VARCHAR     | true     |
-    | insert_id   | VARCHAR     | true     |
-    | properties  | JSON        | true     |
-    +-------------+-------------+----------+
+    ┌─────────────┬─────────────┬──────────┐
+    │ column_name │ column_type │ nullable │
+    ├─────────────┼─────────────┼──────────┤
+    │ event_name  │ VARCHAR     │ true     │
+    │ event_time  │ TIMESTAMP   │ true     │
+    │ distinct_id │ VARCHAR     │ true     │
+    │ insert_id   │ VARCHAR     │ true     │
+    │ properties  │ JSON        │ true     │
+    └─────────────┴─────────────┴──────────┘
     5 rows
     ");
     let data: Value =
@@ -306,7 +306,7 @@ fn tables_schema_and_metadata_tell_what_is_there() {
     assert_eq!(data[0]["missing"], json!([]));
     assert_eq!(data[0]["row_count"], 300);
     let facts = told(&place, &["metadata", "events"]);
-    assert!(facts.contains("| status          | committed "), "{facts}");
+    assert!(facts.contains("│ status          │ committed "), "{facts}");
     for command in ["schema", "metadata", "sample", "summarize", "drop"] {
         ask(&place, &[command, "event"])
             .ended(6)
@@ -422,7 +422,7 @@ fn runs_lists_what_happened_the_latest_first() {
     assert_eq!(runs[1]["error"], Value::Null);
     let one = place.mixflow(&["runs", "-n", "1"]).ended(0).stdout_lossy();
     assert!(
-        one.contains("| aborted |") && one.ends_with("1 row\n"),
+        one.contains("│ aborted │") && one.ends_with("1 row\n"),
         "{one}"
     );
     let nobody = Place::new();

@@ -166,7 +166,7 @@ fn times_with_a_zone_are_shown_in_utc() {
         });
         assert_eq!(*row, expected, "{format}");
     }
-    assert!(told(&place, &["query", ZONED]).contains("| 2024-01-31T10:00:00.500Z |"));
+    assert!(told(&place, &["query", ZONED]).contains("│ 2024-01-31T10:00:00.500Z │"));
     let scalar = "SELECT '2024-01-31 12:00:00+00'::TIMESTAMPTZ";
     let args = ["query", scalar, "--scalar"];
     assert_eq!(told(&place, &args), "2024-01-31T12:00:00Z\n");
