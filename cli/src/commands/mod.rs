@@ -20,6 +20,7 @@ mod report;
 mod run;
 mod runs;
 mod status;
+mod summarize;
 mod tables;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -96,8 +97,8 @@ pub(crate) enum Command {
     Metadata(tables::TableArgs),
     /// Show some rows of a table, picked at random
     Sample(tables::SampleArgs),
-    /// Show what is in each column of a table
-    Summarize(tables::SummarizeArgs),
+    /// Show what is in a table: its days, events, people and properties
+    Summarize(summarize::SummarizeArgs),
     /// Remove a table and what is known of it
     Drop(tables::DropArgs),
     /// Fetch the days that the destination lacks, the last first
@@ -142,7 +143,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Schema(args) => app.exit_of(tables::schema(app, args)),
         Command::Metadata(args) => app.exit_of(tables::metadata(app, args)),
         Command::Sample(args) => app.exit_of(tables::sample(app, args)),
-        Command::Summarize(args) => app.exit_of(tables::summarize(app, args)),
+        Command::Summarize(args) => app.exit_of(summarize::summarize(app, args)),
         Command::Drop(args) => app.exit_of(tables::drop(app, args)),
         Command::Backfill(args) => backfill::backfill(app, args),
         Command::Runs(args) => app.exit_of(runs::runs(app, args)),

@@ -1,4 +1,4 @@
-//! `mixflow tables`, `schema`, `metadata`, `sample`, `summarize` and `drop`.
+//! `mixflow tables`, `schema`, `metadata`, `sample` and `drop`.
 
 use std::sync::Arc;
 
@@ -17,8 +17,6 @@ use crate::app::App;
 use crate::args::{DbArg, Format, ShowArgs};
 use crate::interrupt::EndsAtSignals;
 use crate::output;
-use crate::plot::bars;
-use crate::ui::counted;
 
 /// `mixflow tables`.
 #[derive(Debug, ClapArgs)]
@@ -51,16 +49,6 @@ pub(crate) struct SampleArgs {
     pub(crate) of: TableArgs,
 }
 
-/// `mixflow summarize`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct SummarizeArgs {
-    #[command(flatten)]
-    pub(crate) of: TableArgs,
-    /// Draw the events of each day instead
-    #[arg(long, conflicts_with_all = ["format", "output"])]
-    pub(crate) plot: bool,
-}
-
 /// `mixflow drop`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DropArgs {
@@ -81,21 +69,23 @@ pub(crate) fn tables(app: &App, args: &TablesArgs) -> Result<()> {
     let kinds = tables.iter().map(|table| Some(table.kind.as_str()));
     let rows = tables.iter().map(|table| table.row_count);
     let statuses = known().map(|data| Some(data?.status.as_str()));
-    show(
-        &args.show,
-        vec![
-            ("table_name", texts(names)),
-            ("type", texts(kinds)),
-            ("row_count", counts(rows)),
-            ("from_date", dates(known().map(|data| data?.from_date))),
-            ("to_date", dates(known().map(|data| data?.to_date))),
-            (
-                "fetched_at",
-                times(known().map(|data| Some(data?.fetched_at))),
-            ),
-            ("status", texts(statuses)),
-        ],
-    )
+    let mut columns = vec![
+        ("table_name", texts(names)),
+        ("type", texts(kinds)),
+        ("row_count", counts(rows)),
+        ("from_date", dates(known().map(|data| data?.from_date))),
+        ("to_date", dates(known().map(|data| data?.to_date))),
+        (
+            "fetched_at",
+            times(known().map(|data| Some(data?.fetched_at))),
+        ),
+        ("status", texts(statuses)),
+    ];
+    if how(&args.show).format == Format::Table {
+        // A narrow terminal has no room for the last one.
+        columns.swap(5, 6);
+    }
+    show(&args.show, columns)
 }
 
 pub(crate) fn schema(app: &App, args: &TableArgs) -> Result<()> {
@@ -183,48 +173,6 @@ pub(crate) fn sample(app: &App, args: &SampleArgs) -> Result<()> {
     answer(&store, &sql, &args.of.show)
 }
 
-pub(crate) fn summarize(app: &App, args: &SummarizeArgs) -> Result<()> {
-    let store = store(app, &args.of.db)?;
-    let table = store.table(&args.of.table)?;
-    if args.plot {
-        return plot(app, &store, &table);
-    }
-    let sql = format!("SUMMARIZE {}", quoted(&table));
-    answer(&store, &sql, &args.of.show)
-}
-
-/// Draws how many rows each day has; a day without any shows as such.
-fn plot(app: &App, store: &Store, table: &str) -> Result<()> {
-    let columns = store.schema(table)?;
-    let time = ["event_time", "last_seen"];
-    let column = time
-        .into_iter()
-        .find(|time| columns.iter().any(|column| column.column_name == *time));
-    let Some(column) = column else {
-        return Err(
-            Error::new(ErrorKind::Request, format!("cannot draw `{table}`"))
-                .because("it has neither `event_time` nor `last_seen`"),
-        );
-    };
-    let days = store.rows::<(String, u64)>(&format!(
-        "WITH days AS (SELECT {column}::DATE AS day, count(*) AS n FROM {} \
-         WHERE {column} IS NOT NULL GROUP BY 1), \
-         span AS (SELECT unnest(range(min(day)::TIMESTAMP, max(day)::TIMESTAMP + INTERVAL 1 DAY, \
-         INTERVAL 1 DAY))::DATE AS day FROM days) \
-         SELECT strftime(span.day, '%Y-%m-%d'), coalesce(n, 0)::UBIGINT \
-         FROM span LEFT JOIN days USING (day) ORDER BY 1",
-        quoted(table)
-    ))?;
-    app.ui.out(&bars(&days, output::width()));
-    let rows: u64 = days.iter().map(|(_, rows)| rows).sum();
-    app.ui.out(&format!(
-        "{} on {}\n",
-        counted(rows, "row"),
-        counted(days.len() as u64, "day")
-    ));
-    Ok(())
-}
-
 pub(crate) fn drop(app: &App, args: &DropArgs) -> Result<()> {
     let _signals = EndsAtSignals::from_now();
     let path = path(app, &args.db)?;
@@ -253,14 +201,19 @@ pub(crate) fn drop(app: &App, args: &DropArgs) -> Result<()> {
 
 /// Writes columns as one batch.
 pub(super) fn show(args: &ShowArgs, columns: Vec<(&str, ArrayRef)>) -> Result<()> {
+    let batch = batch(columns)?;
+    output::write(&how(args), &batch.schema(), [Ok(batch)].into_iter())
+}
+
+/// Returns columns as one batch.
+pub(super) fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
     let fields = columns.iter().map(|(name, values)| match *name {
         "filters" | "missing" | "failed_partitions" => json_field(name, true),
         _ => Field::new(*name, values.data_type().clone(), true),
     });
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let values = columns.into_iter().map(|(_, values)| values).collect();
-    let batch = RecordBatch::try_new(schema.clone(), values)?;
-    output::write(&how(args), &schema, [Ok(batch)].into_iter())
+    Ok(RecordBatch::try_new(schema, values)?)
 }
 
 pub(super) fn texts<'t>(values: impl IntoIterator<Item = Option<&'t str>>) -> ArrayRef {

@@ -17,4 +17,5 @@ mod query;
 mod reading;
 mod report_page;
 mod reports;
+mod tables;
 mod terminal;
