@@ -96,7 +96,7 @@ pub use workspace::{
 /// Sinks, to be given to [`Workspace::run`], and their options.
 pub mod sinks {
     pub use mixflow_sink_duckdb::{DuckdbOptions, DuckdbSink};
-    pub use mixflow_sink_dynamic::{PluginOptions, PluginSink};
+    pub use mixflow_sink_dynamic::{Library as PluginLibrary, PluginOptions, PluginSink};
     #[cfg(unix)]
     pub use mixflow_sink_exec::{ExecFormat, ExecOptions, ExecSink};
     pub use mixflow_sink_jsonl::{JsonlFormat, JsonlOptions, JsonlSink};

@@ -51,7 +51,7 @@ extern "C" {
 #endif
 
 #define MIXFLOW_ABI_MAJOR 1
-#define MIXFLOW_ABI_MINOR 1
+#define MIXFLOW_ABI_MINOR 2
 #define MIXFLOW_ABI_VERSION {MIXFLOW_ABI_MAJOR, MIXFLOW_ABI_MINOR}
 #define MIXFLOW_MAGIC {'M', 'I', 'X', 'F', 'S', 'I', 'N', 'K'}
 
@@ -156,6 +156,16 @@ typedef struct {
     void (*log)(uint32_t level, mixflow_str target, mixflow_str text);
 } mixflow_host;
 
+/* Tells whether a run is to stop. It belongs to whoever holds it; until it is
+ * released it may be asked from any thread. */
+typedef struct {
+    size_t size;
+    const void *token;
+    /* Waits so long, or until the run is to stop; 1 if it is. 0 only asks. */
+    uint32_t (*wait)(const void *token, uint32_t milliseconds);
+    void (*release)(const void *token);
+} mixflow_cancel;
+
 typedef void *mixflow_sink;
 typedef void *mixflow_txn;
 
@@ -194,6 +204,13 @@ typedef struct {
      * becomes of what is there: a mixflow_mode. Comes before `begin`, makes no
      * I/O, and fails with MIXFLOW_CONFIG if the sink cannot do that. */
     int32_t (*set_mode)(mixflow_sink, uint32_t, mixflow_failure *);
+    /* Since 1.2; may be null. Gives [{"name", "value", "about"}]: the options
+     * that the sink takes. Makes no I/O. */
+    int32_t (*options)(mixflow_text *, mixflow_failure *);
+    /* Since 1.2; may be null. Comes before each `begin`: what tells that
+     * transaction that the run is to stop. It is the library's to release, also
+     * when this fails. */
+    int32_t (*set_cancel)(mixflow_sink, mixflow_cancel *, mixflow_failure *);
 } mixflow_table;
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 //! Every function catches panics. Only the transaction in which one happened
 //! is lost by it: the next call of that transaction is refused.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -10,20 +11,22 @@ use std::rc::Rc;
 use arrow::datatypes::{DataType, SchemaRef};
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::config::Invalid;
+use mixflow_core::registry::OptionDoc;
 use mixflow_core::sink::{Guarded, Outcome, Sink, SinkTxn, TxnContext};
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
 use crate::answer::{answer, quietly, tell};
+use crate::cancel::{Lent, Watch};
 use crate::lent::{borrowed, give, give_text, import, nothing, schema_of};
 use crate::numbers::mode_of;
 use crate::raw::{
-    ArrowArray, ArrowSchema, FAILED, Failure, Host, MAGIC, SinkPtr, Str, Table, Text, TxnPtr,
-    VERSION,
+    ArrowArray, ArrowSchema, Cancel, FAILED, Failure, Host, MAGIC, SinkPtr, Str, Table, Text,
+    TxnPtr, VERSION,
 };
 use crate::wire::{
-    ContextDoc, DescriptionDoc, OutcomeDoc, PartitionDoc, PreviewDoc, ResidueDoc, SummaryDoc, read,
-    write,
+    ContextDoc, DescriptionDoc, OutcomeDoc, PartitionDoc, PreviewDoc, ResidueDoc, SummaryDoc,
+    TakenDoc, read, write,
 };
 use crate::{forward, options};
 
@@ -37,6 +40,9 @@ pub trait Plugin {
 
     /// The options, as serde reads them.
     type Config: DeserializeOwned;
+
+    /// What the options are, for `mixflow components --library`.
+    const OPTIONS: Option<&'static [OptionDoc]> = None;
 
     /// Makes a sink of its options. Makes no I/O.
     fn make(config: Self::Config) -> Result<Box<dyn Sink>, Vec<Invalid>>;
@@ -61,12 +67,19 @@ pub const fn table<P: Plugin>() -> Table {
         abort: Some(abort),
         discard: Some(discard),
         set_mode: Some(set_mode),
+        options: match P::OPTIONS {
+            Some(_) => Some(options_of::<P>),
+            None => None,
+        },
+        set_cancel: Some(set_cancel),
     }
 }
 
 /// A sink behind a [`SinkPtr`], which is an `Rc` of it.
 struct Instance {
     sink: Box<dyn Sink>,
+    /// What tells the next transaction that the run is to stop.
+    cancel: Cell<Option<Lent>>,
 }
 
 /// A transaction behind a [`TxnPtr`], which is a `Box` of it.
@@ -75,6 +88,7 @@ struct Transaction {
     txn: Box<Guarded<'static>>,
     schema: SchemaRef,
     row: DataType,
+    _watch: Option<Watch>,
     _instance: Rc<Instance>,
 }
 
@@ -123,7 +137,10 @@ unsafe extern "C" fn open<P: Plugin>(
         let made = options::read::<P::Config>(options).and_then(P::make);
         match made {
             Ok(made) => {
-                let instance = Rc::new(Instance { sink: made });
+                let instance = Rc::new(Instance {
+                    sink: made,
+                    cancel: Cell::default(),
+                });
                 give(sink, Rc::into_raw(instance).cast_mut().cast::<c_void>())
             }
             Err(problems) => {
@@ -186,6 +203,29 @@ unsafe extern "C" fn set_mode(sink: SinkPtr, mode: u32, failure: *mut Failure) -
     unsafe { answer(failure, "set_mode", call) }
 }
 
+unsafe extern "C" fn options_of<P: Plugin>(text: *mut Text, failure: *mut Failure) -> i32 {
+    let call = || {
+        let options = P::OPTIONS.unwrap_or_default().iter();
+        let options: Vec<TakenDoc> = options.map(TakenDoc::of).collect();
+        give_text(text, write(&options))
+    };
+    // SAFETY: the host's place for a failure.
+    unsafe { answer(failure, "options", call) }
+}
+
+unsafe extern "C" fn set_cancel(sink: SinkPtr, cancel: *mut Cancel, failure: *mut Failure) -> i32 {
+    let call = || {
+        // SAFETY: the host's token, which is ours from here on.
+        let lent = unsafe { Lent::take(cancel) };
+        // SAFETY: the host's sink.
+        let instance = unsafe { instance(sink)? };
+        instance.cancel.set(lent);
+        Ok(())
+    };
+    // SAFETY: the host's place for a failure.
+    unsafe { answer(failure, "set_cancel", call) }
+}
+
 unsafe extern "C" fn check_schema(
     sink: SinkPtr,
     schema: *const ArrowSchema,
@@ -235,7 +275,7 @@ unsafe extern "C" fn begin(
 ) -> i32 {
     let call = || {
         // SAFETY: the host's context and schema.
-        let cx = unsafe { context(cx, schema)? };
+        let mut cx = unsafe { context(cx, schema)? };
         if sink.is_null() {
             return Err(nothing());
         }
@@ -245,6 +285,11 @@ unsafe extern "C" fn begin(
             Rc::increment_strong_count(sink);
             Rc::from_raw(sink)
         };
+        let mut watch = None;
+        if let Some((watching, token)) = instance.cancel.take().and_then(Lent::watched) {
+            cx.cancel = token;
+            watch = Some(watching);
+        }
         let transaction = instance.sink.begin(&cx)?;
         // SAFETY: only the lifetime changes. The transaction borrows from
         // `*instance`, which does not move, and which `Transaction` keeps for longer
@@ -257,6 +302,7 @@ unsafe extern "C" fn begin(
             txn: Box::new(Guarded::new(&cx, transaction)),
             row: DataType::Struct(cx.schema.fields().clone()),
             schema: cx.schema,
+            _watch: watch,
             _instance: instance,
         });
         give(txn, Box::into_raw(transaction).cast::<c_void>())

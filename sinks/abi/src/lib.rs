@@ -32,6 +32,8 @@ pub mod raw;
 #[cfg(feature = "author")]
 mod answer;
 #[cfg(feature = "author")]
+mod cancel;
+#[cfg(feature = "author")]
 pub mod export;
 #[cfg(feature = "author")]
 mod forward;
@@ -61,6 +63,9 @@ pub use mixflow_core as core;
 /// The constructor is `fn(Config) -> Result<S, Vec<Invalid>>` with `S: Sink`.
 /// It makes no I/O: `mixflow check` calls it.
 ///
+/// A fourth argument says what the options are, a `&'static [OptionDoc]` of
+/// `core::registry`, which `mixflow components --library` shows.
+///
 /// One crate exports one sink, and a binary links at most one such crate: the
 /// symbols have fixed names. A crate that is to be compiled in as well puts
 /// this line behind a feature that is on by default, as `sinks/example` does.
@@ -68,6 +73,12 @@ pub use mixflow_core as core;
 #[macro_export]
 macro_rules! export_sink {
     ($name:literal, $config:ty, $new:expr $(,)?) => {
+        $crate::export_sink!(@ $name, $config, $new, ::std::option::Option::None);
+    };
+    ($name:literal, $config:ty, $new:expr, $options:expr $(,)?) => {
+        $crate::export_sink!(@ $name, $config, $new, ::std::option::Option::Some($options));
+    };
+    (@ $name:literal, $config:ty, $new:expr, $options:expr) => {
         #[allow(unsafe_code, non_upper_case_globals, unreachable_pub, missing_docs)]
         const _: () = {
             struct Exported;
@@ -75,6 +86,9 @@ macro_rules! export_sink {
             impl $crate::export::Plugin for Exported {
                 const NAME: &'static str = $name;
                 const CRATE: &'static str = ::std::env!("CARGO_CRATE_NAME");
+                const OPTIONS: ::std::option::Option<
+                    &'static [$crate::core::registry::OptionDoc],
+                > = $options;
                 type Config = $config;
 
                 fn make(

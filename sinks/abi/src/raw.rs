@@ -31,7 +31,7 @@ pub const TABLE_SYMBOL: &CStr = c"mixflow_sink_table";
 pub const MAGIC: [u8; 8] = *b"MIXFSINK";
 
 /// The version that this crate describes.
-pub const VERSION: Version = Version { major: 1, minor: 1 };
+pub const VERSION: Version = Version { major: 1, minor: 2 };
 
 /// What a function returns that did what it was asked to.
 pub const OK: i32 = 0;
@@ -242,6 +242,31 @@ pub type DiscardFn = unsafe extern "C" fn(TxnPtr);
 /// sink cannot do that. Comes before a transaction is begun; makes no I/O.
 pub type SetModeFn = unsafe extern "C" fn(SinkPtr, u32, *mut Failure) -> i32;
 
+/// Says which options the sink takes, as a JSON list of `{"name", "value",
+/// "about"}`: the key, what may be written there, what it is for. Makes no I/O.
+pub type OptionsFn = unsafe extern "C" fn(*mut Text, *mut Failure) -> i32;
+
+/// Tells whether a run is to stop. It belongs to whoever holds it, and goes back
+/// with `release`; until then it may be asked from any thread.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Cancel {
+    /// The size of this struct in bytes, as the host knows it.
+    pub size: usize,
+    /// For `wait` and `release`.
+    pub token: *const c_void,
+    /// Waits for so many milliseconds, or until the run is to stop, and returns
+    /// 1 if it is. With 0 it only asks.
+    pub wait: Option<unsafe extern "C" fn(*const c_void, u32) -> u32>,
+    /// Frees it.
+    pub release: Option<unsafe extern "C" fn(*const c_void)>,
+}
+
+/// Gives a sink what tells the next transaction that the run is to stop. The
+/// struct is moved: it is the library's to release, also when this fails. Comes
+/// before each `begin`; makes no I/O.
+pub type SetCancelFn = unsafe extern "C" fn(SinkPtr, *mut Cancel, *mut Failure) -> i32;
+
 /// The functions of a library. Those of version 1.0 are mandatory; they are
 /// `Option`s because what a library says is looked at before it is believed.
 #[repr(C)]
@@ -280,6 +305,12 @@ pub struct Table {
     /// See the type. Since version 1.1, and not mandatory: without it the sink
     /// has no write mode.
     pub set_mode: Option<SetModeFn>,
+    /// See the type. Since version 1.2, and not mandatory: without it nobody can
+    /// list the options.
+    pub options: Option<OptionsFn>,
+    /// See the type. Since version 1.2, and not mandatory: without it a sink hears
+    /// of an interrupt when it is called next.
+    pub set_cancel: Option<SetCancelFn>,
 }
 
 impl Table {

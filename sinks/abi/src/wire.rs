@@ -13,6 +13,7 @@ use mixflow_core::batch::PartitionId;
 use mixflow_core::destination::Destination;
 use mixflow_core::fit::Provenance;
 use mixflow_core::ledger::Earlier;
+use mixflow_core::registry::OptionDoc;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     TxnContext,
@@ -411,6 +412,30 @@ pub struct InvalidDoc {
     pub key: String,
     /// What is wrong with it.
     pub message: String,
+}
+
+/// One option that a sink takes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct TakenDoc {
+    /// The key.
+    pub name: String,
+    /// What may be written there, and the default.
+    #[serde(default)]
+    pub value: String,
+    /// What it does, in a line.
+    #[serde(default)]
+    pub about: String,
+}
+
+impl TakenDoc {
+    /// Takes what crosses of `option`.
+    pub fn of(option: &OptionDoc) -> TakenDoc {
+        TakenDoc {
+            name: option.name.to_owned(),
+            value: option.value.to_owned(),
+            about: option.about.to_owned(),
+        }
+    }
 }
 
 /// Reads a document.

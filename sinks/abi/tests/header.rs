@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use mixflow_sink_abi::raw::{
-    ArrowArray, ArrowSchema, FAILED, Failure, Host, IN_DOUBT, MAGIC, OK, Str, Table, Text, VERSION,
-    Version,
+    ArrowArray, ArrowSchema, Cancel, FAILED, Failure, Host, IN_DOUBT, MAGIC, OK, Str, Table, Text,
+    VERSION, Version,
 };
 
 /// Asserts for a C compiler that a struct has the size and the offsets of ours.
@@ -61,8 +61,11 @@ fn c_and_rust_agree_on_every_field() {
         commit,
         abort,
         discard,
-        set_mode
+        set_mode,
+        options,
+        set_cancel
     );
+    same!(c, "mixflow_cancel", Cancel, size, token, wait, release);
     same!(
         c,
         "struct ArrowSchema",

@@ -5,12 +5,14 @@
 //! as a compiled-in one: it runs in this process. What can be checked without
 //! trust is, before it is used.
 
+mod cancel;
 mod host;
 mod library;
 mod options;
 mod sink;
 
 pub use library::Library;
+pub use mixflow_sink_abi::wire::TakenDoc;
 pub use sink::{PluginOptions, PluginSink};
 
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};

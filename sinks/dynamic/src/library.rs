@@ -7,10 +7,11 @@ use std::ptr;
 
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_abi::raw::{
-    AbortFn, BeginFn, CheckSchemaFn, CloseFn, CommitFn, DescribeFn, DiscardFn, MAGIC, OpenFn,
-    PartitionFn, PreviewFn, SetModeFn, TABLE_SYMBOL, Table, TableFn, VERSION, VERSION_SYMBOL,
-    Version, WriteFn,
+    AbortFn, BeginFn, CheckSchemaFn, CloseFn, CommitFn, DescribeFn, DiscardFn, Failure, MAGIC, OK,
+    OpenFn, OptionsFn, PartitionFn, PreviewFn, SetCancelFn, SetModeFn, TABLE_SYMBOL, Table,
+    TableFn, Text, VERSION, VERSION_SYMBOL, Version, WriteFn,
 };
+use mixflow_sink_abi::wire::{self, TakenDoc};
 use object::read::{Object as _, ObjectSegment as _, ReadCache};
 
 /// A library with a sink. It stays loaded for the life of the process.
@@ -18,6 +19,7 @@ use object::read::{Object as _, ObjectSegment as _, ReadCache};
 pub struct Library {
     path: PathBuf,
     name: String,
+    version: Version,
     functions: Functions,
 }
 
@@ -37,6 +39,10 @@ pub(crate) struct Functions {
     pub(crate) discard: DiscardFn,
     /// Not in libraries of version 1.0.
     pub(crate) set_mode: Option<SetModeFn>,
+    /// Not in libraries before version 1.2.
+    pub(crate) options: Option<OptionsFn>,
+    /// Not in libraries before version 1.2.
+    pub(crate) set_cancel: Option<SetCancelFn>,
 }
 
 impl Functions {
@@ -57,6 +63,8 @@ impl Functions {
             abort: there("abort", table.abort)?,
             discard: there("discard", table.discard)?,
             set_mode: table.set_mode,
+            options: table.options,
+            set_cancel: table.set_cancel,
         })
     }
 }
@@ -91,10 +99,11 @@ impl Library {
     /// `table` keeps the rules of [`mixflow_sink_abi::raw`].
     pub unsafe fn from_table(table: *const Table) -> Result<Library> {
         // SAFETY: by this function's contract.
-        let (functions, name) = unsafe { checked(table)? };
+        let (functions, name, version) = unsafe { checked(table)? };
         Ok(Library {
             path: PathBuf::new(),
             name,
+            version,
             functions,
         })
     }
@@ -107,6 +116,37 @@ impl Library {
     /// Returns where the library is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the version of the plugin interface that it was built for.
+    pub fn version(&self) -> (u32, u32) {
+        (self.version.major, self.version.minor)
+    }
+
+    /// Returns whether a pipeline may choose what the sink does with what is
+    /// there.
+    pub fn has_modes(&self) -> bool {
+        self.functions.set_mode.is_some()
+    }
+
+    /// Returns the options that the sink takes; `None` if the library does not
+    /// say.
+    pub fn options(&self) -> Option<Vec<TakenDoc>> {
+        let options = self.functions.options?;
+        let (mut text, mut failure) = (Text::empty(), Failure::empty());
+        // SAFETY: a function of this library; there are places for both.
+        let code = unsafe { options(&raw mut text, &raw mut failure) };
+        // SAFETY: empty, or what the library gave; taken so that it is released.
+        let text = unsafe {
+            failure.message.take();
+            failure.hint.take();
+            failure.invalid.take();
+            text.take()
+        };
+        match code {
+            OK => wire::read("what it takes", &text).ok(),
+            _ => None,
+        }
     }
 
     pub(crate) fn functions(&self) -> Functions {
@@ -148,10 +188,11 @@ fn load(path: &Path) -> Result<Library> {
     // be left with code that is gone.
     let table = table_of(Box::leak(Box::new(library)))?;
     // SAFETY: what it gives is a table of this version, or is found out.
-    let (functions, name) = unsafe { checked(table)? };
+    let (functions, name, version) = unsafe { checked(table)? };
     Ok(Library {
         path: path.to_owned(),
         name,
+        version,
         functions,
     })
 }
@@ -250,7 +291,7 @@ fn check_version(theirs: Version) -> Result<()> {
 /// # Safety
 ///
 /// `table` is null, or points to something that is as long as it says.
-unsafe fn checked(table: *const Table) -> Result<(Functions, String)> {
+unsafe fn checked(table: *const Table) -> Result<(Functions, String, Version)> {
     if table.is_null() {
         return Err(problem("its table of functions is null"));
     }
@@ -281,7 +322,7 @@ unsafe fn checked(table: *const Table) -> Result<(Functions, String)> {
     let functions = Functions::of(&table)?;
     // SAFETY: static text, by the rules of the boundary.
     match unsafe { table.name.get() } {
-        Ok(name) if !name.is_empty() => Ok((functions, name.to_owned())),
+        Ok(name) if !name.is_empty() => Ok((functions, name.to_owned(), version)),
         Ok(_) => Err(problem("it does not say what the sink is called")),
         Err(error) => Err(problem("its name is not UTF-8").with_source(error)),
     }

@@ -27,6 +27,7 @@ use mixflow_sink_abi::wire::{
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::cancel;
 use crate::host::lent;
 use crate::library::{Functions, Library};
 use crate::options::to_json;
@@ -292,6 +293,13 @@ impl Sink for PluginSink {
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         let cannot = "cannot begin";
         let (json, schema) = self.context(cannot, cx)?;
+        if let Some(set_cancel) = self.functions().set_cancel {
+            let mut cancel = cancel::lend(&cx.cancel);
+            self.call(cannot, |failure| {
+                // SAFETY: the sink was opened; the library takes the token.
+                unsafe { set_cancel(self.handle, &raw mut cancel, failure) }
+            })?;
+        }
         let begin = self.functions().begin;
         let mut txn: TxnPtr = ptr::null_mut();
         self.call(cannot, |failure| {

@@ -9,14 +9,17 @@
 use std::cell::RefCell;
 use std::ptr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use mixflow_core::batch::{Batch, PartitionId};
+use mixflow_core::cancel::{CancelToken, cancellation};
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 use mixflow_core::ledger::Earlier;
+use mixflow_core::registry::OptionDoc;
 use mixflow_core::sink::{
     Capabilities, CommitSummary, Outcome, PartitionInfo, Preview, RecordFormat, Residue, Sink,
     SinkTxn, TxnContext,
@@ -59,6 +62,9 @@ struct Options {
     panics_at: String,
     #[serde(default)]
     replaces_days: bool,
+    /// Whether a write waits for the run to be stopped.
+    #[serde(default)]
+    waits: bool,
 }
 
 struct Exported;
@@ -66,6 +72,11 @@ struct Exported;
 impl Plugin for Exported {
     const NAME: &'static str = "memory";
     const CRATE: &'static str = "table";
+    const OPTIONS: Option<&'static [OptionDoc]> = Some(&[OptionDoc::new(
+        "fails_at",
+        "a call, default none",
+        "where it fails",
+    )]);
     type Config = Options;
 
     fn make(options: Options) -> Result<Box<dyn Sink>, Vec<Invalid>> {
@@ -136,6 +147,7 @@ impl Sink for Memory {
         log(format!("begin {} {:?}", cx.run_id, cx.source.from_date));
         Ok(Box::new(MemoryTxn {
             sink: self,
+            cancel: cx.cancel.clone(),
             rows: Vec::new(),
         }))
     }
@@ -143,6 +155,7 @@ impl Sink for Memory {
 
 struct MemoryTxn<'s> {
     sink: &'s Memory,
+    cancel: CancelToken,
     rows: Vec<RecordBatch>,
 }
 
@@ -155,6 +168,9 @@ impl SinkTxn for MemoryTxn<'_> {
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
         self.sink.at("write")?;
+        if self.sink.options.waits {
+            self.cancel.wait(Duration::from_secs(3_600))?;
+        }
         let numbers = batch.records.column(0).as_primitive::<Int64Type>();
         let texts = batch.records.column(1).as_string::<i32>();
         log(format!(
@@ -227,7 +243,7 @@ fn context() -> TxnContext {
             ..SourceInfo::default()
         },
         started_at: jiff::Timestamp::UNIX_EPOCH,
-        cancel: mixflow_core::cancel::CancelToken::never(),
+        cancel: CancelToken::never(),
     }
 }
 
@@ -242,6 +258,53 @@ fn info() -> PartitionInfo {
             end_us: 2,
         }),
     }
+}
+
+#[test]
+fn a_library_says_what_it_takes() {
+    // SAFETY: `table` makes tables that keep the rules.
+    let library = unsafe { Library::from_table(&raw const TABLE) }.unwrap();
+    assert_eq!(library.version(), (1, 2));
+    assert!(library.has_modes());
+    let options = library.options().unwrap();
+    let names: Vec<&str> = options.iter().map(|option| option.name.as_str()).collect();
+    assert_eq!(names, ["fails_at"]);
+    assert_eq!(options[0].about, "where it fails");
+    let old = Table {
+        options: None,
+        ..table::<Exported>()
+    };
+    // SAFETY: as above; it is looked at only here.
+    let library = unsafe { Library::from_table(&raw const old) }.unwrap();
+    assert_eq!(library.options(), None);
+}
+
+#[test]
+fn a_sink_that_waits_hears_that_the_run_is_to_stop() {
+    let (guard, cancel) = cancellation();
+    let cx = TxnContext {
+        cancel,
+        ..context()
+    };
+    let sink = open(json!({"waits": true})).unwrap();
+    let mut txn = sink.begin(&cx).unwrap();
+    txn.partition(&info()).unwrap();
+    let asked = Instant::now();
+    let error = std::thread::scope(|scope| {
+        scope.spawn(move || drop(guard));
+        txn.write(&batch(&[1])).unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    // An hour is what it would wait.
+    assert!(asked.elapsed() < Duration::from_secs(60));
+    drop(txn);
+    // The next transaction has a token of its own, which nobody cancels.
+    let sink = open(json!({})).unwrap();
+    let mut txn = sink.begin(&context()).unwrap();
+    txn.partition(&info()).unwrap();
+    txn.write(&batch(&[1])).unwrap();
+    txn.abort().unwrap();
+    taken_log();
 }
 
 #[test]

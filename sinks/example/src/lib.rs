@@ -30,7 +30,7 @@ use serde::Deserialize;
 use rows::{Format, failed};
 
 #[cfg(feature = "plugin")]
-mixflow_sink_abi::export_sink!("csv", CsvOptions, CsvSink::new);
+mixflow_sink_abi::export_sink!("csv", CsvOptions, CsvSink::new, DOC.options);
 
 /// What `mixflow components` shows where the sink is compiled in.
 pub const DOC: ComponentDoc = ComponentDoc {

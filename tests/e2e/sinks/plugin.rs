@@ -348,11 +348,11 @@ fn a_library_of_another_version_or_without_a_table_is_refused() {
         ("NO_TABLE", "it has no `mixflow_sink_table`"),
         (
             "OLDER",
-            "it was built for version 0.9 of the plugin interface, this mixflow has 1.1",
+            "it was built for version 0.9 of the plugin interface, this mixflow has 1.2",
         ),
         (
             "NEWER",
-            "it was built for version 2.0 of the plugin interface, this mixflow has 1.1",
+            "it was built for version 2.0 of the plugin interface, this mixflow has 1.2",
         ),
         ("NULL_TABLE", "its table of functions is null"),
         (
@@ -527,7 +527,7 @@ fn new_sink_writes_a_crate_and_never_over_one() {
     assert!(manifest.contains("sinks/abi\""), "{manifest}");
     let lib = place.read("web-hook/src/lib.rs");
     assert!(
-        lib.contains("export_sink!(\"web_hook\", WebHookOptions, WebHookSink::new);"),
+        lib.contains("export_sink!(\"web_hook\", WebHookOptions, WebHookSink::new, DOC.options);"),
         "{lib}"
     );
     assert!(lib.contains("//! ```\n\nmod rows;"), "{lib}");

@@ -211,6 +211,8 @@ pub extern "C" fn mixflow_sink_table() -> *const Table {
         abort: Some(abort),
         discard: Some(discard),
         set_mode: None,
+        options: None,
+        set_cancel: None,
     };
     &TABLE
 }
