@@ -5,27 +5,44 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args as ClapArgs, ValueEnum};
 use mixflow_core::config::{DateSpec, local_path};
 
-/// What every command takes.
+/// The heading of what every command takes.
+pub(crate) const GLOBAL: &str = "Global options";
+
+/// The heading of what only commands that run a pipeline take.
+pub(crate) const RUNS: &str = "Run options";
+
+/// What every command takes, and what every command that runs a pipeline does.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Global {
+    /// How to show progress on stderr
+    #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto,
+        value_name = "STYLE", help_heading = RUNS)]
+    pub(crate) progress: ProgressStyle,
+    /// Write the run report as JSON
+    #[arg(long, global = true, value_name = "FILE", value_parser = local, help_heading = RUNS)]
+    pub(crate) report: Option<PathBuf>,
     /// Say nothing but warnings and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
     /// Log more: -v decisions, -vv requests, -vvv everything (RUST_LOG works too)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     pub(crate) verbose: u8,
-    /// How to show progress on stderr
-    #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto)]
-    pub(crate) progress: ProgressStyle,
-    /// How lines on stderr are written where no terminal is
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-    /// Write the run report as JSON
-    #[arg(long, global = true, value_name = "FILE", value_parser = local)]
-    pub(crate) report: Option<PathBuf>,
     /// When to use colours
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto,
+        value_name = "WHEN", hide_possible_values = true, help_heading = GLOBAL,
+        long_help = "When to use colours: `auto` (on a terminal, unless NO_COLOR is set), `always` or `never`")]
     pub(crate) color: Color,
+    /// How lines on stderr are written where no terminal is
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text,
+        value_name = "FORMAT", hide_possible_values = true, help_heading = GLOBAL,
+        long_help = "How lines on stderr are written: `text` (behind the time, the pipeline and the run; on a terminal as they are) or `json` (an object a line)")]
+    pub(crate) log_format: LogFormat,
+    /// Print help; `-h` is shorter
+    #[arg(short, long, global = true, action = ArgAction::Help, help_heading = GLOBAL)]
+    help: Option<bool>,
+    /// Print version
+    #[arg(short = 'V', long, global = true, action = ArgAction::Version, help_heading = GLOBAL)]
+    version: Option<bool>,
 }
 
 /// How lines on stderr are written.

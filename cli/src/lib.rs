@@ -37,7 +37,6 @@ mod unrun;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use mixflow_core::registry::Registry;
 
 /// Runs the command line of this process with the components of `registry`.
@@ -49,7 +48,7 @@ pub fn main(registry: Registry) -> ExitCode {
     if let Some(now) = now.and_then(|now| now.parse().ok()) {
         mixflow_core::clock::set(now);
     }
-    let args = match commands::Args::try_parse() {
+    let args = match commands::parse() {
         Ok(args) => args,
         Err(error) => return ui::misread(&error),
     };

@@ -8,8 +8,10 @@ mod check;
 mod components;
 mod connections;
 mod docs;
+mod examples;
 mod fetch;
 mod gaps;
+mod guide;
 mod init;
 mod new_sink;
 mod plan;
@@ -23,7 +25,7 @@ mod status;
 mod summarize;
 mod tables;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::app::App;
 use crate::args::Global;
@@ -35,6 +37,8 @@ use crate::exit::Exit;
     name = "mixflow",
     version,
     propagate_version = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
     max_term_width = 100
 )]
 pub(crate) struct Args {
@@ -51,7 +55,9 @@ pub(crate) enum Command {
     ///
     /// Goes on to the next file after a failure, and exits with the worst code.
     Run(run::RunArgs),
-    /// Check pipeline files, offline unless --online is given: no network, no secret needed
+    /// Check pipeline files: no network, no secret needed
+    ///
+    /// With --online, a small request says whether the credentials are right.
     Check(check::CheckArgs),
     /// Show what a run would do, without asking Mixpanel
     Plan(plan::PlanArgs),
@@ -78,16 +84,16 @@ pub(crate) enum Command {
     /// Look after the bodies that `[archive]` has kept
     #[command(subcommand)]
     Archive(archive::ArchiveCommand),
-    /// Look after named connections: which there are, and whether they work
+    /// List named connections, or test whether they work
     ///
     /// A pipeline file names one with `connection = "prod"` in its `[source]`.
     #[command(subcommand)]
     Connections(connections::ConnectionsCommand),
     /// Ask a DuckDB file in SQL, read-only
     Query(query::QueryArgs),
-    /// Show every property of a table: its types, how many rows have it, since when, and an example
+    /// Show every property of a table, with types and examples
     ///
-    /// The fullest come first. Exit 3 if --diff is given and something differs.
+    /// Also how many rows have it, and since when. The fullest come first. Exit 3 if --diff is given and something differs.
     Catalog(catalog::CatalogArgs),
     /// List the tables of a DuckDB file
     Tables(tables::TablesArgs),
@@ -108,21 +114,35 @@ pub(crate) enum Command {
     Backfill(backfill::BackfillArgs),
     /// Show past runs, the latest first
     Runs(runs::RunsArgs),
-    /// Draw past runs as an HTML page: where their time went, what they fetched, what is missing
+    /// Draw past runs as an HTML page
+    ///
+    /// It shows where their time went, what they fetched and what is missing.
     Report(report::ReportArgs),
     /// Write a pipeline file to begin with, with comments
     Init(init::InitArgs),
     /// Write a crate to begin a sink with, its tests included
     NewSink(new_sink::NewSinkArgs),
-    /// Print the completions of a shell, to be put where it reads them
+    /// Print the completions of a shell
     Completions(docs::CompletionsArgs),
     /// Write manual pages
     Man(docs::ManArgs),
-    /// List the sources, transforms and sinks of this binary, with their options
-    Components,
+    /// Show what may stand in a pipeline file: its tables and their keys
+    ///
+    /// That is every source, transform and sink of this binary, and the other tables. With names,
+    /// such as `duckdb`, `run` or `source.retry`, only those.
+    Components(components::ComponentsArgs),
     /// Bring the generated parts of a clone's pages up to date
     #[command(hide = true)]
     Docs(reference::ReferenceArgs),
+}
+
+/// Reads the command line of this process.
+pub(crate) fn parse() -> Result<Args, clap::Error> {
+    let mut command = guide::guided(Args::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let args = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    guide::check_report(&mut command, &matches, args.global.report.is_some())?;
+    Ok(args)
 }
 
 /// Does what the command line says.
@@ -150,9 +170,13 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Report(args) => app.exit_of(report::report(app, args)),
         Command::Init(args) => app.exit_of(init::init(app, args)),
         Command::NewSink(args) => app.exit_of(new_sink::new_sink(app, args)),
-        Command::Completions(args) => docs::completions(app, args, Args::command()),
-        Command::Man(args) => app.exit_of(docs::man(app, args, Args::command())),
-        Command::Components => components::components(app),
-        Command::Docs(args) => app.exit_of(reference::reference(app, args, Args::command())),
+        Command::Completions(args) => docs::completions(app, args, guide::guided(Args::command())),
+        Command::Man(args) => app.exit_of(docs::man(app, args, guide::guided(Args::command()))),
+        Command::Components(args) => app.exit_of(components::components(app, args)),
+        Command::Docs(args) => app.exit_of(reference::reference(
+            app,
+            args,
+            guide::guided(Args::command()),
+        )),
     }
 }
