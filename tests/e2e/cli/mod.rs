@@ -7,6 +7,7 @@ mod config;
 mod connections;
 mod days;
 mod documents;
+mod help;
 mod log_lines;
 mod messages;
 mod online;
