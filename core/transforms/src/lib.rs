@@ -17,6 +17,7 @@ mod hash;
 mod json;
 mod mask;
 mod naming;
+mod properties;
 mod rename;
 mod scrub;
 mod select;
@@ -25,7 +26,7 @@ mod time;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, Census, Change, Difference, KnownProperty, MOST_PROPERTIES, Property};
+pub use catalog::{Catalog, Census, Change, Difference, KnownProperty, Property};
 pub use dedupe::{Dedupe, DedupeOptions};
 pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
 pub use filter::{Filter, FilterOptions};
@@ -33,6 +34,7 @@ pub use hash::{Hash, HashOptions};
 pub use json::PathText;
 pub use mask::{Mask, MaskOptions};
 pub use naming::column_names;
+pub use properties::MOST_PROPERTIES;
 pub use rename::{Rename, RenameOptions};
 pub use select::{Select, SelectOptions};
 

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::extract::Observed;
 use super::super::json::JsonValue;
+use super::super::properties::Facts;
 use super::Property;
 
 /// The characters of an example.
@@ -24,7 +25,7 @@ pub(super) struct Row {
 
 /// What is known of one property so far.
 #[derive(Clone)]
-pub(super) struct Facts {
+pub(super) struct Seen {
     pub(super) filled: u64,
     observed: Observed,
     distinct: HllSketch,
@@ -32,10 +33,10 @@ pub(super) struct Facts {
     example: Option<(u64, String)>,
 }
 
-impl Facts {
-    pub(super) fn new() -> Facts {
+impl Facts for Seen {
+    fn none() -> Seen {
         let distinct = HllSketch::new(LG_REGISTERS, HllType::Hll8);
-        Facts {
+        Seen {
             filled: 0,
             observed: Observed::default(),
             distinct: distinct.expect("4 to 21 is allowed"),
@@ -44,6 +45,22 @@ impl Facts {
         }
     }
 
+    fn merge(&mut self, other: Seen) {
+        self.filled += other.filled;
+        self.observed.merge(other.observed);
+        let mut union = HllUnion::new(LG_REGISTERS).expect("4 to 21 is allowed");
+        union.update(&self.distinct);
+        union.update(&other.distinct);
+        self.distinct = union.to_sketch(HllType::Hll8);
+        if let Some(days) = other.days {
+            self.add_days(days);
+        }
+        let examples = [self.example.take(), other.example];
+        self.example = examples.into_iter().flatten().min();
+    }
+}
+
+impl Seen {
     /// Counts a value.
     pub(super) fn count(&mut self, row: Row, json: &str) {
         let value = JsonValue::of(json);
@@ -68,21 +85,6 @@ impl Facts {
     fn add_days(&mut self, (first, last): (i32, i32)) {
         let (known_first, known_last) = self.days.unwrap_or((first, last));
         self.days = Some((known_first.min(first), known_last.max(last)));
-    }
-
-    /// Adds what is known of the same property from other rows.
-    pub(super) fn merge(&mut self, other: Facts) {
-        self.filled += other.filled;
-        self.observed.merge(other.observed);
-        let mut union = HllUnion::new(LG_REGISTERS).expect("4 to 21 is allowed");
-        union.update(&self.distinct);
-        union.update(&other.distinct);
-        self.distinct = union.to_sketch(HllType::Hll8);
-        if let Some(days) = other.days {
-            self.add_days(days);
-        }
-        let examples = [self.example.take(), other.example];
-        self.example = examples.into_iter().flatten().min();
     }
 
     /// Returns what is known, of so many rows.
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn few_values_are_counted_exactly_and_many_nearly() {
         for (values, error) in [(500, 0), (20_000, 600), (300_000, 9_000)] {
-            let [mut odd, mut even, mut all] = [(); 3].map(|()| Facts::new());
+            let [mut odd, mut even, mut all] = [(); 3].map(|()| Seen::none());
             for n in 0..values {
                 let half = if n % 2 == 1 { &mut odd } else { &mut even };
                 let row = Row {

@@ -8,7 +8,7 @@ mod compare;
 mod facts;
 mod recipe;
 
-pub use census::{Census, MOST_PROPERTIES};
+pub use census::Census;
 pub use compare::{Change, Difference, KnownProperty};
 
 use jiff::civil::Date;
@@ -23,7 +23,7 @@ pub struct Catalog {
     pub rows: u64,
     /// What each property is.
     pub properties: Vec<Property>,
-    /// Whether there are more than [`MOST_PROPERTIES`], of which those that came
+    /// Whether there are more than [`MOST_PROPERTIES`](crate::MOST_PROPERTIES), of which those that came
     /// first are here.
     pub is_cut: bool,
     /// Rows whose JSON could not be read. They count as rows without properties.

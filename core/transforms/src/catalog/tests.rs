@@ -4,6 +4,7 @@ use jiff::civil::date;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::super::properties::MOST_PROPERTIES;
 use super::*;
 
 fn count(census: &mut Census, rows: &[&str]) {
