@@ -4,23 +4,16 @@
 //! are gone with the process. What is announced waits with them, in its place.
 
 use std::collections::VecDeque;
-use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, BufReader, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::Array as _;
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use arrow_ipc::reader::StreamReader;
-use arrow_ipc::writer::StreamWriter;
-use lz4_flex::frame::{FrameDecoder, FrameEncoder, FrameInfo};
 
+use super::row_file::{RowFile, Rows};
 use crate::batch::{Batch, PartitionId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::sink::{Exclusive, PartitionInfo};
 use crate::staged::cannot;
 
@@ -34,13 +27,10 @@ const UNNOTICED: f64 = 0.1;
 
 /// What a transaction that has not begun is to be given, in order.
 pub(super) struct Backlog {
-    folder: PathBuf,
     bytes_per_second: u64,
     schema: SchemaRef,
-    rows: StreamWriter<FrameEncoder<File>>,
+    rows: RowFile,
     order: VecDeque<Entry>,
-    /// Bytes of the rows in memory.
-    bytes: u64,
 }
 
 enum Entry {
@@ -63,25 +53,15 @@ impl Backlog {
             bytes_per_second,
             folder,
         } = exclusive;
-        let made = tempfile::tempfile_in(&folder)
-            .map_err(ArrowError::from)
-            .and_then(|file| {
-                // A million events of 757 MB are 137 MB here and 72 MB in DuckDB;
-                // all of it, with the way back, is 1.2 s of CPU.
-                let info = FrameInfo::new().block_checksums(true);
-                StreamWriter::try_new(FrameEncoder::with_frame_info(info, file), schema)
-            });
-        match made {
+        match RowFile::create(&folder, "the commit", schema) {
             Ok(rows) => Some(Backlog {
-                folder,
                 bytes_per_second,
                 schema: Arc::clone(schema),
                 rows,
                 order: VecDeque::new(),
-                bytes: 0,
             }),
             Err(error) => {
-                log::debug!("no rows can wait in `{}`: {error}", folder.display());
+                log::debug!("no rows can wait: {}", error.in_a_line());
                 None
             }
         }
@@ -100,10 +80,7 @@ impl Backlog {
 
     /// Takes a batch that fits.
     pub(super) fn push(&mut self, batch: &Batch) -> Result<()> {
-        self.rows
-            .write(&batch.records)
-            .map_err(failed("keep", &self.folder))?;
-        self.bytes += bytes_of(&batch.records);
+        self.rows.push(&batch.records)?;
         match self.order.back_mut() {
             Some(Entry::Batches(id, batches)) if *id == batch.partition => *batches += 1,
             _ => self.order.push_back(Entry::Batches(batch.partition, 1)),
@@ -113,53 +90,38 @@ impl Backlog {
 
     /// Returns the bytes that the rows have in memory.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.rows.bytes()
     }
 
     /// Returns whether a run that has taken so long may end with writing what
     /// is here.
     pub(super) fn may_wait(&self, elapsed: Duration) -> bool {
-        let seconds = self.bytes as f64 / self.bytes_per_second as f64;
+        let seconds = self.bytes() as f64 / self.bytes_per_second as f64;
         seconds <= UNNOTICED || seconds * PARTS_OF_RUN <= elapsed.as_secs_f64()
     }
 
     /// Ends taking, and gives everything out once, in the order in which it
     /// came.
-    pub(super) fn replay(mut self) -> Result<Replay> {
-        let unread = || failed("read", &self.folder);
-        self.rows.finish().map_err(failed("keep", &self.folder))?;
-        let rows = self.rows.into_inner().map_err(unread())?;
-        let mut file = rows
-            .finish()
-            .map_err(io::Error::from)
-            .map_err(cannot(waiting("keep", &self.folder)))?;
-        let (bytes, on_disk) = (self.bytes, file.stream_position().unwrap_or(0));
-        log::debug!("rows of {bytes} bytes have waited, {on_disk} on disk");
-        file.seek(SeekFrom::Start(0))
-            .map_err(cannot(waiting("read", &self.folder)))?;
-        let rows = FrameDecoder::new(BufReader::new(file));
+    pub(super) fn replay(self) -> Result<Replay> {
         Ok(Replay {
-            rows: StreamReader::try_new(rows, None).map_err(unread())?,
+            rows: self.rows.read()?,
             order: self.order,
-            folder: self.folder,
         })
     }
 }
 
 /// What was in a backlog.
 pub(super) struct Replay {
-    rows: StreamReader<FrameDecoder<BufReader<File>>>,
+    rows: Rows,
     order: VecDeque<Entry>,
-    folder: PathBuf,
 }
 
 impl Replay {
     fn batch(&mut self) -> Result<RecordBatch> {
-        let batch = self.rows.next().unwrap_or_else(|| {
+        self.rows.next().unwrap_or_else(|| {
             let short = io::Error::from(io::ErrorKind::UnexpectedEof);
-            Err(ArrowError::from(short))
-        });
-        batch.map_err(failed("read", &self.folder))
+            Err(cannot("read the rows that wait for the commit")(short))
+        })
     }
 }
 
@@ -182,38 +144,12 @@ impl Iterator for Replay {
     }
 }
 
-/// Returns the bytes of what a batch shows of its columns.
-fn bytes_of(records: &RecordBatch) -> u64 {
-    let columns = records.columns().iter();
-    let bytes = columns.map(|column| {
-        let data = column.to_data();
-        data.get_slice_memory_size()
-            .unwrap_or_else(|_| column.get_array_memory_size()) as u64
-    });
-    bytes.sum()
-}
-
-fn waiting(what: &str, folder: &Path) -> impl Display {
-    format!(
-        "{what} the rows that wait in `{}` for the commit",
-        folder.display()
-    )
-}
-
-fn failed(what: &str, folder: &Path) -> impl FnOnce(ArrowError) -> Error {
-    let what = waiting(what, folder);
-    move |error| match error {
-        ArrowError::IoError(_, error) => cannot(what)(error),
-        error => Error::new(ErrorKind::Io, format!("cannot {what}")).with_source(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::{is_json, json_field};
     use crate::unit::Extent;
-    use arrow::array::{AsArray as _, Int64Array, StringArray};
+    use arrow::array::{Array as _, AsArray as _, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
 
     fn schema() -> SchemaRef {

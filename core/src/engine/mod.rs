@@ -15,6 +15,7 @@ mod order;
 mod pipeline;
 mod probe;
 mod room;
+mod row_file;
 mod sinks;
 mod worker;
 mod writer;
