@@ -23,6 +23,7 @@ pub mod error;
 pub mod fit;
 mod guard;
 pub mod json;
+pub mod late;
 pub mod ledger;
 pub mod observer;
 #[cfg(unix)]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{Batch, PartitionId};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
+use crate::late::Existing;
 use crate::ledger::{Earlier, FetchedUnit, Ledger};
 use crate::source::{Extent, SourceInfo};
 
@@ -89,6 +90,15 @@ pub trait Sink {
         } else {
             Earlier::Stay
         }
+    }
+
+    /// Returns the columns that the destination has, for transforms whose columns
+    /// go by them; nothing, which is the default, if the sink cannot tell. Changes
+    /// and creates nothing.
+    ///
+    /// Fails with [`Error::is_busy`] if somebody else has the destination just now.
+    fn existing(&self, _cx: &TxnContext) -> Result<Existing> {
+        Ok(Existing::default())
     }
 
     /// Checks that rows of `schema` can be written. Makes no I/O.

@@ -1,5 +1,7 @@
 //! What happens to rows on their way.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
@@ -7,6 +9,7 @@ use crate::batch::columns_of;
 use crate::context::{RunContext, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
+use crate::late::LateColumns;
 use crate::source::BatchIter;
 use crate::stand_in::StandIns;
 
@@ -30,6 +33,14 @@ pub trait Transform: Send + Sync {
     /// whole records still.
     fn compares_ids(&self) -> bool {
         false
+    }
+
+    /// Returns what finds the columns that go by the rows. Then
+    /// [`schema`](Transform::schema) has those that go by nothing, the rows are
+    /// given to what is [settled](crate::late::Survey::settle), this is never
+    /// opened, and no transform can stand behind it.
+    fn late(&self) -> Option<Arc<dyn LateColumns>> {
+        None
     }
 
     /// Returns things a person should know before the run.
@@ -150,6 +161,16 @@ pub(crate) struct OpenTransform {
 }
 
 impl OpenTransform {
+    /// Returns the columns of what comes out.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Returns them with their types, for messages.
+    pub(crate) fn columns(&self) -> String {
+        columns_of(&self.schema)
+    }
+
     /// Changes the batches of one partition, and sees to it that they have the
     /// columns that the transform has declared.
     pub(crate) fn stream<'a>(
@@ -210,5 +231,5 @@ pub(crate) fn settled_after(stand_ins: &StandIns, transforms: &[OpenTransform]) 
 }
 
 fn same(declared: &SchemaRef, returned: &SchemaRef) -> bool {
-    std::sync::Arc::ptr_eq(declared, returned) || declared == returned
+    Arc::ptr_eq(declared, returned) || declared == returned
 }

@@ -132,6 +132,10 @@ impl Launch {
                 queue: None,
                 units: self.units,
                 most_requests: self.most_requests,
+                scratch: state
+                    .filter(|state| state.is_dir())
+                    .unwrap_or(&temporary)
+                    .to_owned(),
                 ledgers,
             },
         )

@@ -16,7 +16,7 @@ use super::reader::Reader;
 use super::run::run_table;
 use super::sinks::{build_sinks, check_destinations, paths};
 use crate::context::Delivery;
-use crate::engine::{Pipeline, RunOptions, Sinks, check_delivery};
+use crate::engine::{Pipeline, RunOptions, Sinks, check_delivery, must_be_last};
 use crate::ledger::Earlier;
 use crate::registry::{BuildContext, Registry};
 use crate::sink::{RecordFormat, Sink};
@@ -222,6 +222,12 @@ fn build_transforms<'t>(
     for (n, item) in items.iter().enumerate() {
         let path = format!("transform.{n}");
         let transform = build_transform(document, item, &path, registry, schema.as_ref(), cx);
+        let is_late = |named: &NamedTransform| named.transform.late().is_some();
+        if let Some(named) = transform.as_ref().filter(|named| is_late(named))
+            && n + 1 < items.len()
+        {
+            document.invalid(&path, must_be_last(&named.kind));
+        }
         schema = transform.as_ref().map(|named| named.transform.schema());
         transforms.push(transform);
     }

@@ -8,6 +8,7 @@ use crossbeam::channel::{Receiver, Select, TryRecvError, bounded};
 
 use super::books::Books;
 use super::ending::{Ending, contained, fate_of};
+use super::late::Late;
 use super::order::Order;
 use super::pipeline::{OnFailure, Pipeline};
 use super::worker::{Crew, Message, Work};
@@ -29,11 +30,32 @@ pub(super) struct Attempt<'r, 'b, 'o> {
     pub(super) pipeline: &'r Pipeline,
     pub(super) cx: RunContext,
     pub(super) transforms: Arc<[OpenTransform]>,
+    /// What fixes the columns, if they go by the rows.
+    pub(super) late: Option<Fixing>,
     pub(super) writers: Writers<'r>,
     pub(super) books: &'b mut Books<'o>,
     pub(super) queue: Option<NonZeroUsize>,
     /// Whether another attempt may follow this one.
     pub(super) may_start_over: bool,
+}
+
+/// Columns that are not fixed when the attempt begins.
+pub(super) struct Fixing {
+    late: Arc<Late>,
+    /// Whether the sinks know the columns.
+    fixed: bool,
+    /// Units without rows, to be announced when they do.
+    unannounced: Vec<PartitionId>,
+}
+
+impl Fixing {
+    pub(super) fn new(late: Arc<Late>) -> Fixing {
+        Fixing {
+            late,
+            fixed: false,
+            unannounced: Vec::new(),
+        }
+    }
 }
 
 impl Attempt<'_, '_, '_> {
@@ -53,7 +75,10 @@ impl Attempt<'_, '_, '_> {
         let crew = Crew::new(
             &self.cx,
             &session,
-            &self.transforms,
+            (
+                &self.transforms,
+                self.late.as_ref().map(|fixing| &fixing.late),
+            ),
             self.pipeline,
             &plan,
             self.queue,
@@ -234,13 +259,33 @@ impl Attempt<'_, '_, '_> {
 
     fn write(&mut self, batch: Batch) -> Result<()> {
         let id = batch.partition;
+        self.fix_columns()?;
         self.announce(id)?;
         self.writers.write(&batch, self.books)?;
         self.books.wrote(id, batch.records.num_rows() as u64);
         Ok(())
     }
 
+    /// Tells the sinks the columns, once, and announces what waits for that.
+    fn fix_columns(&mut self) -> Result<()> {
+        let Some(fixing) = self.late.as_mut().filter(|fixing| !fixing.fixed) else {
+            return Ok(());
+        };
+        fixing.fixed = true;
+        let unannounced = std::mem::take(&mut fixing.unannounced);
+        let schema = match fixing.late.schema() {
+            Some(schema) => schema,
+            None => fixing.late.schema_without_rows()?,
+        };
+        self.writers.set_schema(&schema, self.books)?;
+        unannounced.into_iter().try_for_each(|id| self.announce(id))
+    }
+
     fn announce(&mut self, id: PartitionId) -> Result<()> {
+        if let Some(fixing) = self.late.as_mut().filter(|fixing| !fixing.fixed) {
+            fixing.unannounced.push(id);
+            return Ok(());
+        }
         let info = self.books.slot(id).info.clone();
         self.writers.announce(&info, self.books)
     }
@@ -281,6 +326,7 @@ impl Attempt<'_, '_, '_> {
         let (run_id, source) = self.writers.run();
         let units = self.books.fetched(run_id, source.limit.is_some());
         self.books.warn_of_rows_outside(&units);
+        self.fix_columns()?;
         self.books.tell_committing();
         self.writers.begin(self.books)?;
         // The last moment at which an interrupt can still be heard.

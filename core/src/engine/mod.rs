@@ -11,6 +11,7 @@ mod attempt;
 mod backlog;
 mod books;
 mod ending;
+mod late;
 mod order;
 mod pipeline;
 mod probe;
@@ -26,6 +27,7 @@ mod tests;
 
 use std::any::Any;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,9 +45,10 @@ use crate::sink::{Preview, TxnContext};
 use crate::source::Unit;
 use crate::stand_in::StandIns;
 use crate::transform::{OpenTransform, stand_ins_for};
-use attempt::Attempt;
+use attempt::{Attempt, Fixing};
 use books::Books;
 use ending::{Ending, contained};
+use late::{Late, schema_without_rows};
 use writers::Writers;
 
 pub use pipeline::{OnFailure, Pipeline, RunOptions};
@@ -79,6 +82,8 @@ pub struct RunSetup<'a> {
     /// Requests that the run may make, tries included; `None` is any number. A
     /// unit that would need more has failed.
     pub most_requests: Option<u64>,
+    /// A folder where rows may wait, in files without a name.
+    pub scratch: PathBuf,
     /// Keeps the ledgers of destinations whose sinks keep none.
     pub ledgers: Option<&'a dyn LedgerStore>,
 }
@@ -113,6 +118,7 @@ struct Run<'r, 'o> {
     queue: Option<NonZeroUsize>,
     units: Option<Vec<Unit>>,
     ledgers: Option<&'r dyn LedgerStore>,
+    scratch: PathBuf,
 }
 
 impl<'r, 'o> Run<'r, 'o> {
@@ -147,6 +153,7 @@ impl<'r, 'o> Run<'r, 'o> {
             queue: setup.queue,
             units: setup.units,
             ledgers: setup.ledgers,
+            scratch: setup.scratch,
         }
     }
 
@@ -191,6 +198,10 @@ impl<'r, 'o> Run<'r, 'o> {
         // the attempt ends for whatever reason, or from outside.
         let (guard, cancel) = self.cx.cancel.child();
         let mut writers = Writers::new(&self.pipeline.sinks, &self.txn_cx, self.patience);
+        let late = match self.late(&mut writers) {
+            Ok(late) => late.map(Arc::new),
+            Err(error) => return Ending::nothing_done(error),
+        };
         let held = match self.look_at(&mut writers) {
             Ok(held) => held,
             Err(error) => return Ending::nothing_done(error),
@@ -203,12 +214,25 @@ impl<'r, 'o> Run<'r, 'o> {
                 ..self.cx.clone()
             },
             transforms: Arc::clone(transforms),
+            late: late.map(Fixing::new),
             writers,
             books: &mut self.books,
             queue: self.queue,
             may_start_over: is_first,
         };
         attempt.make(self.units.as_deref(), guard)
+    }
+
+    /// Asks the destinations for their columns, if those of the rows go by them,
+    /// and has the rows come in these until they are fixed.
+    fn late(&mut self, writers: &mut Writers<'r>) -> Result<Option<Late>> {
+        let (_, Some((kind, columns))) = self.pipeline.stages() else {
+            return Ok(None);
+        };
+        let existing = writers.existing(self.patience_at_start, &mut self.books)?;
+        let late = Late::new(kind, columns, existing, &self.cx, self.scratch.clone());
+        writers.set_schema(&late.schema_without_rows()?, &mut self.books)?;
+        Ok(Some(late))
     }
 
     /// Looks at the destinations, and returns what they hold already.
@@ -238,7 +262,13 @@ impl<'r, 'o> Run<'r, 'o> {
 
 /// Says what a run would do to the destinations. Changes nothing.
 pub fn preview(pipeline: &Pipeline, run_id: String) -> Result<Preview> {
-    let cx = txn_context(pipeline, run_id, CancelToken::never());
+    let mut cx = txn_context(pipeline, run_id, CancelToken::never());
+    if let (_, Some((_, columns))) = pipeline.stages() {
+        let sinks = pipeline.sinks.iter();
+        let existing = sinks.map(|named| contained("the sink", || named.sink.existing(&cx)));
+        let existing: Vec<_> = existing.collect::<Result<_>>()?;
+        cx.schema = schema_without_rows(&*columns, &existing)?;
+    }
     let mut preview = Preview::default();
     for named in pipeline.sinks.iter() {
         let one = contained("the sink", || named.sink.preview(&cx))?;
@@ -296,9 +326,21 @@ pub(crate) fn check_delivery(delivery: Option<Delivery>, sinks: &Sinks) -> Resul
     Ok(())
 }
 
-/// Opens the transforms of a run.
+/// Says that a transform stands in the wrong place.
+pub(crate) fn must_be_last(kind: &str) -> String {
+    format!(
+        "the columns of this `{kind}` are known only when rows are there, so no other transform can stand behind it: make it the last one"
+    )
+}
+
+/// Opens the transforms of a run, but the one whose columns go by the rows.
 fn open(pipeline: &Pipeline, cx: &RunContext) -> Result<Arc<[OpenTransform]>> {
-    let opened = pipeline.transforms.iter().map(|named| {
+    let (transforms, _) = pipeline.stages();
+    let hidden = transforms.iter().find(|t| t.transform.late().is_some());
+    if let Some(named) = hidden {
+        return Err(Error::new(ErrorKind::Config, must_be_last(&named.kind)));
+    }
+    let opened = transforms.iter().map(|named| {
         let what = format!("the transform `{}`", named.kind);
         contained(&what, || named.open(cx))
     });

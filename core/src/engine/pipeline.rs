@@ -1,12 +1,14 @@
 //! What is run, and how.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::config::Alarms;
 use crate::context::Delivery;
 use crate::destination::Destination;
+use crate::late::LateColumns;
 use crate::source::Source;
 use crate::transform::NamedTransform;
 
@@ -30,6 +32,9 @@ pub struct Pipeline {
     pub alarms: Alarms,
 }
 
+/// What a transform is called whose columns go by the rows, and what finds them.
+pub(crate) type LateStage<'p> = (&'p str, Arc<dyn LateColumns>);
+
 impl Pipeline {
     /// Returns where the rows go, in the order of the sinks.
     pub fn destinations(&self) -> Vec<Destination> {
@@ -40,6 +45,19 @@ impl Pipeline {
     pub fn destination(&self) -> Destination {
         let kind = self.source.info().dataset.kind;
         self.sinks.first().sink.destination(&kind)
+    }
+
+    /// Returns the transforms whose columns are known, and the last one if its
+    /// columns go by the rows.
+    pub(crate) fn stages(&self) -> (&[NamedTransform], Option<LateStage<'_>>) {
+        let late = self.transforms.split_last().and_then(|(last, before)| {
+            let columns = last.transform.late()?;
+            Some((before, (last.kind.as_str(), columns)))
+        });
+        match late {
+            Some((before, late)) => (before, Some(late)),
+            None => (&self.transforms, None),
+        }
     }
 
     /// Returns things a person should know before a run.

@@ -93,7 +93,7 @@ impl Iterator for Rows {
 }
 
 /// Returns the bytes of what a batch shows of its columns.
-fn bytes_of(records: &RecordBatch) -> u64 {
+pub(super) fn bytes_of(records: &RecordBatch) -> u64 {
     let columns = records.columns().iter();
     let bytes = columns.map(|column| {
         let data = column.to_data();

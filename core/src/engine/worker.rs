@@ -14,6 +14,7 @@ use crossbeam::channel::{self, Receiver, Sender};
 use jiff::Timestamp;
 
 use super::ending::contained;
+use super::late::Late;
 use super::pipeline::{OnFailure, Pipeline, RunOptions};
 use super::room::{Door, Place, Room};
 use crate::batch::PartitionId;
@@ -110,7 +111,7 @@ impl Crew {
     pub(super) fn new(
         cx: &RunContext,
         session: &Arc<dyn Session>,
-        transforms: &Arc<[OpenTransform]>,
+        (transforms, late): (&Arc<[OpenTransform]>, Option<&Arc<Late>>),
         pipeline: &Pipeline,
         plan: &Plan,
         queue: Option<NonZeroUsize>,
@@ -130,6 +131,7 @@ impl Crew {
                 cx: cx.clone(),
                 session: Arc::clone(session),
                 transforms: Arc::clone(transforms),
+                late: late.map(Arc::clone),
                 roles,
                 on_failure: pipeline.options.on_failure,
             };
@@ -203,6 +205,8 @@ struct Worker {
     cx: RunContext,
     session: Arc<dyn Session>,
     transforms: Arc<[OpenTransform]>,
+    /// The last transform, if its columns go by the rows.
+    late: Option<Arc<Late>>,
     /// What the columns are for that rows are counted by.
     roles: Option<ColumnRoles>,
     on_failure: OnFailure,
@@ -249,6 +253,9 @@ impl Worker {
         };
         let what = format!("partition `{}`", work.unit.label);
         let result = contained(&what, || self.read(work, &cx, &mut spent, &mut counts));
+        if let Some(late) = &self.late {
+            late.ended(work.id);
+        }
         counts.tally = std::mem::take(&mut *cx.tally());
         counts.facts = std::mem::take(&mut *cx.facts());
         counts.rejected = cx.rejected.load(Ordering::Relaxed);
@@ -282,6 +289,9 @@ impl Worker {
         let mut batches = timed(&mut spent.decode, || {
             transformed(batches, &self.transforms, &passed, cx)
         });
+        if let Some(late) = &self.late {
+            batches = timed(&mut spent.decode, || late.stream(work.id, batches, cx))?;
+        }
         while let Some(records) = timed(&mut spent.decode, || batches.next()) {
             let records = records?;
             if records.num_rows() > 0 {

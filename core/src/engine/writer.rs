@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
 
 use super::backlog::{Backlog, Step};
 use super::books::Books;
@@ -12,6 +15,7 @@ use crate::batch::{Batch, PartitionId};
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guarded;
+use crate::late::Existing;
 use crate::ledger::{Earlier, FetchedUnit, Ledger};
 use crate::sink::{
     CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn, TxnContext, patiently,
@@ -100,6 +104,19 @@ impl<'r> Writer<'r> {
     /// Looks at the destination before the first request.
     pub(super) fn preview(&self, patience: Duration, books: &mut Books<'_>) -> Result<Preview> {
         self.patiently(patience, books, |sink, cx| sink.preview(cx))
+    }
+
+    /// Returns the columns that the destination has.
+    pub(super) fn existing(&self, patience: Duration, books: &mut Books<'_>) -> Result<Existing> {
+        self.patiently(patience, books, |sink, cx| sink.existing(cx))
+    }
+
+    /// Has the rows come in these columns. Nothing was announced yet.
+    pub(super) fn set_schema(&mut self, schema: &SchemaRef) -> Result<()> {
+        self.cx.schema = Arc::clone(schema);
+        let sink = self.sink;
+        let checked = contained("the sink", || sink.check_schema(schema));
+        self.judged(checked)
     }
 
     pub(super) fn destination(&self) -> Destination {

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::SchemaRef;
+
 use super::books::Books;
 use super::ending::{Ending, is_closed, together};
 use super::sinks::Sinks;
@@ -15,6 +17,7 @@ use crate::batch::Batch;
 use crate::cancel::CancelToken;
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
+use crate::late::Existing;
 use crate::ledger::{Calendar, Held, Ledger, LedgerStore, Recorded};
 use crate::sink::{PartitionInfo, TxnContext};
 use crate::source::{SourceInfo, Unit};
@@ -74,6 +77,23 @@ impl<'r> Writers<'r> {
             lane.writer.preview(patience, books)?;
         }
         Ok(())
+    }
+
+    /// Returns the columns that the destinations have.
+    pub(super) fn existing(
+        &self,
+        patience: Duration,
+        books: &mut Books<'_>,
+    ) -> Result<Vec<Existing>> {
+        let lanes = self.lanes.iter();
+        lanes
+            .map(|lane| lane.writer.existing(patience, books))
+            .collect()
+    }
+
+    /// Has the rows come in these columns. Nothing was announced yet.
+    pub(super) fn set_schema(&mut self, schema: &SchemaRef, books: &mut Books<'_>) -> Result<()> {
+        self.each(books, |writer, _| writer.set_schema(schema))
     }
 
     /// Narrows what the sinks are told of the source to the days of `units`.

@@ -63,6 +63,7 @@ pub fn test_setup(cancel: CancelToken, observer: &mut dyn Observer) -> RunSetup<
         queue: Some(NonZeroUsize::MIN),
         units: None,
         most_requests: None,
+        scratch: std::env::temp_dir(),
         ledgers: None,
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema};
 
 use super::Gate;
 use super::source::{Row, rows_of};
 use crate::batch::{Batch, PartitionId};
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
+use crate::late::Existing;
 use crate::sink::{
     Capabilities, CommitSummary, Exclusive, Outcome, PartitionInfo, Preview, RecordFormat, Residue,
     Sink, SinkTxn, TxnContext,
@@ -28,6 +29,8 @@ pub struct Log {
     pub aborted: u32,
     /// Transactions that ended otherwise: dropped, or their commit failed.
     pub dropped: u32,
+    /// The columns of the last transaction, in order.
+    pub columns: Vec<String>,
     /// The partitions that were announced, in order.
     pub announced: Vec<PartitionInfo>,
     /// The rows that the last transaction wrote, in order.
@@ -86,6 +89,7 @@ pub struct TestSink {
     faults: Vec<(At, Fault)>,
     capabilities: Capabilities,
     exclusive: Option<Exclusive>,
+    existing: Existing,
     name: String,
     log: Arc<Mutex<Log>>,
 }
@@ -101,6 +105,7 @@ impl TestSink {
                 records: RecordFormat::Normalized,
             },
             exclusive: None,
+            existing: Existing::default(),
             name: "test log".to_owned(),
             log: Arc::default(),
         }
@@ -203,6 +208,12 @@ impl TestSink {
         Arc::clone(&self.log)
     }
 
+    /// Makes the destination have these columns.
+    pub fn with_columns(mut self, columns: impl IntoIterator<Item = Field>) -> TestSink {
+        self.existing.columns.extend(columns);
+        self
+    }
+
     fn with(mut self, at: At, fault: Fault) -> TestSink {
         self.faults.push((at, fault));
         self
@@ -250,6 +261,10 @@ impl Sink for TestSink {
         Ok(())
     }
 
+    fn existing(&self, _cx: &TxnContext) -> Result<Existing> {
+        Ok(self.existing.clone())
+    }
+
     fn preview(&self, _cx: &TxnContext) -> Result<Preview> {
         self.lock().previewed += 1;
         self.go_wrong(At::Preview)?;
@@ -260,11 +275,13 @@ impl Sink for TestSink {
         self.exclusive.clone()
     }
 
-    fn begin(&self, _cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
+    fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
         self.go_wrong(At::Begin)?;
         let mut log = self.lock();
         log.begun += 1;
         log.written.clear();
+        let columns = cx.schema.fields().iter();
+        log.columns = columns.map(|field| field.name().clone()).collect();
         drop(log);
         Ok(Box::new(TestTxn {
             sink: self,
