@@ -28,7 +28,7 @@ mod tests;
 
 pub use catalog::{Catalog, Census, Change, Difference, KnownProperty, Property};
 pub use dedupe::{Dedupe, DedupeOptions};
-pub use extract::{ColumnType, Extract, ExtractColumn, ExtractOptions, OnMismatch};
+pub use extract::{ColumnType, ExtractColumn, ExtractColumns, ExtractOptions, OnMismatch};
 pub use filter::{Filter, FilterOptions};
 pub use hash::{Hash, HashOptions};
 pub use json::PathText;

@@ -25,7 +25,7 @@ pub fn column_names<'p>(
 }
 
 /// Returns the name without what a column's name has not.
-fn plain_name(property: &str) -> String {
+pub(crate) fn plain_name(property: &str) -> String {
     let rest = property.strip_prefix('$').unwrap_or(property);
     let plain: String = rest
         .chars()

@@ -8,7 +8,7 @@ use mixflow_core::config::Invalid;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::transform::Transform;
 use mixflow_transforms::{
-    Dedupe, DedupeOptions, Extract, ExtractOptions, Filter, FilterOptions, Hash, HashOptions, Mask,
+    Dedupe, DedupeOptions, ExtractOptions, Filter, FilterOptions, Hash, HashOptions, Mask,
     MaskOptions, Rename, RenameOptions, Select, SelectOptions,
 };
 
@@ -74,7 +74,7 @@ step_of! {
     DedupeOptions => "dedupe", |DedupeOptions {}, schema, cx| {
         Ok(Box::new(Dedupe::new(schema, cx.roles.as_ref())?))
     };
-    ExtractOptions => "extract", |options, schema, _| Ok(Box::new(Extract::new(options, schema)?));
+    ExtractOptions => "extract", |options, schema, _| options.build(schema);
     FilterOptions => "filter", |options, schema, _| Ok(Box::new(Filter::new(&options, schema)?));
     HashOptions => "hash", |options, schema, cx| Ok(Box::new(Hash::new(options, schema, cx)?));
     MaskOptions => "mask", |options, schema, _| Ok(Box::new(Mask::new(&options, schema)?));
