@@ -13,6 +13,7 @@ mod datasets;
 mod fill;
 mod ledger;
 mod macros;
+mod made_of;
 mod memory;
 pub mod metadata;
 mod old_rows;

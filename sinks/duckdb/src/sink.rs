@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::Schema;
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
+use mixflow_core::late::Existing;
 use mixflow_core::ledger::{Earlier, Ledger, Scope};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use crate::columns::sql_type;
 use crate::database::Database;
 use crate::ledger::TableLedger;
+use crate::made_of;
 use crate::open::{Access, check_new};
 use crate::storage::StorageVersion;
 use crate::target::{Target, check_name, default_path};
@@ -167,6 +169,19 @@ impl Sink for DuckdbSink {
     fn set_mode(&mut self, mode: WriteMode) -> Result<()> {
         self.target.mode = mode;
         Ok(())
+    }
+
+    fn existing(&self, cx: &TxnContext) -> Result<Existing> {
+        if !self.target.exists() {
+            return Ok(Existing::default());
+        }
+        let stay = matches!(
+            self.target.mode,
+            WriteMode::Append | WriteMode::ReplaceWindow
+        );
+        let database = self.target.database(Access::Read)?;
+        let table = self.target.table_for(&cx.source.dataset.kind);
+        made_of::existing(&database, table, stay)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

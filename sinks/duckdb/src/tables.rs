@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::columns::{Relation, find, quoted};
 use crate::ledger::TableLedger;
+use crate::made_of;
 use crate::metadata::{self, TableMetadata};
 use crate::open::failed;
 use crate::store::Store;
@@ -207,6 +208,7 @@ impl Store {
             .execute_batch(&format!("DROP {kind} {}", quoted(&table)))
             .map_err(failed(&what))?;
         metadata::forget(&transaction, &table)?;
+        made_of::forget(&transaction, &table)?;
         TableLedger::new(&transaction, &table).forget()?;
         transaction.commit().map_err(failed(&what))
     }

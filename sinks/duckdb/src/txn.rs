@@ -20,6 +20,7 @@ use crate::database::Database;
 use crate::datasets::{is_of, marked, share, with_column};
 use crate::ledger::{TableLedger, Written};
 use crate::macros;
+use crate::made_of;
 use crate::memory::{Allowance, most_threads};
 use crate::metadata;
 use crate::old_rows::OldRows;
@@ -410,6 +411,7 @@ impl SinkTxn for DuckdbTxn {
                 fresh: self.is_new,
             },
         )?;
+        made_of::record(self.connection(), &self.table, &self.cx.schema)?;
         if self.macros {
             let warnings = macros::leave(self.connection())?;
             self.warnings.extend(warnings);

@@ -11,6 +11,7 @@
 mod conformance;
 mod count;
 mod days;
+mod existing;
 mod file;
 mod fits;
 mod folder;

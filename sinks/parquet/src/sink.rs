@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
+use mixflow_core::late::Existing;
 use mixflow_core::ledger::{Earlier, Ledger, Scope, check_scope};
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
@@ -16,6 +17,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::days::{DAY_COLUMN, whole_days, zone_of};
+use crate::existing::existing;
 use crate::file::FileTxn;
 use crate::fits;
 use crate::folder::FolderTxn;
@@ -237,6 +239,30 @@ impl Sink for ParquetSink {
                 WriteMode::Create | WriteMode::Replace => Earlier::Go,
             },
         }
+    }
+
+    fn existing(&self, cx: &TxnContext) -> Result<Existing> {
+        let (mode, by_day) = match self.layout {
+            Layout::File(_) => {
+                let file = self.path.is_file().then(|| self.path.clone());
+                return existing(file.into_iter(), false);
+            }
+            Layout::Folder { mode, by_day } => (mode, by_day),
+        };
+        let mut existing = if self.path.exists() {
+            let stay = matches!(mode, WriteMode::Append | WriteMode::ReplaceWindow);
+            let files = tree::list(&self.path)?;
+            let tables = files.iter().filter(|found| found.is_table());
+            existing(tables.map(|found| self.path.join(&found.path)), stay)?
+        } else {
+            Existing::default()
+        };
+        if by_day.unwrap_or_else(|| has_day(&cx.schema)) {
+            // Readers have a column of the folders' names.
+            let folders = Field::new("date", DataType::Null, true);
+            existing.columns.push(folders);
+        }
+        Ok(existing)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
