@@ -49,7 +49,8 @@ impl WriteMode {
 /// A destination.
 ///
 /// The engine calls, in this order: [`capabilities`](Sink::capabilities) and
-/// [`check_schema`](Sink::check_schema) while the pipeline is built (no I/O),
+/// [`check_schema`](Sink::check_schema) while the pipeline is built (no I/O), and
+/// again when columns that go by the rows are fixed,
 /// [`preview`](Sink::preview) before the first request, and
 /// [`begin`](Sink::begin) when the first rows are there, or, if the sink is
 /// [`exclusive`](Sink::exclusive), later, when they come slowly. All calls come from

@@ -32,7 +32,8 @@ fn every_file_is_checked_without_network_or_secrets() {
             "parquet.toml",
             "private.toml",
             "profiles.toml",
-            "stream.toml"
+            "stream.toml",
+            "typed.toml"
         ]
     );
     for name in names {
