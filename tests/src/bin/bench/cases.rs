@@ -39,6 +39,9 @@ pub struct Case {
 const EVENTS: &str = "events.jsonl.gz";
 const LONG_EVENTS: &str = "long.jsonl.gz";
 
+/// Makes a column of each property.
+const AUTO: &str = "[[transform]]\ntype = \"extract\"\ncolumns = \"auto\"\n";
+
 /// How DuckDB alone gets the same table, from the file.
 const PEER: &str = r#"
 import duckdb, sys
@@ -111,6 +114,12 @@ impl Setup {
                 "out.db",
             ),
             case(
+                "mixflow to DuckDB, typed columns",
+                Some(("mixflow to DuckDB", 1.3)),
+                self.typed_pipeline()?,
+                "typed.db",
+            ),
+            case(
                 "duckdb, events of 900 bytes",
                 None,
                 python("table", LONG_EVENTS, "peer-long.db"),
@@ -119,25 +128,31 @@ impl Setup {
             case(
                 "mixflow, events of 900 bytes",
                 Some(("duckdb, events of 900 bytes", 0.55)),
-                self.long_pipeline(LONG_DAYS, 1)?,
+                self.long_pipeline(LONG_DAYS, 1, "")?,
                 "long.db",
             ),
             case(
                 "mixflow, 30 windows, 1 worker",
                 Some(("duckdb, events of 900 bytes", 0.55)),
-                self.long_pipeline(1, 1)?,
+                self.long_pipeline(1, 1, "")?,
                 "long.db",
             ),
             case(
                 "mixflow, 30 windows, 2 workers",
                 Some(("duckdb, events of 900 bytes", 0.55)),
-                self.long_pipeline(1, 2)?,
+                self.long_pipeline(1, 2, "")?,
                 "long.db",
             ),
             case(
                 "mixflow, 30 windows, 4 workers",
                 Some(("duckdb, events of 900 bytes", 0.55)),
-                self.long_pipeline(1, 4)?,
+                self.long_pipeline(1, 4, "")?,
+                "long.db",
+            ),
+            case(
+                "mixflow, 30 windows, typed columns",
+                Some(("mixflow, 30 windows, 2 workers", 1.3)),
+                self.long_pipeline(1, 2, AUTO)?,
                 "long.db",
             ),
             case(
@@ -189,23 +204,39 @@ impl Setup {
     }
 
     fn pipeline(&self, sink: &str, options: &str) -> Result<Vec<String>, Failure> {
-        let (from, to) = DAYS;
-        let source = format!(
-            "type = \"mixpanel_events\"\nbase_url = \"{}\"\nfrom = \"{from}\"\nto = \"{to}\"\nwindow_days = 14\n",
-            self.events_url
-        );
         let name = format!("{sink}{}.toml", options.len());
-        self.write(&name, &source, sink, options, 1)
+        self.write(&name, &self.source(), sink, options, 1)
+    }
+
+    /// Returns the run into DuckDB with a column for each property.
+    fn typed_pipeline(&self) -> Result<Vec<String>, Failure> {
+        let sink = format!("path = \"typed.db\"\n{AUTO}");
+        self.write("typed.toml", &self.source(), "duckdb", &sink, 1)
+    }
+
+    /// Returns the source of the events of the sample, in one window.
+    fn source(&self) -> String {
+        let (from, to) = DAYS;
+        let url = &self.events_url;
+        format!(
+            "type = \"mixpanel_events\"\nbase_url = \"{url}\"\nfrom = \"{from}\"\nto = \"{to}\"\nwindow_days = 14\n"
+        )
     }
 
     /// Returns the run of the long events, so many days a window.
-    fn long_pipeline(&self, window_days: u16, workers: usize) -> Result<Vec<String>, Failure> {
+    fn long_pipeline(
+        &self,
+        window_days: u16,
+        workers: usize,
+        transform: &str,
+    ) -> Result<Vec<String>, Failure> {
         let source = format!(
             "type = \"mixpanel_events\"\nbase_url = \"{}\"\nfrom = \"{}\"\nto = \"2024-01-{LONG_DAYS}\"\nwindow_days = {window_days}\n",
             self.long_url, DAYS.0
         );
-        let name = format!("long{window_days}-{workers}.toml");
-        self.write(&name, &source, "duckdb", "path = \"long.db\"\n", workers)
+        let name = format!("long{window_days}-{workers}-{}.toml", transform.len());
+        let sink = format!("path = \"long.db\"\n{transform}");
+        self.write(&name, &source, "duckdb", &sink, workers)
     }
 
     fn profiles(&self, workers: usize) -> Result<Vec<String>, Failure> {

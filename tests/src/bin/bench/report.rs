@@ -73,6 +73,7 @@ impl Results {
         for name in [
             "out.db",
             "peer.db",
+            "typed.db",
             "long.db",
             "peer-long.db",
             "out.parquet",
