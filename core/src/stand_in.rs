@@ -6,7 +6,6 @@
 //! whose it was. So a transform that has a key lends it, and with one that has
 //! none the ids are made of the row once nothing is left in it to be found out.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
@@ -17,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::batch::is_json;
 use crate::error::Result;
-use crate::text;
+use crate::text::{self, push_hex};
 
 /// What ids stand in for: no hash of a text that `hash` makes is one of these.
 const PURPOSE: &[u8] = b"mixflow: an id for a record without one\0";
@@ -70,13 +69,13 @@ impl StandIns {
     /// Where ids are made of rows it is marked, and the engine replaces it.
     pub fn id(&self, record: &[u8]) -> String {
         match &self.0 {
-            Kind::Plain => hex("", &Sha256::digest(record)),
+            Kind::Plain => id_of("", &Sha256::digest(record)),
             Kind::Keyed(key) => {
                 let mut mac = key.clone();
                 mac.update(record);
-                hex("", &mac.finalize().into_bytes())
+                id_of("", &mac.finalize().into_bytes())
             }
-            Kind::OfTheRow => hex(MARK.encode_utf8(&mut [0; 4]), &Sha256::digest(record)),
+            Kind::OfTheRow => id_of(MARK.encode_utf8(&mut [0; 4]), &Sha256::digest(record)),
         }
     }
 }
@@ -147,17 +146,15 @@ impl<'r> Others<'r> {
                 }
             }
         }
-        Ok(hex("", &hash.finalize()))
+        Ok(id_of("", &hash.finalize()))
     }
 }
 
-fn hex(before: &str, digest: &[u8]) -> String {
-    let mut hex = String::with_capacity(before.len() + DIGITS);
-    hex.push_str(before);
-    for byte in digest.iter().take(DIGITS / 2) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+fn id_of(before: &str, digest: &[u8]) -> String {
+    let mut id = String::with_capacity(before.len() + DIGITS);
+    id.push_str(before);
+    push_hex(&mut id, &digest[..DIGITS / 2]);
+    id
 }
 
 #[cfg(test)]

@@ -26,9 +26,9 @@ pub fn push(text: &mut String, column: &dyn Array, row: usize) -> Result<()> {
         DataType::Utf8 => text.push_str(column.as_string::<i32>().value(row)),
         DataType::LargeUtf8 => text.push_str(column.as_string::<i64>().value(row)),
         DataType::Utf8View => text.push_str(column.as_string_view().value(row)),
-        DataType::Binary => hex(text, column.as_binary::<i32>().value(row)),
-        DataType::LargeBinary => hex(text, column.as_binary::<i64>().value(row)),
-        DataType::BinaryView => hex(text, column.as_binary_view().value(row)),
+        DataType::Binary => push_hex(text, column.as_binary::<i32>().value(row)),
+        DataType::LargeBinary => push_hex(text, column.as_binary::<i64>().value(row)),
+        DataType::BinaryView => push_hex(text, column.as_binary_view().value(row)),
         DataType::Boolean => debug(text, Some(column.as_boolean().value(row)), column)?,
         DataType::Int8 => number::<Int8Type>(text, column, row)?,
         DataType::Int16 => number::<Int16Type>(text, column, row)?,
@@ -100,9 +100,20 @@ fn float(text: &mut String, value: impl ryu::Float) {
     text.push_str(ryu::Buffer::new().format(value));
 }
 
-fn hex(text: &mut String, bytes: &[u8]) {
+/// Returns bytes as hexadecimal digits, two each.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    push_hex(&mut text, bytes);
+    text
+}
+
+/// Adds bytes to a text as hexadecimal digits, two each.
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
+        for half in [byte >> 4, byte & 15] {
+            text.push(char::from(DIGITS[usize::from(half)]));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use mixflow_core::Result;
 use mixflow_core::private;
 use mixflow_core::reject::{Reject, RejectLog};
 use mixflow_core::staged::cannot;
+use mixflow_core::text::hex;
 use serde::Serialize;
 
 /// Bytes of whole lines that are written at once.
@@ -121,14 +122,6 @@ impl Open {
         }
         written
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 impl RejectLog for RejectFile {

@@ -1,7 +1,5 @@
 //! `hash`: replaces personal data by keyed hashes.
 
-use std::fmt::Write as _;
-
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -12,6 +10,7 @@ use mixflow_core::fit::Provenance;
 use mixflow_core::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
 use mixflow_core::source::BatchIter;
 use mixflow_core::stand_in::StandIns;
+use mixflow_core::text::hex;
 use mixflow_core::transform::{Transform, TransformSession};
 use serde::Deserialize;
 use sha2::Sha256;
@@ -187,14 +186,6 @@ fn fingerprint(key: &Hmac<Sha256>) -> String {
     }
     // Half of it tells keys apart; the other half is nobody's business.
     hex(&sum[..16])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use mixflow_core::batch::PartitionId;
 use mixflow_core::ledger::DayCounter;
 use mixflow_core::sink::{PartitionInfo, TxnContext};
 use mixflow_core::source::{DayRange, Extent};
+use mixflow_core::text::hex;
 use sha2::{Digest as _, Sha256};
 
 use crate::columns::quoted;
@@ -239,8 +240,7 @@ fn identity(texts: &[&StringArray], row: usize) -> String {
             hash.update(column.value(row));
         }
     }
-    let digest = hash.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 /// Returns the column of times, and the texts that make an event what it is.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use mixflow_core::text::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -50,9 +51,7 @@ impl Hasher {
 
     /// Returns how many bytes there were, and their hash.
     pub fn finish(self) -> (u64, Hash) {
-        let digest = self.hash.finalize();
-        let digits = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        (self.bytes, Hash(digits))
+        (self.bytes, Hash(hex(&self.hash.finalize())))
     }
 }
 

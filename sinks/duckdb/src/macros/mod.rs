@@ -7,6 +7,7 @@
 
 use duckdb::Connection;
 use mixflow_core::Result;
+use mixflow_core::text::hex;
 use sha2::{Digest, Sha256};
 
 use crate::open::failed;
@@ -92,10 +93,7 @@ impl Macro {
     /// Returns its comment, which another text of it does not have.
     fn comment(&self) -> String {
         let digest = Sha256::digest(self.sql);
-        let mark: String = digest[..4]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mark = hex(&digest[..4]);
         format!("{} {MARK}{mark})", self.about)
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use mixflow_core::clock;
+use mixflow_core::text::hex;
 use mixflow_state::{Checkpoint as Row, State};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -83,12 +84,7 @@ impl Checkpoints {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         }
-        let key: String = hash
-            .finalize()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let key = hex(&hash.finalize()[..16]);
         Checkpoint {
             all: self.clone(),
             key,
