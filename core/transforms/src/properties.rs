@@ -1,10 +1,10 @@
 //! The properties of rows, each with what is counted of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::json::{decode, members};
+use super::json::{Keys, members};
 
 /// The properties that are kept of a table. Who makes keys of identifiers has
 /// millions, and each takes memory.
@@ -114,7 +114,8 @@ impl<F: Facts> Properties<F> {
 
     /// Returns each property's key with what is known of it, in no order.
     pub(crate) fn into_facts(self) -> impl Iterator<Item = (Box<str>, F)> {
-        self.known.names.into_iter().zip(self.known.facts)
+        let names = self.known.keys.into_names().map(|(name, _)| name);
+        names.zip(self.known.facts)
     }
 }
 
@@ -126,15 +127,8 @@ fn range_in(text: &str, part: &str) -> Range<usize> {
 
 /// The properties so far. Each has a place in all of the lists.
 struct Known<F> {
-    places: HashMap<Box<str>, usize>,
-    names: Vec<Box<str>>,
-    /// The keys as they were written when they first came, with their quotes.
-    written: Vec<Box<str>>,
+    keys: Keys,
     facts: Vec<F>,
-    /// The place of the property that came after it the last time: rows of one
-    /// kind have their keys in one order, and to compare a name is several times
-    /// as fast as to look it up.
-    next: Vec<usize>,
     /// The member that was the last one of this property.
     latest: Vec<usize>,
     admitted: Admitted,
@@ -144,11 +138,8 @@ struct Known<F> {
 impl<F: Facts> Known<F> {
     fn new(admitted: Admitted) -> Known<F> {
         Known {
-            places: HashMap::new(),
-            names: Vec::new(),
-            written: Vec::new(),
+            keys: Keys::default(),
             facts: Vec::new(),
-            next: Vec::new(),
             latest: Vec::new(),
             admitted,
             is_cut: false,
@@ -158,44 +149,27 @@ impl<F: Facts> Known<F> {
     /// Returns the place of a property by its key, in quotes, which stands behind
     /// that of the property at `before`; `None` if there are too many.
     fn place_of(&mut self, key: &str, before: Option<usize>) -> Option<usize> {
-        let guess = before.map_or(0, |before| self.next[before]);
-        if self.written.get(guess).is_some_and(|known| **known == *key) {
-            return Some(guess);
+        let admitted = &self.admitted;
+        let place = self
+            .keys
+            .place_of(key, before, |name| admitted.admits(name));
+        self.is_cut |= place.is_none();
+        if place == Some(self.facts.len()) {
+            self.facts.push(F::none());
+            self.latest.push(0);
         }
-        let name = decode(key);
-        let place = match self.places.get(&*name) {
-            Some(place) => *place,
-            None if self.admitted.admits(&name) => self.add(name.into(), key.into(), F::none()),
-            None => {
-                self.is_cut = true;
-                return None;
-            }
-        };
-        if let Some(before) = before {
-            self.next[before] = place;
-        }
-        Some(place)
-    }
-
-    fn add(&mut self, name: Box<str>, written: Box<str>, facts: F) -> usize {
-        let place = self.names.len();
-        self.places.insert(name.clone(), place);
-        self.names.push(name);
-        self.written.push(written);
-        self.facts.push(facts);
-        self.next.push(place);
-        self.latest.push(0);
         place
     }
 
     fn merge(&mut self, other: Known<F>) {
         self.is_cut |= other.is_cut;
-        let names = other.names.into_iter().zip(other.written);
-        for ((name, written), facts) in names.zip(other.facts) {
-            match self.places.get(&name) {
-                Some(place) => self.facts[*place].merge(facts),
+        for ((name, written), facts) in other.keys.into_names().zip(other.facts) {
+            match self.keys.named(&name) {
+                Some(place) => self.facts[place].merge(facts),
                 None => {
-                    self.add(name, written, facts);
+                    self.keys.add(name, written);
+                    self.facts.push(facts);
+                    self.latest.push(0);
                 }
             }
         }

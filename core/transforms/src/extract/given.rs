@@ -13,7 +13,7 @@ use mixflow_core::source::BatchIter;
 use mixflow_core::transform::Stateless;
 
 use super::super::columns::Names;
-use super::super::json::{Edit, JsonPath, JsonValue, PathText, Paths};
+use super::super::json::{Edit, Finder, JsonPath, JsonValue, PathText, Paths};
 use super::super::scrub::{PROPERTIES, edited, json_column};
 use super::column::Column;
 use super::{ExtractColumn, ExtractOptions, OnMismatch};
@@ -147,9 +147,10 @@ impl Extract {
         let mut mismatches = vec![0; columns.len()];
         let mut fitted: Vec<bool> = Vec::with_capacity(rows * columns.len());
         let mut found = vec![None; columns.len()];
+        let mut finder = Finder::new(&self.paths);
         for json in json.as_string::<i32>() {
             match json {
-                Some(json) => self.paths.find(json, &mut found)?,
+                Some(json) => finder.find(json, &mut found)?,
                 None => found.fill(None),
             }
             for (n, (column, value)) in columns.iter_mut().zip(&found).enumerate() {

@@ -6,14 +6,16 @@
 //! Python and mixflow's own decoder.
 
 mod edit;
+mod keys;
 mod path;
 mod text;
 mod tree;
 mod value;
 
 pub(super) use edit::Edit;
+pub(super) use keys::Keys;
 pub(super) use path::JsonPath;
 pub use path::PathText;
-pub(super) use text::{decode, quote};
-pub(super) use tree::{Paths, members};
+pub(super) use text::quote;
+pub(super) use tree::{Finder, Paths, members};
 pub(super) use value::JsonValue;

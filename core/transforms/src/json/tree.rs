@@ -6,6 +6,7 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use serde::de::{self, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::keys::Keys;
 use super::path::JsonPath;
 use super::text::decode;
 
@@ -69,23 +70,72 @@ impl Paths {
     }
 }
 
+/// The keys that a [`Finder`] remembers. Who makes keys of identifiers has
+/// millions.
+const MOST_KNOWN: usize = 1_000;
+
+/// Finds the values of paths in texts that look like each other.
+pub(crate) struct Finder<'p> {
+    paths: &'p Paths,
+    keys: Keys,
+    /// What stands behind each key at the root.
+    nodes: Vec<Option<&'p Node>>,
+}
+
+impl<'p> Finder<'p> {
+    pub(crate) fn new(paths: &'p Paths) -> Finder<'p> {
+        Finder {
+            paths,
+            keys: Keys::default(),
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Does what [`Paths::find`] does.
+    pub(crate) fn find<'j>(&mut self, json: &'j str, found: &mut [Option<&'j str>]) -> Result<()> {
+        found.fill(None);
+        let mut before = None;
+        members(json, |key, value| match self.node(key, &mut before) {
+            Some(node) => node.take(value, found),
+            None => Ok(()),
+        })
+    }
+
+    /// Returns what stands behind a key at the root, which comes after `before`.
+    fn node(&mut self, key: &str, before: &mut Option<usize>) -> Option<&'p Node> {
+        let known = self.keys.len();
+        let place = self.keys.place_of(key, *before, |_| known < MOST_KNOWN);
+        let Some(place) = place else {
+            return self.paths.root.child(key);
+        };
+        if place == self.nodes.len() {
+            self.nodes.push(self.paths.root.child(key));
+        }
+        *before = Some(place);
+        self.nodes[place]
+    }
+}
+
 impl Node {
     fn find<'j>(&self, json: &'j str, found: &mut [Option<&'j str>]) -> Result<()> {
-        members(json, |key, value| {
-            let Some(node) = self.child(key) else {
-                return Ok(());
-            };
-            // Of duplicate keys the last one counts, with all that is in it.
-            node.forget(found);
-            for end in &node.ends {
-                found[*end] = Some(value);
-            }
-            if node.is_leaf() {
-                Ok(())
-            } else {
-                node.find(value, found)
-            }
+        members(json, |key, value| match self.child(key) {
+            Some(node) => node.take(value, found),
+            None => Ok(()),
         })
+    }
+
+    /// Puts the value behind this key, and what is wanted of it, into `found`.
+    fn take<'j>(&self, value: &'j str, found: &mut [Option<&'j str>]) -> Result<()> {
+        // Of duplicate keys the last one counts, with all that is in it.
+        self.forget(found);
+        for end in &self.ends {
+            found[*end] = Some(value);
+        }
+        if self.is_leaf() {
+            Ok(())
+        } else {
+            self.find(value, found)
+        }
     }
 
     fn forget(&self, found: &mut [Option<&str>]) {
@@ -191,7 +241,14 @@ mod tests {
             tree.add(&JsonPath::parse(path).expect("a path"));
         }
         let mut found = vec![None; tree.count()];
-        tree.find(json, &mut found).expect("it is JSON");
+        let mut finder = Finder::new(&tree);
+        // Whatever it remembers of others.
+        for other in [r#"{"z":0,"b":{},"a":1}"#, json, r#"{"a":1,"q":[]}"#, json] {
+            finder.find(other, &mut found).expect("it is JSON");
+        }
+        let mut again = vec![None; tree.count()];
+        tree.find(json, &mut again).expect("it is JSON");
+        assert_eq!(found, again);
         let found = found.into_iter();
         found.map(|value| value.unwrap_or("-").to_owned()).collect()
     }
