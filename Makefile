@@ -6,7 +6,7 @@
 # Both link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
 # Where there is none for the platform, DuckDB is compiled (an hour of CPU).
 
-.PHONY: demo test setup lint doctest docs bench bench-small
+.PHONY: demo test setup lint doctest docs bench bench-small bench-memory
 
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
@@ -46,3 +46,7 @@ bench: setup
 
 bench-small:
 	$(MAKE) bench BENCH="--events 50000 --profiles 20000 --rounds 3"
+
+# The memory of 1, 5 and 20 million events into DuckDB.
+bench-memory:
+	$(MAKE) bench BENCH=--memory

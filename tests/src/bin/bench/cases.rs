@@ -1,5 +1,6 @@
 //! What is measured.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,8 +17,12 @@ pub const LONG_DAYS: u16 = 30;
 pub struct Setup {
     pub work: PathBuf,
     pub mixflow: PathBuf,
-    /// Where the Python package of the peer is.
-    pub packages: PathBuf,
+    /// Where the Python packages of the peers are.
+    pub packages: OsString,
+    /// Whether `mixpanel-utils` is there.
+    pub utils: bool,
+    /// Whether `tap-mixpanel` is there.
+    pub tap: bool,
     pub events_url: String,
     /// Events of 900 bytes, evenly on [`LONG_DAYS`] days.
     pub long_url: String,
@@ -34,6 +39,12 @@ pub struct Case {
     output: &'static str,
     stdout: bool,
 }
+
+/// Two of them, for peers that take a minute for more.
+const TWO_DAYS: (&str, &str) = ("2024-01-05", "2024-01-06");
+
+/// How others get events.
+const PEERS: &str = include_str!("peers.py");
 
 /// The files that the peers read.
 const EVENTS: &str = "events.jsonl.gz";
@@ -100,7 +111,7 @@ impl Setup {
         let curl_to_file = curl(&self.events_url, &["--compressed", "-o", "curl.jsonl"]);
         let naive = [naive.as_str(), "naive", EVENTS].map(str::to_owned);
         let duckdb = "path = \"out.db\"\n";
-        Ok(vec![
+        let mut cases = vec![
             case(
                 "duckdb read_json, INSERT",
                 None,
@@ -185,7 +196,32 @@ impl Setup {
                 Some(("profiles, sequential", 1.0 / 4.6)),
                 self.profiles(5)?,
             ),
-        ])
+        ];
+        let other = |package: &str| {
+            let (first, last) = TWO_DAYS;
+            let command = ["python3", "peers.py", package, &self.long_url, first, last];
+            command.map(str::to_owned).to_vec()
+        };
+        std::fs::write(self.work.join("peers.py"), PEERS)?;
+        if self.tap {
+            cases.push(piped("tap-mixpanel, two days", None, other("tap-mixpanel")));
+        }
+        if self.utils {
+            let mut command = other("mixpanel-utils");
+            command.push("utils.json".to_owned());
+            cases.push(case(
+                "mixpanel-utils, two days",
+                None,
+                command,
+                "utils.json",
+            ));
+        }
+        cases.push(piped(
+            "mixflow to stdout, two days",
+            self.utils.then_some(("mixpanel-utils, two days", 0.25)),
+            self.two_days()?,
+        ));
+        Ok(cases)
     }
 
     pub fn run(&self, case: &Case) -> Result<Taken, Failure> {
@@ -194,7 +230,7 @@ impl Setup {
             std::fs::remove_file(&output)?;
         }
         let stdout = case.stdout.then_some(output.as_path());
-        measure::run(&case.command, self, stdout)
+        measure::run(&case.command, &self.work, &self.packages, stdout)
     }
 
     /// Returns the size of a file that a case has made, in megabytes.
@@ -237,6 +273,15 @@ impl Setup {
         let name = format!("long{window_days}-{workers}-{}.toml", transform.len());
         let sink = format!("path = \"long.db\"\n{transform}");
         self.write(&name, &source, "duckdb", &sink, workers)
+    }
+
+    fn two_days(&self) -> Result<Vec<String>, Failure> {
+        let (first, last) = TWO_DAYS;
+        let url = &self.long_url;
+        let source = format!(
+            "type = \"mixpanel_events\"\nbase_url = \"{url}\"\nfrom = \"{first}\"\nto = \"{last}\"\nwindow_days = 2\n"
+        );
+        self.write("two-days.toml", &source, "jsonl", "", 1)
     }
 
     fn profiles(&self, workers: usize) -> Result<Vec<String>, Failure> {

@@ -12,6 +12,7 @@
 
 mod cases;
 mod measure;
+mod memory;
 mod naive;
 mod report;
 
@@ -25,6 +26,12 @@ use clap::{Parser, Subcommand};
 use cases::Setup;
 
 type Failure = Box<dyn Error>;
+
+/// DuckDB's Python package, of the version that is linked here.
+const DUCKDB: &str = "duckdb==2.0.0";
+
+/// What others use for the same job.
+const OTHERS: [&str; 2] = ["mixpanel-utils", "tap-mixpanel"];
 
 /// Measures mixflow against what anybody would use instead.
 #[derive(Debug, Parser)]
@@ -43,6 +50,9 @@ struct Args {
     /// Rounds, each with every case once
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Measures instead the memory of 1, 5 and 20 million events into DuckDB
+    #[arg(long)]
+    memory: bool,
     /// Where `results.json` and `results.svg` go
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
@@ -69,6 +79,7 @@ fn main() -> ExitCode {
     let outcome = match &args.inner {
         Some(Inner::Measure { result, command }) => measure::child(result, command),
         Some(Inner::Naive { file }) => naive::run(file),
+        None if args.memory => memory::measure(&args.mixflow, &args.output),
         None => benchmark(&args),
     };
     match outcome {
@@ -83,7 +94,9 @@ fn main() -> ExitCode {
 fn benchmark(args: &Args) -> Result<(), Failure> {
     std::fs::create_dir_all(&args.output)?;
     let work = tempfile::tempdir()?;
-    let packages = get_peer(&args.output)?;
+    let duckdb = get_peer(&args.output, DUCKDB)?;
+    let others = OTHERS.map(|package| get_other(&args.output, package));
+    let packages = [Some(duckdb)].into_iter().chain(others.clone()).flatten();
     let events = Sim::start(&["--amplify-events", &args.events.to_string()])?;
     let long = Sim::start(&[
         "--pad-events",
@@ -102,7 +115,9 @@ fn benchmark(args: &Args) -> Result<(), Failure> {
     let setup = Setup {
         work: work.path().to_owned(),
         mixflow: std::path::absolute(&args.mixflow)?,
-        packages,
+        packages: std::env::join_paths(packages)?,
+        utils: others[0].is_some(),
+        tap: others[1].is_some(),
         events_url: events.url.clone(),
         long_url: long.url.clone(),
         profiles_url: profiles.url.clone(),
@@ -119,18 +134,28 @@ fn benchmark(args: &Args) -> Result<(), Failure> {
     results.write(&args.output)
 }
 
-/// Gets the peer, DuckDB's Python package of the version that is linked here,
-/// once, into a folder of its own.
-fn get_peer(output: &Path) -> Result<PathBuf, Failure> {
-    let folder = std::path::absolute(output.join("python"))?;
-    if !folder.join("duckdb").exists() {
+/// Gets a peer, a Python package, once, into a folder of its own.
+fn get_peer(output: &Path, package: &str) -> Result<PathBuf, Failure> {
+    let folder = std::path::absolute(output.join("python").join(package))?;
+    if !folder.exists() {
+        // Whole or not there.
+        let partial = folder.with_extension("partial");
         let pip = ["-m", "pip", "-q", "--disable-pip-version-check", "install"];
         run(Command::new("python3")
             .args(pip)
-            .args(["duckdb==2.0.0", "--target"])
-            .arg(&folder))?;
+            .args([package, "--target"])
+            .arg(&partial))?;
+        std::fs::rename(partial, &folder)?;
     }
     Ok(folder)
+}
+
+/// Gets a peer without which there are fewer cases.
+#[expect(clippy::print_stderr, reason = "what is left out is told")]
+fn get_other(output: &Path, package: &str) -> Option<PathBuf> {
+    let got = get_peer(output, package);
+    got.inspect_err(|error| eprintln!("without {package}: {error}"))
+        .ok()
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {

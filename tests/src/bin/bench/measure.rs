@@ -1,5 +1,6 @@
 //! What one run of a command took.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -9,7 +10,6 @@ use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use super::cases::Setup;
 
 /// What a run took.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -24,8 +24,12 @@ pub struct Taken {
 
 /// Runs `command` in a process of its own that has no other children, so that
 /// their peak is this one's; its stdout goes to `stdout` if given.
-pub fn run(command: &[String], setup: &Setup, stdout: Option<&Path>) -> Result<Taken, Failure> {
-    let work = &setup.work;
+pub fn run(
+    command: &[String],
+    work: &Path,
+    packages: &OsStr,
+    stdout: Option<&Path>,
+) -> Result<Taken, Failure> {
     let result = work.join("taken.json");
     let mut measured = Command::new(std::env::current_exe()?);
     measured
@@ -35,7 +39,7 @@ pub fn run(command: &[String], setup: &Setup, stdout: Option<&Path>) -> Result<T
         .args(command)
         .current_dir(work)
         .env("MIXFLOW_STATE_DIR", work.join("state"))
-        .env("PYTHONPATH", &setup.packages)
+        .env("PYTHONPATH", packages)
         .env("BENCH_SECRET", "sim-secret");
     measured.stdout(match stdout {
         Some(path) => Stdio::from(std::fs::File::create(path)?),
