@@ -24,6 +24,7 @@ pub mod fit;
 mod guard;
 pub mod json;
 pub mod late;
+pub mod json_rows;
 pub mod ledger;
 pub mod observer;
 #[cfg(unix)]
