@@ -22,6 +22,8 @@
 
 mod case;
 mod checks;
+#[cfg(test)]
+mod elsewhere;
 mod rows;
 mod summary;
 mod under_test;

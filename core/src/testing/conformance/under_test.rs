@@ -14,8 +14,20 @@ pub trait SinkUnderTest {
     /// no such mode.
     ///
     /// `place` is a path in a folder that is there; it may get an extension,
-    /// or be taken as a folder. With every mode `None` is an error.
+    /// or be taken as a folder. A sink that writes no files takes it as a name that
+    /// no other check has: of a topic, a table, a path at a server. With every mode
+    /// `None` is an error.
     fn sink(&self, place: &Path, mode: WriteMode) -> Option<Box<dyn Sink>>;
+
+    /// Makes a sink that cannot write: its [`preview`](Sink::preview) and
+    /// [`begin`](Sink::begin) are to fail. `None` if there is no such place, and
+    /// the check is skipped.
+    ///
+    /// `place` lies below a file, where nobody can write one. A sink that writes no
+    /// files goes elsewhere, such as to a port on which nobody listens.
+    fn unwritable(&self, place: &Path, mode: WriteMode) -> Option<Box<dyn Sink>> {
+        self.sink(place, mode)
+    }
 
     /// Returns the rows that anybody sees at `place`, in any order, or `None`
     /// if there is nothing.

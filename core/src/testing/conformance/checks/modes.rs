@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
-use super::super::case::{Case, Checked, expect, expect_ids, well};
+use super::super::case::{Case, Checked, difference, expect, expect_ids, well};
 use super::super::rows::{
     begin, context, day, id, ids, outcome, schema, store, store_batch, write_day,
 };
@@ -121,7 +121,10 @@ pub(super) fn replace_swaps(case: &Case<'_>, _: &mut Conformance) -> Result<Chec
     // A store that is written may be locked; it may not be half new.
     expect(
         during.is_none() || during == Some(ids(0..3)),
-        format!("before the commit the rows are {during:?}"),
+        format!(
+            "before the commit {}",
+            difference(during.as_deref(), Some(&ids(0..3)))
+        ),
     )?;
     expect_ids(case, "after the second", Some(ids(3..5)))?;
     Ok(Checked::Passed)

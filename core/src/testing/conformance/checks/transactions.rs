@@ -269,7 +269,7 @@ pub(super) fn many_batches(case: &Case<'_>, _: &mut Conformance) -> Result<Check
     Ok(Checked::Passed)
 }
 
-/// A place below a file, which not even root can write.
+/// A place below a file, which not even root can write, or what the sink's tests say.
 pub(super) fn unwritable_place(case: &Case<'_>, _: &mut Conformance) -> Result<Checked, String> {
     let file = case.folder.path().join("file");
     std::fs::write(&file, "in the way").map_err(|error| error.to_string())?;
@@ -277,7 +277,7 @@ pub(super) fn unwritable_place(case: &Case<'_>, _: &mut Conformance) -> Result<C
     let modes = [WriteMode::Create, WriteMode::Append, WriteMode::Replace];
     let mut tried = false;
     for mode in modes {
-        let Some(sink) = case.under_test.sink(&place, mode) else {
+        let Some(sink) = case.under_test.unwritable(&place, mode) else {
             continue;
         };
         // A stream goes elsewhere.
