@@ -105,6 +105,14 @@ pub trait Sink {
     /// Checks that rows of `schema` can be written. Makes no I/O.
     fn check_schema(&self, schema: &Schema) -> Result<()>;
 
+    /// Looks whether what the sink needs of this machine is there, such as a
+    /// program; for `check`, which asks nobody and opens nothing.
+    ///
+    /// Nothing is needed, unless the sink says so.
+    fn check_machine(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Looks at the destination and says what a run would do to it.
     ///
     /// Fails where [`begin`](Sink::begin) would fail. Never creates or changes

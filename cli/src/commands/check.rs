@@ -39,6 +39,16 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
         for warning in pipeline.warnings() {
             app.ui.warning(&warning);
         }
+        let lacking = pipeline
+            .sinks
+            .iter()
+            .map(|named| named.sink.check_machine());
+        let mut lacking = lacking.filter_map(Result::err).peekable();
+        if lacking.peek().is_some() {
+            lacking.for_each(|error| app.ui.error(&error));
+            worst = worst.max(Exit::Usage);
+            continue;
+        }
         if args.online {
             let exit = ask(app, &pipeline);
             worst = worst.max(exit);

@@ -118,6 +118,10 @@ impl Sink for ExecSink {
         Form::new(self.format, schema).map(|_| ())
     }
 
+    fn check_machine(&self) -> Result<()> {
+        self.program.find().map(|_| ())
+    }
+
     fn preview(&self, _cx: &TxnContext) -> Result<Preview> {
         self.program.find()?;
         let what = match self.format {
