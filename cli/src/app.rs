@@ -423,6 +423,9 @@ fn unreadable(file: &Path, error: io::Error) -> Error {
     }
 }
 
+/// Where the lines of loaded sinks come from.
+const PLUGIN: &str = "mixflow_plugin";
+
 fn start_logging(verbose: u8, ui: Ui) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(log::LevelFilter::Off);
@@ -434,6 +437,8 @@ fn start_logging(verbose: u8, ui: Ui) {
         _ => log::LevelFilter::Trace,
     };
     builder.filter_module("mixflow", level);
+    // What a loaded sink warns of concerns who runs it, as our own warnings do.
+    builder.filter_module(PLUGIN, level.max(log::LevelFilter::Warn));
     builder.parse_default_env();
     // Like everything else on stderr: it holds up no process that is to end,
     // and gives no orders to a terminal.
@@ -443,6 +448,14 @@ fn start_logging(verbose: u8, ui: Ui) {
     builder.target(env_logger::Target::Pipe(Box::new(LogLines)));
     let form = ui.form();
     builder.format(move |out, record| {
+        let plugin = record.target().strip_prefix(PLUGIN);
+        if let Some(sink) = plugin.and_then(|rest| rest.strip_prefix("::"))
+            && record.level() <= log::Level::Warn
+            && verbose == 0
+        {
+            ui.warning(&format!("`{sink}` says: {}", record.args()));
+            return Ok(());
+        }
         if form != Form::Screen {
             let text = record.args().to_string();
             ui.logged(record.level(), record.target(), &text);

@@ -39,6 +39,8 @@ enum How {
     Exists,
     /// Speaks of fewer rows than it was given.
     Loses,
+    /// Logs a line of each level.
+    Logs,
 }
 
 struct Hostile(Options);
@@ -85,6 +87,12 @@ impl Hostile {
                 Err(Error::new(ErrorKind::Destination, "it is there").because("somebody made it"))
             }
             How::Loses => Ok(()),
+            How::Logs => {
+                log::error!("the {call} was hard");
+                log::warn!("the {call} was slow");
+                log::info!("the {call} was done");
+                Ok(())
+            }
         }
     }
 }

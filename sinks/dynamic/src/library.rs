@@ -1,6 +1,7 @@
 //! Opens a library and looks whether it is what it should be.
 
 use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -12,6 +13,7 @@ use mixflow_sink_abi::raw::{
     TableFn, Text, VERSION, VERSION_SYMBOL, Version, WriteFn,
 };
 use mixflow_sink_abi::wire::{self, TakenDoc};
+use object::ObjectKind;
 use object::read::{Object as _, ObjectSegment as _, ReadCache};
 
 /// A library with a sink. It stays loaded for the life of the process.
@@ -166,8 +168,12 @@ fn load(path: &Path) -> Result<Library> {
     let metadata = std::fs::metadata(&file).map_err(|error| {
         problem("there is no such file")
             .with_source(error)
-            .hint("build it first, such as with `cargo build --release`")
+            .hint(what_there_is(path))
     })?;
+    if metadata.is_dir() {
+        let hint = "name the library in it, such as `target/release/libmine.so`";
+        return Err(problem("it is a folder").hint(hint));
+    }
     if !metadata.is_file() {
         return Err(problem("it is not a file"));
     }
@@ -227,10 +233,13 @@ fn table_of(library: &'static libloading::Library) -> Result<*const Table> {
 /// The system's loader ends the process with a bus error when it is given one
 /// whose end is missing, and says little of one for another machine.
 fn look(path: &Path, length: u64) -> Result<()> {
-    let file = File::open(path).map_err(|error| problem("it cannot be read").with_source(error))?;
+    let mut file =
+        File::open(path).map_err(|error| problem("it cannot be read").with_source(error))?;
+    check_beginning(&mut file)?;
     let cache = ReadCache::new(file);
     let library = object::File::parse(&cache)
         .map_err(|error| problem("it is not a library, or not a whole one").with_source(error))?;
+    check_kind(library.kind())?;
     let machine = format!("{:?}", library.architecture()).to_lowercase();
     if machine != std::env::consts::ARCH {
         let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
@@ -248,6 +257,75 @@ fn look(path: &Path, length: u64) -> Result<()> {
             "its end is missing: it has {length} bytes of {end}"
         ))
         .hint("build or copy it again")),
+        _ => Ok(()),
+    }
+}
+
+/// What makes cargo build a library that can be loaded.
+const CDYLIB: &str =
+    "set `crate-type = [\"cdylib\"]` under `[lib]` in its `Cargo.toml`, and build it again";
+
+/// Says what may have been meant by a path at which there is nothing.
+fn what_there_is(path: &Path) -> String {
+    let beside = path.with_extension("rlib");
+    if beside.is_file() {
+        let beside = beside.display();
+        return format!("cargo has made `{beside}`, which cannot be loaded: {CDYLIB}");
+    }
+    // The other one of the two that cargo makes.
+    let other = |from: &str, to: &str| {
+        let parts: Vec<_> = path
+            .iter()
+            .map(|part| if part == from { to.as_ref() } else { part })
+            .collect();
+        let other: PathBuf = parts.into_iter().collect();
+        (other != path && other.is_file()).then_some(other)
+    };
+    match other("release", "debug").or_else(|| other("debug", "release")) {
+        Some(other) => {
+            format!(
+                "there is `{}`: name that, or build this one",
+                other.display()
+            )
+        }
+        None => "build it first, such as with `cargo build --release`".to_owned(),
+    }
+}
+
+/// Finds files that have no headers of a library, by how they begin.
+fn check_beginning(file: &mut File) -> Result<()> {
+    const ARCHIVE: &[u8] = b"!<arch>\n";
+    let mut beginning = [0; ARCHIVE.len()];
+    let mut read = 0;
+    let unreadable = |error| problem("it cannot be read").with_source(error);
+    while read < beginning.len() {
+        match file.read(&mut beginning[read..]).map_err(unreadable)? {
+            0 => break,
+            n => read += n,
+        }
+    }
+    file.rewind().map_err(unreadable)?;
+    if beginning[..read] == *ARCHIVE {
+        let what = "it is an `.rlib` or `.a`, which the compiler reads and nobody can load";
+        return Err(problem(what).hint(CDYLIB));
+    }
+    if read == 0 {
+        return Err(problem("it is empty").hint("build or copy it again"));
+    }
+    if beginning[..read].starts_with(b"#!") {
+        let what = "it is a script; a sink of type `exec` runs those";
+        return Err(problem(what).hint("set `type = \"exec\"` and `command`"));
+    }
+    Ok(())
+}
+
+/// Finds what has the headers of a library and is none.
+fn check_kind(kind: ObjectKind) -> Result<()> {
+    match kind {
+        ObjectKind::Executable => Err(problem("it is a program, not a library").hint(CDYLIB)),
+        ObjectKind::Relocatable => {
+            Err(problem("it is an object file, not yet linked").hint(CDYLIB))
+        }
         _ => Ok(()),
     }
 }

@@ -306,10 +306,35 @@ fn what_is_no_sink_is_refused_before_anything_else() {
     elf[0x28..0x30].fill(0);
     elf[0x3c..0x40].fill(0);
     std::fs::write(place.path("bare.so"), &elf).unwrap();
+    place.write("archive.so", "!<arch>\nlib.rmeta/");
+    place.write("beside.rlib", "!<arch>\nlib.rmeta/");
+    std::fs::create_dir_all(place.path("target/debug")).unwrap();
+    place.write("target/debug/libx.so", "any");
+    place.write("script.so", "#!/bin/sh\ncat\n");
+    place.write("empty.so", "");
+    let mut cc = Command::new("cc");
+    cc.args(["-c", "-o", "object.so", "needy.c"]);
+    assert!(cc.current_dir(place.path("")).status().unwrap().success());
     for (library, why) in [
         ("missing.so", "there is no such file"),
         ("not.so", "it is not a library, or not a whole one"),
-        ("folder.so", "it is not a file"),
+        ("folder.so", "it is a folder"),
+        ("archive.so", "under `[lib]` in its `Cargo.toml`"),
+        ("archive.so", "it is an `.rlib` or `.a`"),
+        (
+            "beside.so",
+            "cargo has made `beside.rlib`, which cannot be loaded: set `crate-type = [\"cdylib\"]`",
+        ),
+        (
+            "target/release/libx.so",
+            "there is `target/debug/libx.so`: name that, or build this one",
+        ),
+        ("object.so", "it is an object file, not yet linked"),
+        (
+            "script.so",
+            "it is a script; a sink of type `exec` runs those",
+        ),
+        ("empty.so", "it is empty"),
         ("foreign.so", "it is for aarch64, and this is mixflow for"),
         ("cut.so", "it is not a library, or not a whole one"),
         ("bare.so", "its end is missing: it has 4000 bytes of"),
@@ -448,6 +473,27 @@ fn what_a_library_does_after_the_commit_does_no_harm() {
         ran.ended(0).says("closed");
         assert_eq!(place.read("count.txt"), "500\n");
     }
+}
+
+#[test]
+fn what_a_sink_warns_of_is_seen_without_asking() {
+    let logs = |more: &[&str]| {
+        let place = Place::new();
+        let pipeline = sink(
+            &built("examples/hostile"),
+            "at = \"commit\", how = \"logs\"",
+        );
+        place.run_with(&pipeline, more).0.ended(0)
+    };
+    for more in [&[][..], &["-q"]] {
+        let ran = logs(more)
+            .says("warning: `hostile` says: the commit was hard")
+            .says("warning: `hostile` says: the commit was slow");
+        assert!(!ran.stderr.contains("was done"), "{}", ran.stderr);
+    }
+    logs(&["-v"])
+        .says("the commit was slow")
+        .says("the commit was done");
 }
 
 #[test]
