@@ -2,11 +2,12 @@
 #
 #   make demo    runs pipelines/demo.toml and shows a query on the result
 #   make test    passes the tests
+#   make dist    makes what a release carries, in target/dist, and tests it
 #
-# Both link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
+# All link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
 # Where there is none for the platform, DuckDB is compiled (an hour of CPU).
 
-.PHONY: demo test setup lint doctest docs bench bench-small bench-memory
+.PHONY: demo test setup lint doctest docs dist bench bench-small bench-memory
 
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
@@ -37,6 +38,12 @@ doctest: setup
 # Brings the tables in the pages up to date with what the binary knows.
 docs: setup
 	cargo run -q $(FEATURES) -p mixflow-cli -- docs .
+
+# An archive, a Debian package, a Python wheel, a container's file. With
+# `BUNDLED=1` DuckDB is compiled into the binary.
+dist: setup
+	@BUNDLED="$(BUNDLED)" cli/dist/build.sh "$${CARGO_TARGET_DIR:-target}/dist"
+	@cli/dist/test.sh "$${CARGO_TARGET_DIR:-target}/dist"
 
 # mixflow against what anybody would use instead; results in target/bench.
 bench: setup
