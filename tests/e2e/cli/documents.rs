@@ -161,6 +161,19 @@ fn the_first_ten_minutes_go_as_the_readme_says() {
     let bad = started(sim(Data::sample()).fault(fault));
     let done = follow(&place, &good, before) + follow(&place, &bad, after);
     assert!(done >= 10, "only {done} commands were found");
+    let asked = good.requests().len() + bad.requests().len();
+    let said = minutes
+        .split("takes ")
+        .find_map(|rest| rest.split_once(" of the 60 requests"));
+    let (said, _) = said.expect("the README says how many requests there are");
+    assert_eq!(asked.to_string(), said, "requests of the first ten minutes");
+    // A day is replaced, and the other days are still there.
+    let rows = shell(
+        &place,
+        &good,
+        "mixflow query --scalar 'SELECT count(*) FROM events'",
+    );
+    assert_eq!(rows.stdout_lossy(), "8000\n");
     // What the next page asks the same database.
     assert!(follow(&place, &good, &page("sinks/duckdb/README.md")) >= 2);
 }
