@@ -23,8 +23,8 @@ pub mod error;
 pub mod fit;
 mod guard;
 pub mod json;
-pub mod late;
 pub mod json_rows;
+pub mod late;
 pub mod ledger;
 pub mod observer;
 #[cfg(unix)]
