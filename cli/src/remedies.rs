@@ -16,6 +16,9 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
         Remedy::NameDatabase => {
             "name the database with `--db`, or fetch something into it first".to_owned()
         }
+        Remedy::GiveParameter(name) => format!(
+            "give it one with `--param {name}=VALUE`; where a `$` in it is no parameter, put it between quotes"
+        ),
         Remedy::ListTables => "`mixflow tables` lists them".to_owned(),
         Remedy::DropOrChoose { table, database } => format!(
             "drop it first (`mixflow drop {table} --db {database}`), choose another name, or set `mode` to `append`, `replace` or `replace_window` (`fetch` has `--append`, `--replace` and `--replace-window`)"

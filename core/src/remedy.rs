@@ -19,6 +19,11 @@ pub enum Remedy {
     NameDatabase,
     /// See which tables there are.
     ListTables,
+    /// Give a parameter of a query a value.
+    GiveParameter(
+        /// Its name, without `$`.
+        String,
+    ),
     /// Drop a table, or choose another name or mode.
     DropOrChoose {
         /// The table that is there.
@@ -38,6 +43,7 @@ impl fmt::Display for Remedy {
             Remedy::MoreMemory => "give it more memory, or ask for less at once",
             Remedy::NameDatabase => "name another database, or fetch something into it first",
             Remedy::ListTables => "list the tables that there are",
+            Remedy::GiveParameter(name) => return write!(f, "give `{name}` a value"),
             Remedy::DropOrChoose { table, database } => {
                 return write!(
                     f,

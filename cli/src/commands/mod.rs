@@ -12,6 +12,7 @@ mod examples;
 mod fetch;
 mod gaps;
 mod guide;
+mod hints;
 mod init;
 mod new_sink;
 mod plan;

@@ -1,13 +1,15 @@
 //! `mixflow query`.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_duckdb::Store;
 
+use super::hints;
 use crate::app::App;
-use crate::args::{DbArg, Format, OutputArgs, ShowArgs};
+use crate::args::{DbArg, Format, OutputArgs, ShowArgs, local};
 use crate::interrupt::EndsAtSignals;
 use crate::output;
 
@@ -15,7 +17,14 @@ use crate::output;
 #[derive(Debug, ClapArgs)]
 pub(crate) struct QueryArgs {
     /// The query; `-` reads it from stdin
-    pub(crate) sql: String,
+    #[arg(required_unless_present = "file")]
+    pub(crate) sql: Option<String>,
+    /// Read the query from a file
+    #[arg(short, long, value_name = "FILE", value_parser = local, conflicts_with = "sql")]
+    pub(crate) file: Option<PathBuf>,
+    /// The text that `$NAME` in the query stands for; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(crate) params: Vec<(String, String)>,
     #[command(flatten)]
     pub(crate) db: DbArg,
     #[command(flatten)]
@@ -30,19 +39,18 @@ pub(crate) struct QueryArgs {
 
 pub(crate) fn query(app: &App, args: &QueryArgs) -> Result<()> {
     let signals = EndsAtSignals::from_now();
-    let sql = match args.sql.as_str() {
-        "-" => {
-            let mut sql = String::new();
-            std::io::stdin().read_to_string(&mut sql).map_err(|error| {
-                Error::new(ErrorKind::Io, "cannot read the query from stdin").with_source(error)
-            })?;
-            sql
-        }
-        sql => sql.to_owned(),
-    };
+    let (sql, typed) = text(args)?;
+    if typed && let Some(note) = hints::taken_by_a_shell(&sql) {
+        app.ui.warning(&note);
+    }
     let store = Store::open_for_queries(path(app, &args.db)?, Some(&args.memory))?;
     signals.by(store.interrupter());
-    let mut query = store.query(&sql)?;
+    asked(app, &store, &sql, args).map_err(|error| hints::hinted(error, &sql))
+}
+
+/// Asks the query and shows the answer.
+fn asked(app: &App, store: &Store, sql: &str, args: &QueryArgs) -> Result<()> {
+    let mut query = store.query_with(sql, &args.params)?;
     if args.scalar {
         app.ui.out(&(output::scalar(query.batches()?)? + "\n"));
         return Ok(());
@@ -54,6 +62,44 @@ pub(crate) fn query(app: &App, args: &QueryArgs) -> Result<()> {
         return Ok(());
     }
     output::write(&how, &batches.schema(), batches)
+}
+
+/// Returns the query, and whether it was typed into a shell.
+fn text(args: &QueryArgs) -> Result<(String, bool)> {
+    let unread = |what: String| {
+        move |error| Error::new(ErrorKind::Io, format!("cannot read {what}")).with_source(error)
+    };
+    if let Some(file) = &args.file {
+        let what = format!("the query file `{}`", file.display());
+        let sql = std::fs::read_to_string(file).map_err(unread(what))?;
+        return Ok((sql, false));
+    }
+    match args.sql.as_deref().unwrap_or_default() {
+        "-" => {
+            let mut sql = String::new();
+            let read = std::io::stdin().read_to_string(&mut sql);
+            read.map_err(unread("the query from stdin".to_owned()))?;
+            Ok((sql, false))
+        }
+        sql => Ok((sql.to_owned(), true)),
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("this has no `=`; write NAME=VALUE")?;
+    let name = name.strip_prefix('$').unwrap_or(name);
+    let mut letters = name.chars();
+    let begins = |c: char| c.is_alphabetic() || c == '_';
+    let is_name = letters.next().is_some_and(begins);
+    if !is_name || !letters.all(|c| c.is_alphanumeric() || c == '_') {
+        return Err(format!(
+            "`{name}` is no name: letters, digits and `_`, a letter first"
+        ));
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Opens the database that is meant, for reading; a signal ends what it is

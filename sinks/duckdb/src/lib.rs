@@ -25,6 +25,7 @@ mod readable;
 mod reading;
 mod rows;
 mod sink;
+pub mod sql;
 mod storage;
 mod store;
 mod tables;

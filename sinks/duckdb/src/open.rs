@@ -234,6 +234,11 @@ fn text(error: &duckdb::Error) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
+/// Whether a function is wanted for a time with a zone; below are those there are.
+fn is_of_zones(line: &str) -> bool {
+    line.contains("WITH TIME ZONE") && line.contains("No function matches")
+}
+
 /// Wraps DuckDB's text, all of its lines: they show where in the query.
 pub(crate) fn unanswered(error: duckdb::Error) -> Error {
     let text = full_text(&error);
@@ -248,7 +253,7 @@ pub(crate) fn unanswered(error: duckdb::Error) -> Error {
         "query what is in the database; DuckDB's own client reads other files"
     } else if text.contains("'timezone(") {
         "shift the time by hand, such as `event_time - INTERVAL 8 HOUR`: this DuckDB is built without time zones"
-    } else if text.contains("WITH TIME ZONE") && text.contains("No function matches") {
+    } else if text.lines().next().is_some_and(is_of_zones) {
         "cast the time first, such as `now()::TIMESTAMP`, which is in UTC"
     } else {
         return wrapped.because(text);

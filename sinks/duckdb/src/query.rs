@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use duckdb::Statement;
+use duckdb::{Statement, params_from_iter};
 use mixflow_core::Result;
 use mixflow_core::batch::json_field;
 
@@ -16,6 +16,8 @@ use crate::reading::Answer;
 pub struct Query<'s> {
     pub(crate) statement: Statement<'s>,
     pub(crate) answer: Answer,
+    /// The texts of its parameters, in their order.
+    pub(crate) values: Vec<String>,
 }
 
 impl Query<'_> {
@@ -37,7 +39,10 @@ impl Query<'_> {
             .map(|n| self.statement.column_logical_type(n).get_alias())
             .map(|alias| alias.as_deref() == Some("JSON"))
             .collect();
-        let stream = self.statement.stream_arrow([]).map_err(unanswered)?;
+        let stream = self
+            .statement
+            .stream_arrow(params_from_iter(self.values.iter()))
+            .map_err(unanswered)?;
         let schema = stream.get_schema();
         let fields = schema.fields().iter().enumerate();
         let fields = fields.map(|(n, field)| match json.get(n) {

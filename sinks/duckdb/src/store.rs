@@ -13,6 +13,7 @@ use crate::database::Database;
 use crate::open::{Access, limit_memory, unanswered, uncommitted};
 use crate::query::Query;
 use crate::reading::{Answer, check_reads, is_locked_down, lock_down};
+use crate::sql;
 use crate::target::default_path;
 
 /// The name of an ephemeral database's file.
@@ -290,13 +291,50 @@ impl Store {
     /// # Ok::<_, mixflow_core::Error>(())
     /// ```
     pub fn query(&self, sql: &str) -> Result<Query<'_>> {
+        self.query_with(sql, &[])
+    }
+
+    /// Prepares a query as [`query`](Store::query) does, with a text for each of its
+    /// parameters: `$name` in it. DuckDB makes of a text what it is compared with; a
+    /// cast makes it anything else: `$n::INT`.
+    ///
+    /// Fails also if a parameter has no value, or a value no parameter.
+    ///
+    /// ```
+    /// # use mixflow_sink_duckdb::Store;
+    /// # let store = Store::ephemeral()?;
+    /// let values = [("day".to_owned(), "2024-01-31".to_owned())];
+    /// let mut query = store.query_with("SELECT '2024-01-31'::DATE = $day AS same", &values)?;
+    /// let batch = query.batches()?.next().unwrap()?;
+    /// # use arrow::array::AsArray as _;
+    /// assert!(batch.column(0).as_boolean().value(0));
+    /// # Ok::<_, mixflow_core::Error>(())
+    /// ```
+    pub fn query_with(&self, sql: &str, values: &[(String, String)]) -> Result<Query<'_>> {
         let connection = self.connection()?;
+        let value = |name: &str| {
+            let mut values = values.iter();
+            let found = values.find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.as_str())
+        };
+        check_values(sql, values, value)?;
         let answer = match self.access {
+            // As it will be asked: DuckDB looks into no query that lacks values.
+            Access::Query if !values.is_empty() => {
+                check_reads(connection, &sql::with_values(sql, value))?
+            }
             Access::Query => check_reads(connection, sql)?,
             _ => Answer::Rows,
         };
+        let statement = connection.prepare(sql).map_err(unanswered)?;
+        let names = (1..=statement.parameter_count()).map(|n| statement.parameter_name(n));
+        let names = names
+            .collect::<Result<Vec<String>, _>>()
+            .map_err(unanswered)?;
+        let values = names.iter().filter_map(|name| value(name));
         Ok(Query {
-            statement: connection.prepare(sql).map_err(unanswered)?,
+            values: values.map(str::to_owned).collect(),
+            statement,
             answer,
         })
     }
@@ -363,5 +401,25 @@ impl Store {
             None => Ok(value),
             Some(_) => Err(not_one("more than one row")),
         }
+    }
+}
+
+/// Checks that every parameter has a value, and every value a parameter.
+fn check_values<'v>(
+    sql: &str,
+    values: &[(String, String)],
+    value: impl Fn(&str) -> Option<&'v str>,
+) -> Result<()> {
+    let refused =
+        |why: String| Error::new(ErrorKind::Query, "cannot answer the query").because(why);
+    let names = sql::parameters(sql);
+    if let Some(name) = names.iter().find(|name| value(name).is_none()) {
+        let why = format!("its parameter `${name}` has no value");
+        return Err(refused(why).with_remedy(Remedy::GiveParameter((*name).to_owned())));
+    }
+    let is_used = |key: &str| names.iter().any(|name| name.eq_ignore_ascii_case(key));
+    match values.iter().find(|(key, _)| !is_used(key)) {
+        Some((key, _)) => Err(refused(format!("it has no parameter `${key}`"))),
+        None => Ok(()),
     }
 }
