@@ -80,6 +80,27 @@ impl EndsAtSignals {
     }
 }
 
+/// What Ctrl-C does in a shell of ours, while it does something.
+static AT_CTRL_C: Mutex<Option<Stop>> = Mutex::new(None);
+
+/// While it lives, Ctrl-C ends what a database is asked, as often as it is
+/// pressed, and nothing else.
+#[must_use]
+pub(crate) struct CtrlCEnds(());
+
+impl CtrlCEnds {
+    pub(crate) fn question(stop: impl Fn() + Send + 'static) -> CtrlCEnds {
+        *AT_CTRL_C.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stop));
+        CtrlCEnds(())
+    }
+}
+
+impl Drop for CtrlCEnds {
+    fn drop(&mut self) {
+        *AT_CTRL_C.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// Returns the token that the first signal cancels.
 pub(crate) fn token() -> CancelToken {
     TOKEN.get().cloned().unwrap_or_else(CancelToken::never)
@@ -110,7 +131,13 @@ pub(crate) fn catch(tell: impl Fn() + Send + 'static) {
 
 fn listen(mut signals: Signals, guard: CancelGuard, tell: impl Fn()) {
     let mut guard = Some(guard);
-    for _ in signals.forever() {
+    for signal in signals.forever() {
+        if signal == SIGINT
+            && let Some(stop) = &*AT_CTRL_C.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            stop();
+            continue;
+        }
         let is_first = guard.take().is_some();
         if is_first && TIDYING.load(Ordering::SeqCst) > 0 {
             continue;

@@ -76,6 +76,16 @@ fn answered(app: &App, args: &CatalogArgs) -> Result<Exit> {
     })
 }
 
+/// Shows every property of a table on the terminal.
+pub(super) fn show_all(store: &Store, table: &str) -> Result<()> {
+    let catalog = catalog_of(store, table, None)?;
+    let show = ShowArgs {
+        format: None,
+        output: None,
+    };
+    show_properties(&catalog.properties, &show)
+}
+
 /// Reads an earlier catalogue.
 fn read(path: &Path) -> Result<Vec<KnownProperty>> {
     let message = || format!("cannot read the catalogue `{}`", path.display());

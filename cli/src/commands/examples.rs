@@ -92,10 +92,12 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "query \"SELECT event_name, count(*) FROM events GROUP BY 1\"",
             "query \"SELECT properties->>'plan' AS plan FROM events LIMIT 5\"",
+            "query -f active.sql --param day=2024-01-31",
             "query \"FROM events\" --output events.parquet",
             "query \"SELECT count(*) FROM events\" --scalar",
         ],
     ),
+    ("sql", &["sql", "sql --db mixpanel.db", "sql <queries.sql"]),
     (
         "catalog",
         &[

@@ -22,6 +22,7 @@ mod replay;
 mod report;
 mod run;
 mod runs;
+mod sql;
 mod status;
 mod summarize;
 mod tables;
@@ -92,6 +93,11 @@ pub(crate) enum Command {
     Connections(connections::ConnectionsCommand),
     /// Ask a DuckDB file in SQL, read-only
     Query(query::QueryArgs),
+    /// Ask a DuckDB file in a shell, with history and completion
+    ///
+    /// A query ends with `;`. `.help` says what else there is. From a pipe, the queries are asked one
+    /// after the other.
+    Sql(sql::SqlArgs),
     /// Show every property of a table, with types and examples
     ///
     /// Also how many rows have it, and since when. The fullest come first. Exit 3 if --diff is given and something differs.
@@ -158,6 +164,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Replay(args) => replay::replay(app, args),
         Command::Archive(command) => archive::archive(app, command),
         Command::Connections(command) => connections::connections(app, command),
+        Command::Sql(args) => app.exit_of(sql::sql(app, args)),
         Command::Query(args) => app.exit_of(query::query(app, args)),
         Command::Catalog(args) => catalog::catalog(app, args),
         Command::Tables(args) => app.exit_of(tables::tables(app, args)),

@@ -41,6 +41,16 @@ pub(crate) fn write(
     schema: &SchemaRef,
     batches: impl Iterator<Item = Result<RecordBatch>>,
 ) -> Result<()> {
+    write_hinting(args, ALL, schema, batches)
+}
+
+/// Writes as [`write`] does; `all` says how to get what a terminal is not shown.
+pub(crate) fn write_hinting(
+    args: &OutputArgs,
+    all: &str,
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = Result<RecordBatch>>,
+) -> Result<()> {
     let Some(path) = &args.output else {
         let binary = matches!(args.format, Format::Parquet | Format::Arrow);
         if binary && io::stdout().is_terminal() {
@@ -58,7 +68,7 @@ pub(crate) fn write(
             true => write_to(
                 Screen::new(out),
                 args.format,
-                Some(width()),
+                Some((width(), all)),
                 schema,
                 batches,
             ),
@@ -82,9 +92,9 @@ pub(crate) fn drawn(
     schema: &SchemaRef,
     batches: impl Iterator<Item = Result<RecordBatch>>,
 ) -> Result<String> {
-    let width = io::stdout().is_terminal().then(width);
+    let screen = io::stdout().is_terminal().then(|| (width(), ALL));
     let mut text = Vec::new();
-    write_to(&mut text, Format::Table, width, schema, batches)?;
+    write_to(&mut text, Format::Table, screen, schema, batches)?;
     let text = String::from_utf8_lossy(&text);
     let lines = text
         .lines()
@@ -140,7 +150,7 @@ pub(crate) fn width() -> u16 {
 fn write_to<W: Write + Send>(
     out: W,
     format: Format,
-    width: Option<u16>,
+    screen: Option<(u16, &str)>,
     schema: &SchemaRef,
     batches: impl Iterator<Item = Result<RecordBatch>>,
 ) -> Result<()> {
@@ -151,8 +161,8 @@ fn write_to<W: Write + Send>(
         schema.clone()
     };
     let mut writer: Box<dyn RowWriter + '_> = match format {
-        Format::Table => match width {
-            Some(width) => Box::new(ScreenTable::new(out, schema, width, ALL)),
+        Format::Table => match screen {
+            Some((width, all)) => Box::new(ScreenTable::new(out, schema, width, all)),
             None => Box::new(Table::new(out, schema)),
         },
         Format::Json => Box::new(json::array(out)),
