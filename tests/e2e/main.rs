@@ -9,6 +9,7 @@
 mod cli;
 mod library;
 mod packages;
+mod pty;
 mod rows;
 mod seeds;
 mod sinks;

@@ -18,5 +18,6 @@ mod query;
 mod reading;
 mod report_page;
 mod reports;
+mod shell;
 mod tables;
 mod terminal;
