@@ -168,6 +168,9 @@ pub struct WaitReport {
     pub label: String,
     /// What is waited for.
     pub kind: WaitKind,
+    /// From the start of the run until it began; none in reports of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_seconds: Option<f64>,
     /// How long.
     pub seconds: f64,
     /// Why.
@@ -291,6 +294,7 @@ mod tests {
             waits: vec![WaitReport {
                 label: "page 1".to_owned(),
                 kind: WaitKind::Quota,
+                at_seconds: Some(0.5),
                 seconds: 1.5,
                 reason: "the limit of 60 an hour".to_owned(),
             }],

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
-use mixflow_core::report::{PartitionReport, PartitionStatus, RunReport, Timing};
+use mixflow_core::report::{PartitionReport, PartitionStatus, RunReport, Timing, WaitReport};
 
-use super::parts::{day, rows_of, scroll, top_events};
+use super::parts::{day, rows_of, scroll_chart, span, top_events};
+use super::repaired::Repairs;
 use crate::ui::{count, seconds};
 
 /// Runs that the history shows.
@@ -34,10 +35,13 @@ pub(super) fn waterfall(run: &RunReport) -> Markup {
         .iter()
         .map(|(_, timing)| timing.ended_seconds + timing.write_seconds);
     let end = end.fold(run.duration_seconds, f64::max).max(0.001);
-    let x = |at: f64| LEFT + at / end * (WIDTH - LEFT - RIGHT);
-    let mut waited: BTreeMap<&str, f64> = BTreeMap::new();
+    // As wide as the longest label, so that a phone shows more of the bars.
+    let labels = begun.iter().map(|(p, _)| p.label.chars().count());
+    let left = (number(labels.max().unwrap_or(0)) * 7.5 + 24.0).min(LEFT);
+    let x = |at: f64| left + at / end * (WIDTH - left - RIGHT);
+    let mut waited: BTreeMap<&str, Vec<&WaitReport>> = BTreeMap::new();
     for wait in &run.waits {
-        *waited.entry(&wait.label).or_default() += wait.seconds;
+        waited.entry(&wait.label).or_default().push(wait);
     }
     let step = nice(end / 5.0);
     let ticks: Vec<f64> = (0..)
@@ -53,13 +57,13 @@ pub(super) fn waterfall(run: &RunReport) -> Markup {
             "queue" => "waiting for the sink",
             _ => "the sink writes (below)",
         }))))
-        (scroll("Waterfall", &html! {
+        (scroll_chart("Waterfall", &html! {
         svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img"
             aria-label=(format!("Waterfall of {} partitions over {}", begun.len(), seconds(end))) {
             @for at in &ticks {
                 line.grid x1=(n(x(*at))) x2=(n(x(*at))) y1="16" y2=(n(height)) {}
                 text.soft x=(n(x(*at))) y="12" text-anchor=(if *at == 0.0 { "start" } else { "middle" }) {
-                    (format!("{}", (at * 1000.0).round() / 1000.0)) " s"
+                    (tick(*at))
                 }
             }
             @for (row, (p, timing)) in begun.iter().enumerate() {
@@ -80,25 +84,32 @@ const PARTS: [&str; 5] = ["wait", "fetch", "decode", "queue", "write"];
 fn bar(
     p: &PartitionReport,
     timing: &Timing,
-    waited: &BTreeMap<&str, f64>,
+    waited: &BTreeMap<&str, Vec<&WaitReport>>,
     y: f64,
     x: impl Fn(f64) -> f64,
 ) -> Markup {
     html! {
-        @let wait = waited.get(p.label.as_str()).copied().unwrap_or(0.0).min(timing.fetch_seconds);
-        @let parts = [wait, timing.fetch_seconds - wait, timing.decode_seconds, timing.queue_seconds];
-        g {
-            title { (format!("{}: {} rows, {:.2} s to {:.2} s; waited {wait:.2} s, fetched {:.2} s, decoded {:.2} s, queued {:.2} s, written {:.2} s{}",
-                p.label, count(p.rows), timing.started_seconds, timing.ended_seconds, parts[1], parts[2], parts[3], timing.write_seconds,
+        @let waits = waited.get(p.label.as_str()).map_or(&[][..], Vec::as_slice);
+        @let wait = waits.iter().map(|wait| wait.seconds).sum::<f64>().min(timing.fetch_seconds);
+        @let parts = [timing.fetch_seconds, timing.decode_seconds, timing.queue_seconds];
+        @let class = if p.status == PartitionStatus::Failed { "unit failed" } else { "unit" };
+        g class=(class) {
+            title { (format!("{}: {} rows in {} tries, {} to {}; waited {}, fetched {}, decoded {}, queued {}, written {}{}",
+                p.label, count(p.rows), p.attempts, span(timing.started_seconds), span(timing.ended_seconds),
+                span(wait), span(timing.fetch_seconds - wait), span(parts[1]), span(parts[2]), span(timing.write_seconds),
                 if p.status == PartitionStatus::Failed { "; failed" } else { "" })) }
-            text x=(n(LEFT - 6.0)) y=(n(y + 12.0)) text-anchor="end" {
+            text x=(n(x(0.0) - 6.0)) y=(n(y + 12.0)) text-anchor="end" {
                 @if p.status == PartitionStatus::Failed { "✗ " } (short(&p.label, 26))
             }
-            @for (part, name) in parts.iter().zip(PARTS) {
-                @let from = timing.started_seconds + parts[..PARTS.iter().position(|n| *n == name).unwrap_or(0)].iter().sum::<f64>();
+            @for (at, (part, name)) in parts.iter().zip(["fetch", "decode", "queue"]).enumerate() {
+                @let from = timing.started_seconds + parts[..at].iter().sum::<f64>();
                 @if *part > 0.0 {
                     rect class=(name) x=(n(x(from))) y=(n(y + 2.0)) width=(n((x(from + part) - x(from)).max(0.5))) height="9" {}
                 }
+            }
+            // Over the fetching: what is between two waits is a try.
+            @for (from, long) in placed(waits, timing) {
+                rect.wait x=(n(x(from))) y=(n(y + 2.0)) width=(n((x(from + long) - x(from)).max(0.5))) height="9" {}
             }
             @let from = timing.started_seconds + timing.fetch_seconds;
             @if timing.write_seconds > 0.0 {
@@ -106,6 +117,21 @@ fn bar(
             }
         }
     }
+}
+
+/// Returns when each wait was and how long, within the time that fetching took: one
+/// after the other from its start, where a report of old does not say when.
+fn placed(waits: &[&WaitReport], timing: &Timing) -> Vec<(f64, f64)> {
+    let end = timing.started_seconds + timing.fetch_seconds;
+    let mut next = timing.started_seconds;
+    let mut placed = Vec::new();
+    for wait in waits {
+        let from = wait.at_seconds.unwrap_or(next).clamp(next.min(end), end);
+        let long = wait.seconds.min(end - from);
+        placed.push((from, long));
+        next = from + long;
+    }
+    placed
 }
 
 /// Draws the rows of each window as a bar, split by event.
@@ -129,7 +155,7 @@ pub(super) fn by_event(run: &RunReport) -> Option<Markup> {
     let series: Vec<(&str, &str)> = series.iter().map(|(a, b)| (&**a, &**b)).collect();
     Some(html! {
         (legend(&series))
-        (scroll("Chart of rows", &html! {
+        (scroll_chart("Chart of rows", &html! {
         svg viewBox=(format!("0 0 {WIDTH} {}", HEIGHT + BOTTOM + 10.0)) role="img"
             aria-label=(format!("Rows of {} windows by event, at most {} in one", windows.len(), count(most))) {
             @for rows in [0, most / 2, most] {
@@ -167,7 +193,7 @@ fn series(names: &[String], has_others: bool) -> Vec<(String, String)> {
 }
 
 /// Draws the time of each run of the past, coloured by how it ended.
-pub(super) fn history(all: &[RunReport]) -> Markup {
+pub(super) fn history(all: &[RunReport], repairs: &Repairs) -> Markup {
     const HEIGHT: f64 = 140.0;
     const LEFT: f64 = 70.0;
     let runs: Vec<&RunReport> = all[all.len().saturating_sub(RUNS)..].iter().collect();
@@ -176,8 +202,8 @@ pub(super) fn history(all: &[RunReport]) -> Markup {
     let slot = (WIDTH - LEFT - RIGHT) / number(runs.len()).max(10.0);
     let y = |seconds: f64| HEIGHT * (1.0 - seconds / most) + 8.0;
     html! {
-        (legend(&[("bar-committed", "committed"), ("bar-partial", "partial or stopped"), ("bar-aborted", "aborted")]))
-        (scroll("Chart of runs", &html! {
+        (legend(&[("bar-committed", "committed"), ("bar-partial", "partial or stopped"), ("bar-aborted", "aborted"), ("bar-repaired", "repaired by a later run")]))
+        (scroll_chart("Chart of runs", &html! {
         svg viewBox=(format!("0 0 {WIDTH} {}", HEIGHT + 30.0)) role="img"
             aria-label=(format!("Time of the last {} runs, at most {}", runs.len(), seconds(most))) {
             @for at in [0.0, most] {
@@ -187,9 +213,11 @@ pub(super) fn history(all: &[RunReport]) -> Markup {
             @for (at, run) in runs.iter().enumerate() {
                 // A run that took no time is still there to be seen.
                 @let height = (HEIGHT + 8.0 - y(run.duration_seconds)).max(2.0);
-                rect class={ "bar-" (run.status.as_str()) } x=(n(LEFT + number(at) * slot + slot * 0.1))
+                @let is_repaired = repairs.contains_key(&run.run_id);
+                @let how = if is_repaired { "repaired" } else { run.status.as_str() };
+                rect class={ "bar-" (how) } x=(n(LEFT + number(at) * slot + slot * 0.1))
                     y=(n(HEIGHT + 8.0 - height)) width=(n(slot * 0.8)) height=(n(height)) {
-                    title { (run.pipeline) ", " (run.started_at) ": " (run.status.as_str()) ", " (count(run.row_count)) " rows in " (seconds(run.duration_seconds)) }
+                    title { (run.pipeline) ", " (run.started_at.strftime("%F %H:%M UTC").to_string()) ": " (run.status.as_str()) (if is_repaired { ", repaired by a later run" } else { "" }) ", " (count(run.row_count)) " rows in " (span(run.duration_seconds)) }
                 }
             }
             @if let (Some(first), Some(last)) = (runs.first(), runs.last()) {
@@ -216,8 +244,28 @@ fn legend(entries: &[(&str, &str)]) -> Markup {
     }
 }
 
-/// Returns a round number that is not below `least`: 1, 2 or 5 times a power of ten.
+/// Returns what stands at a tick, as a person says it.
+fn tick(at: f64) -> String {
+    match at {
+        s if s >= 3_600.0 && s % 3_600.0 == 0.0 => format!("{} h", s / 3_600.0),
+        s if s >= 3_600.0 => format!("{} h {} min", (s / 3_600.0).floor(), s % 3_600.0 / 60.0),
+        s if s >= 60.0 && s % 60.0 == 0.0 => format!("{} min", s / 60.0),
+        s if s >= 60.0 => format!("{} min {} s", (s / 60.0).floor(), s % 60.0),
+        s => format!("{} s", (s * 1000.0).round() / 1000.0),
+    }
+}
+
+/// Returns a round number that is not below `least`: 1, 2 or 5 times a power of ten,
+/// and of minutes and hours those that clocks have.
 fn nice(least: f64) -> f64 {
+    const CLOCK: [f64; 10] = [
+        15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0,
+    ];
+    if least > 10.0
+        && let Some(step) = CLOCK.into_iter().find(|step| *step >= least)
+    {
+        return step;
+    }
     let power = 10_f64.powf(least.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
     steps

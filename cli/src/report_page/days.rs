@@ -5,12 +5,14 @@ use maud::{Markup, html};
 use mixflow::Days;
 use mixflow_core::ledger::Standing;
 
-use super::parts::scroll;
+use super::parts::{scroll, scroll_chart};
 use crate::calendar::{Cell, Grid, Row, Shape, Totals};
 use crate::ui::{count, counted, short_count};
 
 /// What a pipeline's destination holds, and what it is called.
 pub(crate) struct Held {
+    /// The run through which it was found.
+    pub(crate) run_id: String,
     /// The pipeline.
     pub(crate) pipeline: String,
     /// Where the rows are.
@@ -36,11 +38,11 @@ pub(super) fn section(held: &Held, n: usize) -> Markup {
         section aria-labelledby=(id) {
             h2 id=(id) { "Days of " (held.pipeline) }
             p {
-                (held.destination) " has " (counted(totals.rows, "row"))
-                @if let Some((first, last)) = days.range { " of " (first) " to " (last) } "."
+                (held.destination) " holds " (counted(totals.rows, "row"))
+                @if let Some((first, last)) = days.range { "; the days are those from " (first) " to " (last) } "."
             }
             (legend(&totals))
-            (scroll("Calendar", &calendar(days, &totals)))
+            (scroll_chart("Calendar", &calendar(days, &totals)))
             @if !gaps.is_empty() { (gaps_table(&gaps)) }
         }
     }
@@ -48,14 +50,56 @@ pub(super) fn section(held: &Held, n: usize) -> Markup {
 
 fn calendar(days: &Days, totals: &Totals) -> Markup {
     let grid = Grid::of(days);
-    let height = TOP + LINE * u32::try_from(grid.rows.len()).unwrap_or(u32::MAX / LINE - 1) + 4;
+    let lines = folded(&grid.rows);
+    let height = TOP + LINE * u32::try_from(lines.len()).unwrap_or(u32::MAX / LINE - 1) + 4;
     let missing = days.missing();
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img"
             aria-label=(format!("Calendar of {} days, {} of which are missing or partial", totals.days.iter().sum::<u64>(), count(missing))) {
             (header(grid.shape))
-            @for (row, n) in grid.rows.iter().zip(0..) { (line(grid.shape, row, TOP + n * LINE)) }
+            @for (rows, n) in lines.iter().zip(0..) {
+                @match rows {
+                    [row] => (line(grid.shape, row, TOP + n * LINE)),
+                    rows => (fold(grid.shape, rows, TOP + n * LINE)),
+                }
+            }
         }
+    }
+}
+
+/// So many lines in a row of which nothing is there are drawn as one.
+const FOLDED: usize = 4;
+
+/// Splits lines into those that are drawn, and stretches of which nothing is there.
+fn folded(rows: &[Row]) -> Vec<&[Row]> {
+    let mut lines = Vec::new();
+    let stretches = rows.chunk_by(|a, b| is_lacking(a) && is_lacking(b));
+    for stretch in stretches {
+        if stretch.len() >= FOLDED {
+            lines.push(stretch);
+        } else {
+            lines.extend(stretch.chunks(1));
+        }
+    }
+    lines
+}
+
+fn is_lacking(row: &Row) -> bool {
+    let mut cells = row.cells.iter().flatten();
+    cells.all(|cell| cell.standing == Standing::Missing)
+}
+
+/// Draws a stretch of which nothing is there.
+fn fold(shape: Shape, rows: &[Row], y: u32) -> Markup {
+    let days: usize = rows
+        .iter()
+        .map(|row| row.cells.iter().flatten().count())
+        .sum();
+    let last = rows.last().map(|row| shape.label(row)).unwrap_or_default();
+    html! {
+        text x=(LEFT - 8) y=(y + 14) text-anchor="end" { (rows.first().map(|row| shape.label(row)).unwrap_or_default()) }
+        (square(Standing::Missing, LEFT, y))
+        text x=(LEFT + EDGE + 6) y=(y + 14) { "to " (last) ": " (counted(days as u64, "day")) ", none of them there" }
     }
 }
 

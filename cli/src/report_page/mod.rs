@@ -1,24 +1,43 @@
 //! The report as a page: one file that asks for nothing.
 
 mod charts;
+mod contents;
 mod days;
+mod overview;
 mod parts;
+mod repaired;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use mixflow_core::Error;
-use mixflow_core::report::{PartitionStatus, RunReport};
+use mixflow_core::report::{PartitionReport, PartitionStatus, RunReport};
 
-use crate::ui::{count, counted, seconds};
+use crate::ui::{count, counted};
 use charts::{by_event, history, waterfall};
-use parts::{day, rows_of, scroll, top_events};
+use parts::{moment, rows_of, scroll, short_moment, span, status, top_events};
+use repaired::Repairs;
 
+pub(crate) use contents::Contents;
 pub(crate) use days::Held;
+pub(crate) use repaired::repairs;
 
-/// Returns a page about `shown`, with what their destinations hold and the
-/// history of all runs.
-pub(crate) fn page(shown: &[&RunReport], held: &[Held], all: &[RunReport]) -> String {
-    let title = match shown {
-        [run] => format!("mixflow: {} of {}", run.pipeline, day(run.started_at)),
+/// Returns a page: the days first, then the runs, then their history.
+pub(crate) fn page(contents: &Contents<'_>) -> String {
+    let Contents {
+        shown,
+        held,
+        all,
+        repairs,
+        ..
+    } = contents;
+    let title = match shown.as_slice() {
+        several if contents.is_of_all => {
+            format!("mixflow: {}", counted(several.len() as u64, "pipeline"))
+        }
+        [run] => format!(
+            "mixflow: {} of {}",
+            run.pipeline,
+            run.started_at.strftime("%-d %b %Y")
+        ),
         several => format!("mixflow: {}", counted(several.len() as u64, "run")),
     };
     let markup = html! {
@@ -37,13 +56,13 @@ pub(crate) fn page(shown: &[&RunReport], held: &[Held], all: &[RunReport]) -> St
             body {
                 header {
                     h1 { (title) }
-                    @if shown.len() > 1 {
+                    @if shown.len() > 1 && !contents.is_of_all {
                         nav aria-label="Runs" {
                             ul {
                                 @for run in shown {
                                     li {
-                                        a href={ "#" (run.run_id) } { (run.pipeline) " · " (run.started_at) }
-                                        " " (status(run))
+                                        a href={ "#" (run.run_id) } { (run.pipeline) " · " (moment(run.started_at)) }
+                                        " " (status(run, repairs))
                                     }
                                 }
                             }
@@ -51,11 +70,12 @@ pub(crate) fn page(shown: &[&RunReport], held: &[Held], all: &[RunReport]) -> St
                     }
                 }
                 main {
-                    @for run in shown { (section(run)) }
+                    @if contents.is_of_all { (overview::section(contents)) }
                     @for (n, held) in held.iter().enumerate() { (days::section(held, n)) }
+                    @for run in shown { (section(run, contents)) }
                     section aria-labelledby="history" {
                         h2 id="history" { "Run history" }
-                        (past(all))
+                        (past(all, repairs))
                     }
                 }
                 footer {
@@ -67,13 +87,16 @@ pub(crate) fn page(shown: &[&RunReport], held: &[Held], all: &[RunReport]) -> St
     markup.into_string()
 }
 
-fn section(run: &RunReport) -> Markup {
+fn section(run: &RunReport, contents: &Contents<'_>) -> Markup {
+    let repair = contents.repairs.get(&run.run_id);
+    let repair = repair.and_then(|id| contents.all.iter().find(|run| run.run_id == *id));
     html! {
         section id=(run.run_id) aria-labelledby={ "h-" (run.run_id) } {
-            h2 id={ "h-" (run.run_id) } { (run.pipeline) " " (status(run)) }
+            h2 id={ "h-" (run.run_id) } { "Run of " (run.pipeline) " " (status(run, &contents.repairs)) }
+            @if let Some(repair) = repair { (mended(run, repair)) }
             (facts(run))
             @if let Some(error) = &run.error { (problem(error)) }
-            @if !run.failed_partitions.is_empty() || run.failed_sinks().next().is_some() { (missing(run)) }
+            @if repair.is_none() && (!run.failed_partitions.is_empty() || run.failed_sinks().next().is_some()) { (missing(run)) }
             @if !run.warnings.is_empty() {
                 h3 { "Warnings" }
                 ul { @for warning in &run.warnings { li { (warning) } } }
@@ -104,25 +127,61 @@ fn section(run: &RunReport) -> Markup {
 }
 
 fn facts(run: &RunReport) -> Markup {
-    let days = match (&run.from_date, &run.to_date) {
-        (Some(from), Some(to)) => format!("{from} to {to}"),
-        _ => "–".to_owned(),
-    };
     html! {
         dl.facts {
             (fact("Run", &run.run_id))
+            div { dt { "Began" } dd { (moment(run.started_at)) } }
             (fact("Source", &run.source))
             @for place in run.destinations() {
                 (fact("Destination", &place.to_string()))
             }
-            (fact("Days", &days))
+            div {
+                dt { "Days" }
+                dd {
+                    @match (run.from_date, run.to_date) {
+                        (Some(from), Some(to)) => { span.whole { (from) } " to " span.whole { (to) } }
+                        _ => "–",
+                    }
+                }
+            }
             (fact("Rows", &count(run.row_count)))
-            (fact("Time", &seconds(run.duration_seconds)))
+            (fact("Took", &span(run.duration_seconds)))
             (fact("Received", &indicatif::DecimalBytes(run.bytes_received).to_string()))
             (fact("Requests", &count(run.requests)))
             (fact("Tried again", &count(run.retries)))
             (fact("Rejected", &rejected(run)))
             (fact("Duplicates left out", &count(run.duplicates)))
+        }
+    }
+}
+
+/// Says that nothing is missing any more, and what was.
+fn mended(run: &RunReport, repair: &RunReport) -> Markup {
+    let failed = || {
+        run.partitions
+            .iter()
+            .filter(|p| p.status == PartitionStatus::Failed)
+    };
+    html! {
+        div.mended {
+            p {
+                strong { "Repaired." } " What this run lacked came with the run of " (moment(repair.started_at)) " "
+                code { (repair.run_id) } "."
+            }
+            @if failed().next().is_some() {
+                details { summary { "What it lacked" } (failures(failed())) }
+            }
+        }
+    }
+}
+
+fn failures<'p>(failed: impl Iterator<Item = &'p PartitionReport>) -> Markup {
+    html! {
+        ul {
+            @for partition in failed {
+                @let why = partition.error.as_deref().unwrap_or("unknown");
+                li { @if !why.starts_with(&partition.label) { (partition.label) ": " } (why) }
+            }
         }
     }
 }
@@ -133,10 +192,8 @@ fn missing(run: &RunReport) -> Markup {
     html! {
         div.problem {
             h3 { "Missing" }
+            (failures(failed))
             ul {
-                @for partition in failed {
-                    li { (partition.label) ": " (partition.error.as_deref().unwrap_or("unknown")) }
-                }
                 @for sink in run.failed_sinks() {
                     li { "all of it from " (sink.destination) ": " (sink.error.as_ref().map(Error::in_a_line).unwrap_or_default()) }
                 }
@@ -157,10 +214,6 @@ fn rejected(run: &RunReport) -> String {
     }
 }
 
-fn status(run: &RunReport) -> Markup {
-    html! { span class={ "status " (run.status.as_str()) } { (run.status.as_str()) } }
-}
-
 fn problem(error: &Error) -> Markup {
     let causes = error.causes();
     html! {
@@ -175,14 +228,13 @@ fn problem(error: &Error) -> Markup {
 }
 
 fn partitions(run: &RunReport) -> Markup {
-    let time = |seconds: f64| format!("{seconds:.2}");
     scroll(
         "Partitions",
         &html! {
             table {
                 thead { tr {
                     th scope="col" { "Partition" } th scope="col" { "Status" }
-                    @for name in ["Worker", "Rows", "Tries", "From s", "To s", "Fetch s", "Decode s", "Queue s", "Write s"] {
+                    @for name in ["Worker", "Rows", "Tries", "Began after", "Ended after", "Fetch", "Decode", "Queue", "Write"] {
                         th.n scope="col" { (name) }
                     }
                     th scope="col" { "Error" }
@@ -195,7 +247,7 @@ fn partitions(run: &RunReport) -> Markup {
                             td.n { @if p.timing.is_some() { (timing.worker + 1) } }
                             td.n { (count(p.rows)) } td.n { (p.attempts) }
                             @for spent in [timing.started_seconds, timing.ended_seconds, timing.fetch_seconds, timing.decode_seconds, timing.queue_seconds, timing.write_seconds] {
-                                td.n { (time(spent)) }
+                                td.n { (span(spent)) }
                             }
                             td.wrap { (p.error.as_deref().unwrap_or("")) }
                         }
@@ -237,14 +289,15 @@ fn waits(run: &RunReport) -> Markup {
         &html! {
             table {
                 thead { tr {
-                    th scope="col" { "Partition" } th scope="col" { "For" }
-                    th.n scope="col" { "Seconds" } th scope="col" { "Why" }
+                    th scope="col" { "Partition" } th.n scope="col" { "After" }
+                    th scope="col" { "For" } th.n scope="col" { "How long" } th scope="col" { "Why" }
                 } }
                 tbody {
                     @for wait in &run.waits {
                         tr {
-                            th scope="row" { (wait.label) } td { (wait.kind.as_str()) }
-                            td.n { (format!("{:.1}", wait.seconds)) } td.wrap { (wait.reason) }
+                            th scope="row" { (wait.label) }
+                            td.n { (wait.at_seconds.map(span).unwrap_or_default()) }
+                            td { (wait.kind.as_str()) } td.n { (span(wait.seconds)) } td.wrap { (wait.reason) }
                         }
                     }
                 }
@@ -253,22 +306,22 @@ fn waits(run: &RunReport) -> Markup {
     )
 }
 
-fn past(all: &[RunReport]) -> Markup {
+fn past(all: &[RunReport], repairs: &Repairs) -> Markup {
     html! {
-        (history(all))
+        (history(all, repairs))
         details {
             summary { "As a table" }
             (scroll("Run history", &html! {
                 table {
                     thead { tr {
-                        th scope="col" { "Started" } th scope="col" { "Pipeline" } th scope="col" { "Status" }
-                        th.n scope="col" { "Rows" } th.n scope="col" { "Time" } th scope="col" { "Destination" }
+                        th scope="col" { "Started (UTC)" } th scope="col" { "Pipeline" } th scope="col" { "Status" }
+                        th.n scope="col" { "Rows" } th.n scope="col" { "Took" } th scope="col" { "Destination" }
                     } }
                     tbody {
                         @for run in all.iter().rev().take(charts::RUNS) {
                             tr {
-                                th scope="row" { (run.started_at) } td { (run.pipeline) } td { (status(run)) }
-                                td.n { (count(run.row_count)) } td.n { (seconds(run.duration_seconds)) }
+                                th scope="row" { (short_moment(run.started_at)) } td { (run.pipeline) } td { (status(run, repairs)) }
+                                td.n { (count(run.row_count)) } td.n { (span(run.duration_seconds)) }
                                 td { @for place in run.destinations() { div { (place) } } }
                             }
                         }

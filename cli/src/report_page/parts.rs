@@ -6,12 +6,24 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use mixflow_core::report::{PartitionReport, RunReport};
 
+use super::repaired::Repairs;
+use crate::ui::seconds;
+
 /// Series of the chart of events; what is beyond is one more.
 const SERIES: usize = 7;
 
-/// Wraps what may be wider than a phone; a keyboard can scroll it.
+/// Wraps what may be wider than a phone; a keyboard can scroll it, and its edges
+/// show that there is more.
 pub(super) fn scroll(label: &str, wide: &Markup) -> Markup {
     html! { div.scroll role="region" aria-label=(label) tabindex="0" { (wide) } }
+}
+
+/// Wraps a chart, which has a width below which nobody could read it.
+pub(super) fn scroll_chart(label: &str, chart: &Markup) -> Markup {
+    html! {
+        p.cue aria-hidden="true" { "scroll sideways →" }
+        (scroll(label, chart))
+    }
 }
 
 /// Returns the names of the most frequent events, the most frequent first.
@@ -33,6 +45,40 @@ pub(super) fn rows_of(partition: &PartitionReport, names: &[String]) -> Vec<u64>
     let all: u64 = partition.rows_by_event.values().sum();
     rows.push(all - rows.iter().sum::<u64>());
     rows
+}
+
+/// Says how a run ended, and whether a later one has made up for it.
+pub(super) fn status(run: &RunReport, repairs: &Repairs) -> Markup {
+    let name = run.status.as_str();
+    match repairs.contains_key(&run.run_id) {
+        true => html! { span class="status repaired" { (name) ", repaired" } },
+        false => html! { span class={ "status " (name) } { (name) } },
+    }
+}
+
+/// A time as a person reads it, and as a program does.
+pub(super) fn moment(time: Timestamp) -> Markup {
+    let exact = time.strftime("%FT%TZ").to_string();
+    html! { time datetime=(exact) { (time.strftime("%a %-d %b %Y, %H:%M UTC").to_string()) } }
+}
+
+/// The same in a column whose head says that it is UTC.
+pub(super) fn short_moment(time: Timestamp) -> Markup {
+    let exact = time.strftime("%FT%TZ").to_string();
+    html! { time datetime=(exact) { (time.strftime("%-d %b %Y, %H:%M").to_string()) } }
+}
+
+/// A span of time as a person reads it: `0.04 s`, `41 s`, `3 min 5 s`, `2 h 5 min`.
+pub(super) fn span(spent: f64) -> String {
+    match spent {
+        s if s < 1.0 => format!("{s:.2} s"),
+        s if s < 7_200.0 => seconds(s),
+        s => format!(
+            "{:.0} h {:.0} min",
+            (s / 3_600.0).floor(),
+            (s % 3_600.0 / 60.0).floor()
+        ),
+    }
 }
 
 /// Returns the day of a time, in UTC.

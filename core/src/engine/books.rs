@@ -400,6 +400,7 @@ impl<'o> Books<'o> {
             self.waits.push(WaitReport {
                 label,
                 kind,
+                at_seconds: Some(self.started.elapsed().as_secs_f64()),
                 seconds: wait.as_secs_f64(),
                 reason,
             });
