@@ -75,7 +75,8 @@ pub(crate) enum Command {
     /// Fetch without a pipeline file
     ///
     /// Credentials come from MIXPANEL_USERNAME, MIXPANEL_SECRET, MIXPANEL_PROJECT_ID,
-    /// MIXPANEL_REGION and MIXPANEL_BASE_URL, or from the `[source]` table of --config FILE.
+    /// MIXPANEL_REGION and MIXPANEL_BASE_URL, from a named --connection, or from the `[source]`
+    /// table of --config FILE.
     #[command(subcommand)]
     Fetch(fetch::FetchCommand),
     /// Run a pipeline over what its archive has, without a request
