@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::config::{Env, Invalid, Reader, local_path};
+use crate::config::{Env, Invalid, Reader, local_path, schema_of};
 use crate::roles::ColumnRoles;
 use crate::sink::{RecordFormat, Sink};
 use crate::source::Source;
@@ -96,21 +98,40 @@ pub struct ComponentDoc {
     pub options: &'static [OptionDoc],
 }
 
+/// Makes the JSON Schema of a component's options.
+type SchemaOf = fn() -> Value;
+
+/// A component that was added.
+pub struct Added<'r> {
+    schema: &'r mut Option<SchemaOf>,
+}
+
+impl Added<'_> {
+    /// Tells what values the options take, for the JSON Schema of pipeline files.
+    /// Without, their names are known and any value will do.
+    pub fn takes<T: JsonSchema>(self) {
+        *self.schema = Some(schema_of::<T>);
+    }
+}
+
 type Build<T, C> = Box<dyn Fn(&mut Reader<'_, '_>, &C) -> Option<Result<Box<T>, Vec<Invalid>>>>;
 
 pub(crate) struct SourceEntry {
     doc: ComponentDoc,
+    schema: Option<SchemaOf>,
     pub(crate) store_key: Option<&'static str>,
     pub(crate) build: Build<dyn Source, BuildContext>,
 }
 
 pub(crate) struct TransformEntry {
     doc: ComponentDoc,
+    schema: Option<SchemaOf>,
     pub(crate) build: Build<dyn Transform, (SchemaRef, BuildContext)>,
 }
 
 pub(crate) struct SinkEntry {
     doc: ComponentDoc,
+    schema: Option<SchemaOf>,
     pub(crate) build: Build<dyn Sink, BuildContext>,
 }
 
@@ -131,44 +152,64 @@ impl Registry {
     /// Adds a source: its options type and a constructor that makes no I/O.
     ///
     /// `store_key` names the option that a default destination is named after.
-    pub fn add_source<T, F>(&mut self, doc: ComponentDoc, store_key: Option<&'static str>, build: F)
+    pub fn add_source<T, F>(
+        &mut self,
+        doc: ComponentDoc,
+        store_key: Option<&'static str>,
+        build: F,
+    ) -> Added<'_>
     where
         T: DeserializeOwned,
         F: Fn(T, &BuildContext) -> Result<Box<dyn Source>, Vec<Invalid>> + 'static,
     {
         let entry = SourceEntry {
             doc,
+            schema: None,
             store_key,
             build: Box::new(move |reader, cx| Some(build(reader.read()?, cx))),
         };
         self.sources.insert(doc.name, entry);
+        let added = self.sources.get_mut(doc.name).expect("it was inserted");
+        Added {
+            schema: &mut added.schema,
+        }
     }
 
     /// Adds a transform: its options type and a constructor that checks the
     /// schema of its input, and makes no I/O.
-    pub fn add_transform<T, F>(&mut self, doc: ComponentDoc, build: F)
+    pub fn add_transform<T, F>(&mut self, doc: ComponentDoc, build: F) -> Added<'_>
     where
         T: DeserializeOwned,
         F: Fn(T, &SchemaRef, &BuildContext) -> Result<Box<dyn Transform>, Vec<Invalid>> + 'static,
     {
         let entry = TransformEntry {
             doc,
+            schema: None,
             build: Box::new(move |reader, (schema, cx)| Some(build(reader.read()?, schema, cx))),
         };
         self.transforms.insert(doc.name, entry);
+        let added = self.transforms.get_mut(doc.name).expect("it was inserted");
+        Added {
+            schema: &mut added.schema,
+        }
     }
 
     /// Adds a sink: its options type and a constructor that makes no I/O.
-    pub fn add_sink<T, F>(&mut self, doc: ComponentDoc, build: F)
+    pub fn add_sink<T, F>(&mut self, doc: ComponentDoc, build: F) -> Added<'_>
     where
         T: DeserializeOwned,
         F: Fn(T, &BuildContext) -> Result<Box<dyn Sink>, Vec<Invalid>> + 'static,
     {
         let entry = SinkEntry {
             doc,
+            schema: None,
             build: Box::new(move |reader, cx| Some(build(reader.read()?, cx))),
         };
         self.sinks.insert(doc.name, entry);
+        let added = self.sinks.get_mut(doc.name).expect("it was inserted");
+        Added {
+            schema: &mut added.schema,
+        }
     }
 
     /// Returns what the sources are called and take.
@@ -184,6 +225,24 @@ impl Registry {
     /// Returns what the sinks are called and take.
     pub fn sinks(&self) -> impl Iterator<Item = &ComponentDoc> {
         self.sinks.values().map(|entry| &entry.doc)
+    }
+
+    /// Returns each source with the JSON Schema of its options, where it is known.
+    pub(crate) fn source_schemas(&self) -> impl Iterator<Item = (&ComponentDoc, Option<Value>)> {
+        let entries = self.sources.values();
+        entries.map(|entry| (&entry.doc, entry.schema.map(|schema| schema())))
+    }
+
+    /// Does the same for transforms.
+    pub(crate) fn transform_schemas(&self) -> impl Iterator<Item = (&ComponentDoc, Option<Value>)> {
+        let entries = self.transforms.values();
+        entries.map(|entry| (&entry.doc, entry.schema.map(|schema| schema())))
+    }
+
+    /// Does the same for sinks.
+    pub(crate) fn sink_schemas(&self) -> impl Iterator<Item = (&ComponentDoc, Option<Value>)> {
+        let entries = self.sinks.values();
+        entries.map(|entry| (&entry.doc, entry.schema.map(|schema| schema())))
     }
 
     pub(crate) fn source(&self, name: &str) -> Option<&SourceEntry> {

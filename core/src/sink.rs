@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, PartitionId};
@@ -20,7 +21,7 @@ pub use crate::shrink::{ReplacedDay, check_replace, check_shrink};
 pub use crate::unit::{DataKind, Dataset};
 
 /// What happens to what is at the destination already: `mode` in TOML.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteMode {
     /// It is an error, before any request.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::de::{DeTable, ValueDeserializer};
 
@@ -40,7 +41,7 @@ pub struct Notify {
 }
 
 /// An end of a run that somebody may want to be told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Occasion {
     /// Nothing of it was committed.
@@ -57,17 +58,17 @@ pub enum Occasion {
 const BY_DEFAULT: [Occasion; 3] = [Occasion::Failed, Occasion::Partial, Occasion::Recovered];
 
 /// The `[notify]` table.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NotifyTable {
+pub(super) struct NotifyTable {
     on: Option<Vec<Occasion>>,
     webhook: Option<Webhook>,
     command: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Webhook {
+pub(super) struct Webhook {
     url: SecretSource,
 }
 

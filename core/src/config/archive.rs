@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::de::DeTable;
 
@@ -10,9 +11,9 @@ use super::path::local_path;
 use crate::registry::{ComponentDoc, OptionDoc};
 
 /// The `[archive]` table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ArchiveTable {
+pub(super) struct ArchiveTable {
     path: PathBuf,
 }
 

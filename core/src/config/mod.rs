@@ -20,6 +20,7 @@ mod path;
 mod problem;
 mod reader;
 mod run;
+mod schema;
 mod secret;
 mod sensitive;
 mod sinks;
@@ -38,6 +39,8 @@ pub use path::local_path;
 pub use problem::{Invalid, Place, Problem, Problems};
 pub use reader::Reader;
 pub use run::{RUN_DOC, RunTable};
+pub use schema::schema;
+pub(crate) use schema::schema_of;
 pub use secret::{Secret, SecretSource};
 pub use values::{DateSpec, Days, Seconds, TextOrNumber};
 

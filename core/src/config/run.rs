@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::de::DeTable;
 
@@ -12,7 +13,7 @@ use crate::engine::{OnFailure, RunOptions};
 use crate::registry::{ComponentDoc, OptionDoc};
 
 /// The `[run]` table.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunTable {
     /// The number of threads that read.
@@ -64,7 +65,7 @@ pub const RUN_DOC: ComponentDoc = ComponentDoc {
 };
 
 /// How TOML spells a [`Delivery`].
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryName {
     /// When the partition is known to be complete.

@@ -1,5 +1,6 @@
 //! Values that TOML has no type for.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// A text that may be written as a number: `"12345"` or `12345`.
@@ -139,6 +141,33 @@ impl<'de> Deserialize<'de> for DateSpec {
         text(from, "a date such as `2024-01-31` or `yesterday`")
     }
 }
+
+/// Says what a value looks like, of a type that serde cannot tell it of.
+macro_rules! written_as {
+    ($type:ty, $json:tt) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($json)
+            }
+        }
+    };
+}
+
+written_as!(TextOrNumber, { "type": ["string", "integer"] });
+written_as!(Seconds, { "type": "string" });
+written_as!(Days, { "type": "string", "pattern": "^[0-9]+d$" });
+written_as!(DateSpec, {
+    "type": "string",
+    "pattern": "^([0-9]{4}-[0-9]{2}-[0-9]{2}|today|yesterday|-[0-9]+d)$"
+});
 
 /// Reads a value from its text form, naming what was expected otherwise.
 fn text<'de, T, D>(from: D, expecting: &'static str) -> Result<T, D::Error>

@@ -1,5 +1,6 @@
 //! Whose rows a destination may lose when days are replaced.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::unit::Dataset;
 
 /// Which rows of its days `replace_window` replaces: `scope` in TOML.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// All, so that a destination has one dataset; a run of another one is

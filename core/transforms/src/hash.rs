@@ -12,6 +12,7 @@ use mixflow_core::source::BatchIter;
 use mixflow_core::stand_in::StandIns;
 use mixflow_core::text::hex;
 use mixflow_core::transform::{Transform, TransformSession};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::Sha256;
 
@@ -47,14 +48,16 @@ const SHORTEST_KEY: usize = 16;
 const LENT: &str = "mixflow: the key of stand-in ids";
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.add_transform(DOC, |options: HashOptions, input, cx| {
-        let hash = Hash::new(options, input, cx)?;
-        Ok(Box::new(hash))
-    });
+    registry
+        .add_transform(DOC, |options: HashOptions, input, cx| {
+            let hash = Hash::new(options, input, cx)?;
+            Ok(Box::new(hash))
+        })
+        .takes::<HashOptions>();
 }
 
 /// The options of `hash`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashOptions {
     /// The columns to hash.

@@ -9,6 +9,7 @@ use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::source::BatchIter;
 use mixflow_core::stand_in::StandIns;
 use mixflow_core::transform::Stateless;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::json::PathText;
@@ -47,14 +48,16 @@ const DOC: ComponentDoc = ComponentDoc {
 };
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.add_transform(DOC, |options: MaskOptions, input, _| {
-        let mask = Mask::new(&options, input)?;
-        Ok(Box::new(mask))
-    });
+    registry
+        .add_transform(DOC, |options: MaskOptions, input, _| {
+            let mask = Mask::new(&options, input)?;
+            Ok(Box::new(mask))
+        })
+        .takes::<MaskOptions>();
 }
 
 /// The options of `mask`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaskOptions {
     /// The columns to mask.

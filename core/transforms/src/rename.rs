@@ -9,6 +9,7 @@ use mixflow_core::config::Invalid;
 use mixflow_core::error::Result;
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::transform::Stateless;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::columns::{none_or, position};
@@ -24,14 +25,16 @@ const DOC: ComponentDoc = ComponentDoc {
 };
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.add_transform(DOC, |options: RenameOptions, input, _| {
-        let rename = Rename::new(&options, input)?;
-        Ok(Box::new(rename))
-    });
+    registry
+        .add_transform(DOC, |options: RenameOptions, input, _| {
+            let rename = Rename::new(&options, input)?;
+            Ok(Box::new(rename))
+        })
+        .takes::<RenameOptions>();
 }
 
 /// The options of `rename`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenameOptions {
     /// The new name of each column that gets one.

@@ -9,6 +9,7 @@ use mixflow_core::config::Invalid;
 use mixflow_core::error::Result;
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::transform::Stateless;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::columns::positions;
@@ -27,14 +28,16 @@ const DOC: ComponentDoc = ComponentDoc {
 };
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.add_transform(DOC, |options: SelectOptions, input, _| {
-        let select = Select::new(&options, input)?;
-        Ok(Box::new(select))
-    });
+    registry
+        .add_transform(DOC, |options: SelectOptions, input, _| {
+            let select = Select::new(&options, input)?;
+            Ok(Box::new(select))
+        })
+        .takes::<SelectOptions>();
 }
 
 /// The options of `select`; exactly one of them is given.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SelectOptions {
     /// The columns to keep, in the order wanted.

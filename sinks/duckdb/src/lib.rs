@@ -87,9 +87,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
 
 /// Adds the sink of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
-    registry.add_sink(DOC, |options: DuckdbOptions, cx| {
-        DuckdbSink::new(options, cx).map(|sink| Box::new(sink) as Box<dyn Sink>)
-    });
+    registry
+        .add_sink(DOC, |options: DuckdbOptions, cx| {
+            DuckdbSink::new(options, cx).map(|sink| Box::new(sink) as Box<dyn Sink>)
+        })
+        .takes::<DuckdbOptions>();
 }
 
 /// Returns DuckDB's version and the commit that it was built from.

@@ -14,6 +14,7 @@ use mixflow_core::sink::{
 use mixflow_core::staged::{check_folder, folder_of};
 use mixflow_core::unit::{DataKind, Dataset};
 use mixflow_core::{Error, ErrorKind, Result};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::columns::sql_type;
@@ -30,7 +31,7 @@ use crate::txn::DuckdbTxn;
 const BYTES_PER_SECOND: u64 = 200_000_000;
 
 /// The options of the sink.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DuckdbOptions {
     /// The database file.

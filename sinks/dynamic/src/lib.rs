@@ -34,8 +34,10 @@ pub const DOC: ComponentDoc = ComponentDoc {
 
 /// Adds the sink of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
-    registry.add_sink(DOC, |mut options: PluginOptions, cx| {
-        options.library = cx.local_path("library", &options.library)?;
-        PluginSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
-    });
+    registry
+        .add_sink(DOC, |mut options: PluginOptions, cx| {
+            options.library = cx.local_path("library", &options.library)?;
+            PluginSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
+        })
+        .takes::<PluginOptions>();
 }

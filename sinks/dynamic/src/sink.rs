@@ -24,6 +24,7 @@ use mixflow_sink_abi::wire::{
     self, ContextDoc, DescriptionDoc, InvalidDoc, OutcomeDoc, PartitionDoc, PreviewDoc, ResidueDoc,
     SummaryDoc,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -33,13 +34,14 @@ use crate::library::{Functions, Library};
 use crate::options::to_json;
 
 /// The options of `type = "plugin"`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginOptions {
     /// The library, relative to the working directory.
     pub library: PathBuf,
     /// What the sink takes.
     #[serde(default)]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub options: toml::Table,
 }
 

@@ -6,10 +6,11 @@ use arrow::ipc::writer::StreamWriter;
 use mixflow_core::Result;
 use mixflow_core::sink::RecordFormat;
 use mixflow_sink_jsonl::Encoder;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The form in which rows are sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExecFormat {
     /// An Arrow IPC stream of our columns.

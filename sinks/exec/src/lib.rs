@@ -69,8 +69,10 @@ pub const DOC: ComponentDoc = ComponentDoc {
 
 /// Adds the sink of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
-    registry.add_sink(DOC, |options: ExecOptions, cx| {
-        let sink = ExecSink::new(options)?.without_variables(cx.secret_variables.clone());
-        Ok(Box::new(sink) as Box<dyn Sink>)
-    });
+    registry
+        .add_sink(DOC, |options: ExecOptions, cx| {
+            let sink = ExecSink::new(options)?.without_variables(cx.secret_variables.clone());
+            Ok(Box::new(sink) as Box<dyn Sink>)
+        })
+        .takes::<ExecOptions>();
 }

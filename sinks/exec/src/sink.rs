@@ -9,6 +9,7 @@ use mixflow_core::config::{Invalid, Seconds};
 use mixflow_core::destination::Destination;
 use mixflow_core::sink::{Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext};
 use mixflow_core::unit::DataKind;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::form::{ExecFormat, Form};
@@ -20,7 +21,7 @@ use crate::txn::ExecTxn;
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The options of the sink.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecOptions {
     /// The program and its arguments.

@@ -50,9 +50,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
 
 /// Adds the sink of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
-    registry.add_sink(DOC, |mut options: JsonlOptions, cx| {
-        let path = options.path.map(|path| cx.local_path("path", &path));
-        options.path = path.transpose()?;
-        JsonlSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
-    });
+    registry
+        .add_sink(DOC, |mut options: JsonlOptions, cx| {
+            let path = options.path.map(|path| cx.local_path("path", &path));
+            options.path = path.transpose()?;
+            JsonlSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
+        })
+        .takes::<JsonlOptions>();
 }

@@ -15,6 +15,7 @@ use mixflow_core::sink::{
 use mixflow_core::staged::{FileMode, cannot};
 use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::encode::Encoder;
@@ -22,7 +23,7 @@ use crate::gzip::{is_gzip, last_byte};
 use crate::txn::{FileTxn, StreamTxn};
 
 /// The options of the sink.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JsonlOptions {
     /// The file, gzipped if it ends in `.gz`; standard output if not given.
@@ -36,7 +37,7 @@ pub struct JsonlOptions {
 }
 
 /// The form of the records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JsonlFormat {
     /// An object of our columns.

@@ -75,8 +75,10 @@ pub const DOC: ComponentDoc = ComponentDoc {
 
 /// Adds the sink of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
-    registry.add_sink(DOC, |mut options: ParquetOptions, cx| {
-        options.path = cx.local_path("path", &options.path)?;
-        ParquetSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
-    });
+    registry
+        .add_sink(DOC, |mut options: ParquetOptions, cx| {
+            options.path = cx.local_path("path", &options.path)?;
+            ParquetSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
+        })
+        .takes::<ParquetOptions>();
 }

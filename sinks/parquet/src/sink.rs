@@ -14,6 +14,7 @@ use mixflow_core::source::SourceInfo;
 use mixflow_core::staged::{FileMode, check_folder};
 use mixflow_core::unit::{DataKind, Dataset};
 use mixflow_core::{Error, ErrorKind, Result};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::days::{DAY_COLUMN, whole_days, zone_of};
@@ -28,7 +29,7 @@ use crate::tree::{self, Found};
 use crate::writer::{self, Compression};
 
 /// The options of the sink.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetOptions {
     /// A file if it ends in `.parquet`, else a folder.
@@ -47,7 +48,7 @@ pub struct ParquetOptions {
 }
 
 /// How rows are spread over folders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PartitionBy {
     /// By the UTC day of `event_time`.

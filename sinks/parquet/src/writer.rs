@@ -16,6 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::fits;
@@ -42,7 +43,7 @@ pub(crate) fn keep_memory() {
 }
 
 /// How pages are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// Zstandard, level 1: for JSON as small as level 3, and a third faster.

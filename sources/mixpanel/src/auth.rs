@@ -4,12 +4,13 @@ use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, Invalid, SecretSource};
 use mixflow_core::error::Result;
 use mixflow_core::registry::BuildContext;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::http::endpoint::Credentials;
 
 /// The `auth` table: one of three forms.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthOptions {
     /// A service account's name; goes with `secret`.

@@ -36,10 +36,14 @@ use options::{EventsOptions, ProfilesOptions};
 /// Adds the sources of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
     let project = Some("project_id");
-    registry.add_source(docs::EVENTS, project, |options: EventsOptions, cx| {
-        MixpanelSource::events(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
-    });
-    registry.add_source(docs::PROFILES, project, |options: ProfilesOptions, cx| {
-        MixpanelSource::profiles(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
-    });
+    registry
+        .add_source(docs::EVENTS, project, |options: EventsOptions, cx| {
+            MixpanelSource::events(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
+        })
+        .takes::<EventsOptions>();
+    registry
+        .add_source(docs::PROFILES, project, |options: ProfilesOptions, cx| {
+            MixpanelSource::profiles(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
+        })
+        .takes::<ProfilesOptions>();
 }

@@ -1,6 +1,9 @@
 //! What a pipeline file says about Mixpanel, read and checked.
 
+use std::borrow::Cow;
+
 use mixflow_core::config::{DateSpec, Days, TextOrNumber};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 pub use crate::auth::AuthOptions;
@@ -34,6 +37,21 @@ impl<'de> Deserialize<'de> for From {
             }
         }
         from.deserialize_str(FromVisitor)
+    }
+}
+
+impl JsonSchema for From {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "From".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let day = generator.subschema_for::<DateSpec>();
+        json_schema!({ "anyOf": [{ "type": "string", "const": "last" }, day] })
     }
 }
 
@@ -78,8 +96,27 @@ impl<'de> Deserialize<'de> for WindowDays {
     }
 }
 
+impl JsonSchema for WindowDays {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "WindowDays".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "const": "auto" },
+                { "type": "integer", "minimum": 1, "maximum": 3650 }
+            ]
+        })
+    }
+}
+
 /// The options of `mixpanel_events`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventsOptions {
     /// The name of a connection: whoever reads the file puts what it stands for
@@ -141,7 +178,7 @@ impl EventsOptions {
 }
 
 /// The options of `mixpanel_profiles`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProfilesOptions {
     /// The name of a connection: whoever reads the file puts what it stands for
@@ -170,6 +207,7 @@ pub struct ProfilesOptions {
     /// told.
     pub include_all_users: Option<bool>,
     /// An event selector; a text is passed on, anything else as JSON.
+    #[schemars(with = "Option<serde_json::Value>")]
     pub behaviors: Option<toml::Value>,
     /// The time, in Unix seconds, at which `behaviors` are evaluated; now if
     /// not given.

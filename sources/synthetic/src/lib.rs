@@ -51,12 +51,16 @@ const PROFILES: ComponentDoc = ComponentDoc {
 
 /// Adds the sources of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
-    registry.add_source(EVENTS, None, |options: SyntheticOptions, cx| {
-        SyntheticSource::events(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
-    });
-    registry.add_source(PROFILES, None, |options: SyntheticOptions, cx| {
-        SyntheticSource::profiles(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
-    });
+    registry
+        .add_source(EVENTS, None, |options: SyntheticOptions, cx| {
+            SyntheticSource::events(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
+        })
+        .takes::<SyntheticOptions>();
+    registry
+        .add_source(PROFILES, None, |options: SyntheticOptions, cx| {
+            SyntheticSource::profiles(options, cx).map(|source| Box::new(source) as Box<dyn Source>)
+        })
+        .takes::<SyntheticOptions>();
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use mixflow_core::source::{
 use mixflow_source_mixpanel::decode::{Decoder, Form};
 use mixflow_source_mixpanel::schema;
 use mixflow_source_mixpanel::time::EventClock;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,7 +30,7 @@ use crate::generate::{EventGenerator, ProfileGenerator, Shape};
 const PAGE: u64 = 1000;
 
 /// The options of both sources.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyntheticOptions {
     /// How many to make.

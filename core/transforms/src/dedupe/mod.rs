@@ -24,6 +24,7 @@ use mixflow_core::registry::{ComponentDoc, Registry};
 use mixflow_core::roles::ColumnRoles;
 use mixflow_core::source::BatchIter;
 use mixflow_core::transform::{Transform, TransformSession};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use key::Keys;
@@ -36,14 +37,16 @@ const DOC: ComponentDoc = ComponentDoc {
 };
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.add_transform(DOC, |DedupeOptions {}, input, cx| {
-        let dedupe = Dedupe::new(input, cx.roles.as_ref())?;
-        Ok(Box::new(dedupe))
-    });
+    registry
+        .add_transform(DOC, |DedupeOptions {}, input, cx| {
+            let dedupe = Dedupe::new(input, cx.roles.as_ref())?;
+            Ok(Box::new(dedupe))
+        })
+        .takes::<DedupeOptions>();
 }
 
 /// The options of `dedupe`: there are none.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DedupeOptions {}
 

@@ -9,13 +9,14 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use mixflow_core::batch::json_field;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::json::JsonValue;
 use super::super::time;
 
 /// The type of a column that is extracted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnType {
     /// Texts; numbers with the digits that they were written with, and `true`

@@ -6,12 +6,14 @@ mod column;
 mod given;
 mod observed;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use arrow::datatypes::Schema;
 use mixflow_core::config::Invalid;
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::transform::Transform;
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -61,13 +63,15 @@ const DOC: ComponentDoc = ComponentDoc {
 };
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.add_transform(DOC, |options: ExtractOptions, input, _| {
-        options.build(input)
-    });
+    registry
+        .add_transform(DOC, |options: ExtractOptions, input, _| {
+            options.build(input)
+        })
+        .takes::<ExtractOptions>();
 }
 
 /// The options of `extract`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtractOptions {
     /// The JSON column that the values stand in.
@@ -146,6 +150,21 @@ impl From<Vec<ExtractColumn>> for ExtractColumns {
     }
 }
 
+impl JsonSchema for ExtractColumns {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ExtractColumns".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> schemars::Schema {
+        let columns = generator.subschema_for::<Vec<ExtractColumn>>();
+        json_schema!({ "anyOf": [{ "type": "string", "const": "auto" }, columns] })
+    }
+}
+
 impl<'de> Deserialize<'de> for ExtractColumns {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<ExtractColumns, D::Error> {
         struct Written;
@@ -173,7 +192,7 @@ impl<'de> Deserialize<'de> for ExtractColumns {
 }
 
 /// A column to make.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtractColumn {
     /// The column's name.
@@ -186,7 +205,7 @@ pub struct ExtractColumn {
 }
 
 /// What happens to a value that is not of its column's type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnMismatch {
     /// It is null in the column, and stays where it is.

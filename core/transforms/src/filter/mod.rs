@@ -26,6 +26,7 @@ use mixflow_core::error::Result;
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::source::BatchIter;
 use mixflow_core::transform::Stateless;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use tree::Condition;
@@ -41,14 +42,16 @@ const DOC: ComponentDoc = ComponentDoc {
 };
 
 pub(super) fn register(registry: &mut Registry) {
-    registry.add_transform(DOC, |options: FilterOptions, input, _| {
-        let filter = Filter::new(&options, input)?;
-        Ok(Box::new(filter))
-    });
+    registry
+        .add_transform(DOC, |options: FilterOptions, input, _| {
+            let filter = Filter::new(&options, input)?;
+            Ok(Box::new(filter))
+        })
+        .takes::<FilterOptions>();
 }
 
 /// The options of `filter`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilterOptions {
     /// What is true of the rows that are kept.

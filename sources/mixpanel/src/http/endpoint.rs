@@ -4,12 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::tz::TimeZone;
 use mixflow_core::config::{Invalid, Secret, TextOrNumber};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::quota::Limits;
 
 /// Where a project's data is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Region {
     /// The United States.

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use mixflow_core::config::Seconds;
 use mixflow_core::context::{Notice, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::time::in_words;
 
 /// The `[source.retry]` table, with its defaults.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryOptions {
     /// Tries of one partition, the first one included.

@@ -1,9 +1,10 @@
 //! The limits of an endpoint, as a pipeline file or Mixpanel gives them.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The `[source.limits]` table.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitOptions {
     /// Requests a second.
