@@ -147,4 +147,5 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "components --library target/release/libmy_sink.so",
         ],
     ),
+    ("schema-file", &["schema-file > pipeline.schema.json"]),
 ];

@@ -34,6 +34,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "init",
             "check",
             "components",
+            "schema-file",
             "connections",
             "new-sink",
             "completions",

@@ -22,6 +22,7 @@ mod replay;
 mod report;
 mod run;
 mod runs;
+mod schema_file;
 mod sql;
 mod status;
 mod summarize;
@@ -139,6 +140,11 @@ pub(crate) enum Command {
     /// That is every source, transform and sink of this binary, and the other tables. With names,
     /// such as `duckdb`, `run` or `source.retry`, only those.
     Components(components::ComponentsArgs),
+    /// Print the JSON Schema of pipeline files, for editors
+    ///
+    /// An editor that knows TOML completes and checks with it what is written behind the line
+    /// `#:schema PATH` at the top of the file.
+    SchemaFile,
     /// Bring the generated parts of a clone's pages up to date
     #[command(hide = true)]
     Docs(reference::ReferenceArgs),
@@ -182,6 +188,10 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Completions(args) => docs::completions(app, args, guide::guided(Args::command())),
         Command::Man(args) => app.exit_of(docs::man(app, args, guide::guided(Args::command()))),
         Command::Components(args) => app.exit_of(components::components(app, args)),
+        Command::SchemaFile => {
+            schema_file::schema_file(app);
+            Exit::Done
+        }
         Command::Docs(args) => app.exit_of(reference::reference(
             app,
             args,

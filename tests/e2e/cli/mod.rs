@@ -18,6 +18,7 @@ mod query;
 mod reading;
 mod report_page;
 mod reports;
+mod schema;
 mod shell;
 mod tables;
 mod terminal;
