@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 use mixflow_core::late::Existing;
@@ -17,7 +17,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::columns::sql_type;
+use crate::columns::{DATASET, sql_type};
 use crate::database::Database;
 use crate::ledger::TableLedger;
 use crate::made_of;
@@ -173,21 +173,31 @@ impl Sink for DuckdbSink {
     }
 
     fn existing(&self, cx: &TxnContext) -> Result<Existing> {
-        if !self.target.exists() {
-            return Ok(Existing::default());
-        }
         let stay = matches!(
             self.target.mode,
             WriteMode::Append | WriteMode::ReplaceWindow
         );
-        let database = self.target.database(Access::Read)?;
-        let table = self.target.table_for(&cx.source.dataset.kind);
-        made_of::existing(&database, table, stay)
+        let mut existing = if self.target.exists() {
+            let database = self.target.database(Access::Read)?;
+            let table = self.target.table_for(&cx.source.dataset.kind);
+            made_of::existing(&database, table, stay)?
+        } else {
+            Existing::default()
+        };
+        // A table that several datasets share has it.
+        let ours = Field::new(DATASET, DataType::Null, true);
+        existing.columns.push(ours);
+        Ok(existing)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         for field in schema.fields() {
             sql_type(field)?;
+            if field.name().eq_ignore_ascii_case(DATASET) {
+                let message = format!("the column `{DATASET}` is mixflow's own");
+                return Err(Error::new(ErrorKind::Config, message)
+                    .hint("give it another name, such as with `rename`"));
+            }
         }
         if self.target.mode == WriteMode::ReplaceWindow && schema.index_of("event_time").is_err() {
             return Err(Error::new(

@@ -208,6 +208,46 @@ fn folders_keep_their_columns_and_name_none_after_their_days() {
 }
 
 #[test]
+fn odd_keys_have_columns_and_names_of_ours_are_taken() {
+    let sim = january(&[
+        (
+            1,
+            &[r#""_mixflow_dataset":"x","":1,"a\"b":2,"Event_Name":3,"a b":4,"größe":5"#],
+        ),
+        (2, &[r#""_mixflow_dataset":"y""#]),
+    ]);
+    let place = Place::new();
+    let into = duckdb("replace_window") + "scope = \"filter\"\n";
+    run(&place, &sim, (1, 1), AUTO, &into).0.ended(0);
+    run(&place, &sim, (2, 2), AUTO, &into).0.ended(0);
+    assert_eq!(
+        columns(&place, "events"),
+        [
+            "_ BIGINT",
+            "Event_Name_2 BIGINT",
+            "_mixflow_dataset_2 VARCHAR",
+            "a_b BIGINT",
+            "a_b_2 BIGINT",
+            "größe BIGINT",
+            "_mixflow_dataset VARCHAR",
+        ]
+    );
+    let rows = place.sql(
+        "out.db",
+        "SELECT _mixflow_dataset_2, a_b, a_b_2 FROM events ORDER BY event_time",
+    );
+    assert_eq!(rows, [["x", "4", "2"], ["y", "NULL", "NULL"]]);
+    let listed = AUTO.replace(
+        "\"auto\"",
+        "[{ name = \"_mixflow_dataset\", type = \"int\" }]",
+    );
+    run(&place, &sim, (1, 1), &listed, &into)
+        .0
+        .ended(2)
+        .says("is mixflow's own");
+}
+
+#[test]
 fn columns_that_were_listed_go_on_as_they_were() {
     let sim = january(&[
         (1, &[r#""$city":"Oslo","cart":{"n":1}"#]),
