@@ -152,7 +152,8 @@ typedef struct {
 typedef struct {
     size_t size;
     uint32_t log_level; /* 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace */
-    /* A target that begins with `mixflow` is shown with -v (info), -vv (debug). */
+    /* A target that begins with `mixflow` is shown with -v (info), -vv (debug);
+     * error and warn of `mixflow_plugin::NAME` always. */
     void (*log)(uint32_t level, mixflow_str target, mixflow_str text);
 } mixflow_host;
 

@@ -1,6 +1,7 @@
 //! Named connections, and what the environment says where nobody else does.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use mixflow_tests::sim::{Data, Simulator};
 
@@ -15,7 +16,11 @@ fn store() -> Simulator {
 
 /// Writes the connections of a home.
 fn connections(place: &Place, text: &str, mode: u32) {
-    let folder = place.path(".config/mixflow");
+    connections_in(&place.path(".config"), text, mode);
+}
+
+fn connections_in(config: &Path, text: &str, mode: u32) {
+    let folder = config.join("mixflow");
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("connections.toml");
     std::fs::write(&file, text).unwrap();
@@ -68,6 +73,22 @@ fn a_pipeline_file_needs_only_name_a_connection() {
     let fetch: Vec<&str> = fetch.copied().collect();
     let fetched = place.mixflow(&fetch).ended(0);
     assert!(fetched.stdout_lossy().lines().count() == 2);
+}
+
+#[test]
+fn connections_are_where_the_environment_keeps_configuration() {
+    let (sim, place) = (store(), Place::new());
+    bare(&place);
+    // One at home, which is not the one that is meant.
+    connections(&place, "[other]\nproject_id = 1\n", 0o600);
+    connections_in(&place.path("elsewhere"), &prod(&sim), 0o600);
+    let check = |config: &Path| {
+        let mut command = place.command(&["check", "named.toml"]);
+        Ran::of(command.env("XDG_CONFIG_HOME", config).output().unwrap())
+    };
+    check(&place.path("elsewhere")).ended(0);
+    // A relative one counts for nothing, as its specification says.
+    check(Path::new("elsewhere")).ended(2);
 }
 
 #[test]
