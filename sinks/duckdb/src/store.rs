@@ -1,7 +1,7 @@
 //! The store: a DuckDB file with the tables that mixflow wrote.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use duckdb::types::FromSql;
 use duckdb::{Connection, Row, Statement};
@@ -18,6 +18,9 @@ use crate::target::default_path;
 
 /// The name of an ephemeral database's file.
 const EPHEMERAL: &str = "mixflow.db";
+
+/// Held while a database is shut off.
+static LOCKING: Mutex<()> = Mutex::new(());
 
 /// A database, open.
 ///
@@ -109,6 +112,8 @@ impl Store {
     /// ```
     pub fn open_for_queries(path: impl AsRef<Path>, memory: Option<&str>) -> Result<Store> {
         let store = Store::open_there(path.as_ref(), Access::Query)?;
+        // Another thread may open the same database: one of them is the first.
+        let _alone = LOCKING.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_locked_down(&store.database)? {
             if let Some(limit) = memory {
                 store.set_memory_limit(limit)?;
