@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use mixflow::alarms::{self, Means, News};
 use mixflow::launch::{HistoryEntry, Launch, Patience, run_id};
 use mixflow::state_folder;
@@ -13,7 +14,7 @@ use mixflow_core::config::{
 };
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
-use mixflow_core::report::RunReport;
+use mixflow_core::report::{RunReport, Status};
 use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind};
 use mixflow_state::State;
@@ -44,8 +45,11 @@ pub(crate) struct Manner {
     /// What the history says of it.
     pub(crate) entry: HistoryEntry,
     /// What to do when something is missing at the end.
-    pub(crate) remedy: &'static str,
+    pub(crate) remedy: String,
 }
+
+/// Runs among which the one is looked for that has left something.
+const LOOKED_BACK: usize = 50;
 
 /// What a pipeline is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,10 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(registry: Registry, global: &Global) -> App {
         let ui = Ui::new(global);
-        interrupt::catch(move || ui.complaint("interrupted"));
+        interrupt::catch(
+            move || ui.complaint("interrupted"),
+            move || ui.status("stopping; Ctrl-C again leaves at once"),
+        );
         start_logging(global.verbose, ui);
         if ui.form() != Form::Screen {
             // The line of a panic is a line of the log, too.
@@ -327,11 +334,29 @@ impl App {
         }
         reporter.finish();
         if !reporter.finished(&report) {
-            ending::tell(self.ui, &report, manner.remedy);
+            ending::tell(self.ui, &report, &manner.remedy, self.left_by(&report));
         }
         let missing_days = self.missing_days(pipeline);
         self.raise(&pipeline.alarms, &mut report, file.as_deref(), missing_days);
         report
+    }
+
+    /// Returns when the run ended that has left what this one has reused; `None` if
+    /// it cannot be told: one that was killed is in no history.
+    fn left_by(&self, report: &RunReport) -> Option<Timestamp> {
+        if report.reused_partitions.is_empty() {
+            return None;
+        }
+        let runs = self.history(LOOKED_BACK).ok()?;
+        let mut before = runs.into_iter().filter(|run| run.run_id != report.run_id);
+        let left = &report.reused_partitions;
+        let found = before.find(|run| {
+            let mut partitions = run.partitions.iter();
+            run.status != Status::Committed
+                && run.pipeline == report.pipeline
+                && partitions.any(|partition| left.contains(&partition.label))
+        });
+        found.map(|run| run.completed_at)
     }
 
     /// Returns how many days the destination lacks, if somebody is to be told

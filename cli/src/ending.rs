@@ -1,14 +1,21 @@
 //! What is said of a run when it has ended: what is now where.
 
+use jiff::Timestamp;
 use mixflow_core::destination::Destination;
 use mixflow_core::report::{RunReport, SinkReport, Status};
 use mixflow_core::sink::Residue;
+use mixflow_sink_duckdb::Store;
 
 use crate::ui::{Ui, count, counted, seconds};
 
+/// Whoever has waited so many seconds for a failure is told how long it was.
+const WORTH_SAYING: f64 = 10.0;
+
 /// Says what is now where, and what to do (`remedy`) if something is missing.
-pub(crate) fn tell(ui: Ui, report: &RunReport, remedy: &str) {
-    tell_of_rows(ui, report);
+///
+/// `left_by` is when the run ended whose windows this one has reused.
+pub(crate) fn tell(ui: Ui, report: &RunReport, remedy: &str, left_by: Option<Timestamp>) {
+    tell_of_rows(ui, report, left_by);
     let took = seconds(report.duration_seconds);
     let rows = counted(report.row_count, "row");
     let place = &places(report);
@@ -35,7 +42,18 @@ pub(crate) fn tell(ui: Ui, report: &RunReport, remedy: &str) {
                 ui.error(error);
             }
             match report.sinks.as_slice() {
-                [] => ui.note(&remains(report.residue, &report.destination)),
+                [] => {
+                    let place = &report.destination;
+                    let mut remains = match report.residue {
+                        // It never was, so there is nothing to say of it.
+                        Residue::None if !is_there(place) => "nothing was written".to_owned(),
+                        residue => remains(residue, place),
+                    };
+                    if report.duration_seconds >= WORTH_SAYING {
+                        remains += &format!(" (after {took})");
+                    }
+                    ui.note(&remains);
+                }
                 sinks => tell_of_sinks(ui, sinks),
             }
         }
@@ -72,6 +90,7 @@ fn tell_of_sinks(ui: Ui, sinks: &[SinkReport]) {
 /// Says what is at a destination after a run that was aborted.
 fn remains(residue: Residue, place: &Destination) -> String {
     match residue {
+        Residue::None if !is_there(place) => format!("nothing was written to {place}"),
         Residue::None => format!("nothing was written; {place} is as it was before"),
         Residue::Rows(n) => format!(
             "{} went to {place} before that and cannot be taken back",
@@ -81,8 +100,26 @@ fn remains(residue: Residue, place: &Destination) -> String {
     }
 }
 
+/// Whether there is anything at a destination that could have changed, as far as
+/// that can be told.
+fn is_there(place: &Destination) -> bool {
+    let Some(path) = &place.path else {
+        return true;
+    };
+    if !path.exists() {
+        return false;
+    }
+    match &place.table {
+        // A file that is no database, or that somebody has, is at least there.
+        Some(table) => Store::open_read_only(path)
+            .and_then(|store| store.table_exists(table))
+            .unwrap_or(true),
+        None => true,
+    }
+}
+
 /// Says which rows are not there, or came from elsewhere.
-fn tell_of_rows(ui: Ui, report: &RunReport) {
+fn tell_of_rows(ui: Ui, report: &RunReport, left_by: Option<Timestamp>) {
     if report.rejected > 0 {
         let file = report.reject_file.as_deref().unwrap_or("nowhere");
         let records = counted(report.rejected, "record");
@@ -97,9 +134,12 @@ fn tell_of_rows(ui: Ui, report: &RunReport) {
     }
     if !report.reused_partitions.is_empty() {
         let partitions = counted(report.reused_partitions.len() as u64, "partition");
-        ui.status(&format!(
-            "{partitions} had been fetched by another run that has not committed"
-        ));
+        let run = match left_by {
+            // Times of reports are in UTC, as those of log lines.
+            Some(time) => format!("the run of {} UTC", time.strftime("%Y-%m-%d %H:%M")),
+            None => "an earlier run".to_owned(),
+        };
+        ui.status(&format!("reused {partitions} that {run} had fetched"));
     }
 }
 

@@ -26,9 +26,13 @@ static TIDYING: AtomicUsize = AtomicUsize::new(0);
 #[must_use]
 pub(crate) struct Tidying(());
 
+/// How many of them are runs, which may take a moment to end.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
 impl Tidying {
     pub(crate) fn begin() -> Tidying {
         TIDYING.fetch_add(1, Ordering::SeqCst);
+        RUNNING.fetch_add(1, Ordering::SeqCst);
         Tidying(())
     }
 }
@@ -36,6 +40,7 @@ impl Tidying {
 impl Drop for Tidying {
     fn drop(&mut self) {
         TIDYING.fetch_sub(1, Ordering::SeqCst);
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -101,14 +106,55 @@ impl Drop for CtrlCEnds {
     }
 }
 
+/// How the first signal is answered while a run goes on: given what says it.
+type Answering = Box<dyn Fn(&dyn Fn()) + Send>;
+
+static ANSWERING: Mutex<Option<Answering>> = Mutex::new(None);
+
+/// Has the answer to the first signal said by `around`, which gets out of its way
+/// what is on the screen.
+pub(crate) fn answer_with(around: impl Fn(&dyn Fn()) + Send + 'static) {
+    *ANSWERING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(around));
+}
+
+/// Has the answer said as it is: nothing else is on the screen.
+pub(crate) fn answer_plainly() {
+    *ANSWERING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// How long the answer to the first signal may take before the run is stopped all
+/// the same: whoever reads stderr may not.
+const ANSWERED: Duration = Duration::from_millis(100);
+
+/// Says that the run is stopping, before what it says itself at its end.
+fn answer(stopping: &Arc<dyn Fn() + Send + Sync>) {
+    let stopping = Arc::clone(stopping);
+    let (done, answered) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        answer_now(&*stopping);
+        // Nobody waits for it any more.
+        let _ = done.send(());
+    });
+    drop(thread);
+    let _ = answered.recv_timeout(ANSWERED);
+}
+
+fn answer_now(stopping: &dyn Fn()) {
+    match &*ANSWERING.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(around) => around(stopping),
+        None => stopping(),
+    }
+}
+
 /// Returns the token that the first signal cancels.
 pub(crate) fn token() -> CancelToken {
     TOKEN.get().cloned().unwrap_or_else(CancelToken::never)
 }
 
 /// Takes the signals over. For a process, once; `tell` is called when the first
-/// one ends it.
-pub(crate) fn catch(tell: impl Fn() + Send + 'static) {
+/// one ends it, `stopping` when what goes on is to end first.
+pub(crate) fn catch(tell: impl Fn() + Send + 'static, stopping: impl Fn() + Send + Sync + 'static) {
+    let stopping: Arc<dyn Fn() + Send + Sync> = Arc::new(stopping);
     let (guard, token) = cancellation();
     if TOKEN.set(token).is_err() {
         return;
@@ -121,7 +167,7 @@ pub(crate) fn catch(tell: impl Fn() + Send + 'static) {
     let listening = Signals::new(signals).and_then(|signals| {
         std::thread::Builder::new()
             .name("mixflow-signals".to_owned())
-            .spawn(move || listen(signals, guard, tell))
+            .spawn(move || listen(signals, guard, tell, stopping))
     });
     if let Err(error) = listening {
         // The system then ends the process, which aborts too.
@@ -129,7 +175,12 @@ pub(crate) fn catch(tell: impl Fn() + Send + 'static) {
     }
 }
 
-fn listen(mut signals: Signals, guard: CancelGuard, tell: impl Fn()) {
+fn listen(
+    mut signals: Signals,
+    guard: CancelGuard,
+    tell: impl Fn(),
+    stopping: Arc<dyn Fn() + Send + Sync>,
+) {
     let mut guard = Some(guard);
     for signal in signals.forever() {
         if signal == SIGINT
@@ -138,7 +189,11 @@ fn listen(mut signals: Signals, guard: CancelGuard, tell: impl Fn()) {
             stop();
             continue;
         }
-        let is_first = guard.take().is_some();
+        let is_first = guard.is_some();
+        if is_first && RUNNING.load(Ordering::SeqCst) > 0 {
+            answer(&stopping);
+        }
+        guard = None;
         if is_first && TIDYING.load(Ordering::SeqCst) > 0 {
             continue;
         }

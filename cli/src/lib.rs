@@ -23,6 +23,7 @@ mod ending;
 mod exit;
 mod interrupt;
 mod lines;
+mod now;
 mod only_failed;
 mod output;
 mod plot;

@@ -13,7 +13,9 @@ use mixflow_core::source::Source;
 use serde_json::{Value, json};
 
 use crate::args::{Global, ProgressStyle};
+use crate::interrupt;
 use crate::lines::Form;
+use crate::now::{Now, Phase, far};
 use crate::screen::plain_line;
 use crate::ui::{Ui, count, counted, seconds};
 
@@ -37,8 +39,10 @@ pub(crate) struct Reporter {
     /// Requests that were left of the hour when the run began, if that is
     /// known.
     quota: Option<u64>,
-    /// Who waits longest of those that wait, and until when.
-    waiting: Option<(String, Instant)>,
+    now: Now,
+    /// What has failed and is not told yet: if the run ends by it, its error says
+    /// so.
+    untold: Option<String>,
 }
 
 enum Style {
@@ -48,11 +52,18 @@ enum Style {
     Json,
 }
 
-/// A bar, and below it a line for each worker if there are several.
+/// A terminal of fewer columns has no bar, but words only.
+const WITH_BAR: usize = 60;
+
+/// How wide the bar is, with what stands behind it.
+const BAR: usize = 21;
+
+/// A line that says what happens now, and below it one for each worker that does
+/// something, if there are several.
 struct Bars {
     all: MultiProgress,
     total: ProgressBar,
-    workers: Vec<ProgressBar>,
+    workers: Vec<Option<ProgressBar>>,
 }
 
 impl Reporter {
@@ -74,6 +85,9 @@ impl Reporter {
             Style::Off => None,
             _ => quota_left(source),
         };
+        if matches!(style, Style::Json) {
+            interrupt::answer_with(move |_| ui.json(&json!({ "event": "stopping" })));
+        }
         let now = Instant::now();
         Reporter {
             ui,
@@ -81,17 +95,19 @@ impl Reporter {
             started: now,
             last: now,
             quota,
-            waiting: None,
+            now: Now::default(),
+            untold: None,
         }
     }
 
     /// Takes the bars away.
     pub(crate) fn finish(&self) {
         if let Style::Bar(bars) = &self.style {
-            for bar in bars.workers.iter().chain([&bars.total]) {
+            for bar in bars.workers.iter().flatten().chain([&bars.total]) {
                 bar.finish_and_clear();
             }
         }
+        interrupt::answer_plainly();
     }
 
     /// Says how it ended, if everything is told as JSON; otherwise whoever
@@ -127,21 +143,7 @@ impl Reporter {
                 if self.started.elapsed() < DELAY {
                     return;
                 }
-                // Rows if the source said how many come, otherwise partitions.
-                match progress.expected_rows {
-                    Some(rows) => {
-                        bars.total.set_length(rows.max(progress.rows));
-                        bars.total.set_position(progress.rows);
-                    }
-                    None => {
-                        bars.total.set_length(progress.partitions as u64);
-                        bars.total.set_position(progress.partitions_read as u64);
-                    }
-                }
-                bars.total.set_message(self.line(progress));
-                for worker in &bars.workers {
-                    worker.tick();
-                }
+                bars.show(&self.now, progress, self.quota_left(progress));
             }
             Style::Plain => {
                 if self.is_due(PLAIN) {
@@ -234,13 +236,7 @@ impl Reporter {
         text: impl FnOnce(String) -> String,
     ) {
         let until = Instant::now() + wait.min(FOREVER);
-        if self
-            .waiting
-            .as_ref()
-            .is_none_or(|(_, other)| *other < until)
-        {
-            self.waiting = Some((label.to_owned(), until));
-        }
+        self.now.waits(label, until, reason);
         let is_long = wait > LONG;
         let wait = wait.as_secs_f64();
         let json = json!({
@@ -262,11 +258,8 @@ impl Reporter {
         if let Some(left) = self.quota_left(progress) {
             text.push_str(&format!(", {} left this hour", counted(left, "request")));
         }
-        if let Some((label, until)) = &self.waiting {
-            let left = until.saturating_duration_since(Instant::now());
-            if left > Duration::ZERO {
-                text.push_str(&format!("; {}", goes_on(label, left)));
-            }
+        if let Some((label, left)) = self.now.longest_wait() {
+            text.push_str(&format!("; {}", goes_on(label, left)));
         }
         text
     }
@@ -285,6 +278,7 @@ impl Reporter {
     }
 
     fn planned(&mut self, partitions: usize, expected_rows: Option<u64>, workers: usize) {
+        self.now.phase = Phase::Reading;
         match &mut self.style {
             Style::Json => self.ui.json(&json!({
                 "event": "planned", "partitions": partitions,
@@ -295,8 +289,9 @@ impl Reporter {
         }
     }
 
-    fn partition_started(&self, label: &str, worker: usize) {
-        match &self.style {
+    fn partition_started(&mut self, label: &str, worker: usize) {
+        self.now.busy += 1;
+        match &mut self.style {
             Style::Json => self.ui.json(&json!({
                 "event": "partition_started", "label": label, "worker": worker,
             })),
@@ -306,7 +301,8 @@ impl Reporter {
     }
 
     fn partition_read(&mut self, label: &str, worker: usize, progress: &Progress) {
-        match &self.style {
+        self.now.ended(label);
+        match &mut self.style {
             Style::Json => {
                 let more = json!({ "label": label, "worker": worker });
                 self.json("partition_read", progress, more);
@@ -339,16 +335,29 @@ impl Reporter {
             self.json("partition_done", progress, more);
             return;
         }
-        if let Some(error) = error {
-            let text = format!("{label} failed: {}", in_a_line(error));
-            self.say(Value::Null, |ui| ui.warning(&text));
+        self.untold = error.map(|error| {
+            let why = in_a_line(error);
+            match why.starts_with(label) {
+                true => why,
+                false => format!("{label} failed: {why}"),
+            }
+        });
+        if error.is_none() {
+            self.progress(progress);
         }
-        self.progress(progress);
     }
 
-    fn committing(&self, progress: &Progress) {
+    /// Tells what has failed, as the run goes on all the same.
+    fn tell_failure(&mut self) {
+        if let Some(text) = self.untold.take() {
+            self.say(Value::Null, |ui| ui.warning(&text));
+        }
+    }
+
+    fn committing(&mut self, progress: &Progress) {
+        self.now.phase = Phase::Committing;
         match &self.style {
-            Style::Bar(bars) => bars.total.set_message("committing"),
+            Style::Bar(bars) => bars.show(&self.now, progress, None),
             Style::Json => self.json("committing", progress, json!({})),
             Style::Off | Style::Plain => {}
         }
@@ -357,6 +366,7 @@ impl Reporter {
 
 impl Observer for Reporter {
     fn on_event(&mut self, event: &RunEvent<'_>) {
+        self.tell_failure();
         match event {
             RunEvent::Queued {
                 behind,
@@ -389,7 +399,10 @@ impl Observer for Reporter {
 impl Bars {
     fn new() -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let total = all.add(bar());
+        let total = all.add(ProgressBar::no_length());
+        let screen = all.clone();
+        // Whoever presses Ctrl-C reads the answer above the bar.
+        interrupt::answer_with(move |answer| screen.suspend(answer));
         Bars {
             all,
             total,
@@ -397,33 +410,58 @@ impl Bars {
         }
     }
 
-    /// Makes a line for each worker; one worker is told by the bar itself.
+    /// Has a line for each worker that does something; one worker is told by the
+    /// bar itself.
     fn planned(&mut self, workers: usize) {
         // More lines than these would push the bar off the screen.
         const MOST: usize = 16;
-        if workers < 2 || !self.workers.is_empty() {
+        if workers > 1 && self.workers.is_empty() {
+            self.workers.resize_with(workers.min(MOST), || None);
+        }
+    }
+
+    fn started(&mut self, worker: usize, label: &str) {
+        let style = BarStyle::with_template("  {prefix:>2} {wide_msg} {elapsed:>4}");
+        let style = style.expect("the template is a constant");
+        let Some(place) = self.workers.get_mut(worker) else {
             return;
-        }
-        let style = BarStyle::with_template("  {prefix:>2} {wide_msg} {elapsed:>4}")
-            .expect("the template is a constant");
-        for n in 0..workers.min(MOST) {
-            let line = self.all.add(ProgressBar::no_length());
-            line.set_style(style.clone());
-            line.set_prefix((n + 1).to_string());
-            self.workers.push(line);
-        }
-    }
-
-    fn started(&self, worker: usize, label: &str) {
-        if let Some(line) = self.workers.get(worker) {
-            line.reset_elapsed();
-            line.set_message(plain_line(label).into_owned());
+        };
+        let line = self.all.add(ProgressBar::no_length());
+        line.set_style(style);
+        line.set_prefix((worker + 1).to_string());
+        line.set_message(plain_line(label).into_owned());
+        if let Some(old) = place.replace(line) {
+            self.all.remove(&old);
         }
     }
 
-    fn ended(&self, worker: usize) {
-        if let Some(line) = self.workers.get(worker) {
-            line.set_message("");
+    fn ended(&mut self, worker: usize) {
+        if let Some(line) = self.workers.get_mut(worker).and_then(Option::take) {
+            line.finish_and_clear();
+            self.all.remove(&line);
+        }
+    }
+
+    /// Draws what happens now.
+    fn show(&self, now: &Now, progress: &Progress, quota_left: Option<u64>) {
+        let columns = console::Term::stderr().size_checked();
+        let columns = columns.map_or(80, |(_, columns)| usize::from(columns));
+        let is_wide = columns >= WITH_BAR;
+        let template = if is_wide {
+            "{bar:14} {percent:>3} % {msg}"
+        } else {
+            "{msg}"
+        };
+        let style = BarStyle::with_template(template).expect("the template is a constant");
+        self.total.set_style(style.progress_chars("━╸ "));
+        // Rows if the source said how many come, otherwise partitions.
+        let (at, of) = far(progress);
+        self.total.set_length(of);
+        self.total.set_position(at);
+        let room = if is_wide { columns - BAR } else { columns };
+        self.total.set_message(now.line(progress, quota_left, room));
+        for worker in self.workers.iter().flatten() {
+            worker.tick();
         }
     }
 }
@@ -450,14 +488,6 @@ fn in_a_line(error: &Error) -> String {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
-}
-
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = BarStyle::with_template("{bar:14} {percent:>3} % {eta:>4} {wide_msg}")
-        .expect("the template is a constant");
-    bar.set_style(style.progress_chars("━╸ "));
-    bar
 }
 
 /// Returns the totals in a line.

@@ -145,7 +145,7 @@ impl Task<'_> {
                         pipeline_path: canonical(&self.args.file),
                         ..HistoryEntry::default()
                     },
-                    remedy: "run it again: it goes on with what is missing",
+                    remedy: "run it again: it goes on with what is missing".to_owned(),
                 },
             );
             let exit = Exit::after(&report);

@@ -143,7 +143,7 @@ pub(crate) fn fetch(app: &App, command: &FetchCommand) -> Exit {
         units: None,
         most_requests: None,
         entry: HistoryEntry::default(),
-        remedy: remedy(command),
+        remedy: remedy(command).to_owned(),
     };
     let report = app.run(&pipeline, manner);
     let exit = Exit::after(&report);

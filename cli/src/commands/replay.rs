@@ -66,7 +66,10 @@ fn run(app: &App, file: &Path, mut pipeline: Pipeline) -> RunReport {
             pipeline_path: canonical(file),
             ..HistoryEntry::default()
         },
-        remedy: "fetch what the archive lacks with `mixflow run FILE --only-failed`",
+        remedy: format!(
+            "fetch what the archive lacks with `mixflow run {} --only-failed`",
+            file.display()
+        ),
     };
     app.run(&pipeline, manner)
 }

@@ -104,7 +104,10 @@ fn one(app: &App, args: &RunArgs, file: &Path, pipeline: Pipeline) -> RunReport 
         units: work.units,
         most_requests: None,
         entry,
-        remedy: "fetch what is missing with `mixflow run FILE --only-failed`, or all of it again",
+        remedy: format!(
+            "fetch what is missing with `mixflow run {} --only-failed`, or all of it again",
+            file.display()
+        ),
     };
     app.run(&work.pipeline, manner)
 }

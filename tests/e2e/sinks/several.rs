@@ -172,7 +172,7 @@ fn a_destination_that_cannot_be_written_is_found_before_a_request() {
     let (ran, report) = place.run(&text);
     ran.ended(6)
         .says("out.jsonl")
-        .says("nothing was written; table events in out.db is as it was before");
+        .says("nothing was written to table events in out.db");
     assert_eq!(statuses(&report), ["aborted"; 2]);
     assert_eq!(asked(&sim), [""; 0]);
     assert_eq!(place.names(), ["out.jsonl"]);

@@ -51,8 +51,7 @@ fn a_run_after_one_that_failed_asks_only_for_the_rest() {
     sim.clear_faults();
     sim.clear_log();
     let (ran, report) = place.run(&text);
-    ran.ended(0)
-        .says("3 partitions had been fetched by another run that has not committed");
+    ran.ended(0).says("reused 3 partitions that the run of ");
     assert_eq!(asked(&sim), ["2024-01-04", "2024-01-05"]);
     assert_eq!(
         report["reused_partitions"],
