@@ -76,9 +76,11 @@ impl Terminal {
     /// What stands on the screen now, without blanks at the ends of lines.
     pub fn shown(&self) -> String {
         let screen = self.screen.lock().unwrap();
-        let contents = screen.screen().contents();
-        let lines = contents.lines().map(str::trim_end);
-        lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+        // Not its text, in which a line that fills the screen runs into the next.
+        let (_, columns) = screen.screen().size();
+        let rows = screen.screen().rows(0, columns.get());
+        let rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();
+        rows.join("\n").trim_end().to_owned()
     }
 
     /// Waits until the screen is as it is to be, and returns how long that took.

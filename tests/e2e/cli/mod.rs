@@ -13,6 +13,7 @@ mod messages;
 mod online;
 mod paths;
 mod pipelines;
+mod progress;
 pub mod python;
 mod query;
 mod reading;
