@@ -24,8 +24,8 @@ pub mod fit;
 mod guard;
 pub mod json;
 pub mod json_rows;
-pub mod late;
 pub mod ledger;
+pub mod made_of;
 pub mod observer;
 #[cfg(unix)]
 pub mod patient;

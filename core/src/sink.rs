@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{Batch, PartitionId};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
-use crate::late::Existing;
 use crate::ledger::{Earlier, FetchedUnit, Ledger};
+use crate::made_of::Existing;
 use crate::source::{Extent, SourceInfo};
 
 pub use crate::destination::Destination;

@@ -9,7 +9,7 @@ use crate::batch::columns_of;
 use crate::context::{RunContext, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
-use crate::late::LateColumns;
+use crate::made_of::Existing;
 use crate::source::BatchIter;
 use crate::stand_in::StandIns;
 
@@ -37,7 +37,7 @@ pub trait Transform: Send + Sync {
 
     /// Returns what finds the columns that go by the rows. Then
     /// [`schema`](Transform::schema) has those that go by nothing, the rows are
-    /// given to what is [settled](crate::late::Survey::settle), this is never
+    /// given to what is [settled](Survey::settle), this is never
     /// opened, and no transform can stand behind it.
     fn late(&self) -> Option<Arc<dyn LateColumns>> {
         None
@@ -47,6 +47,22 @@ pub trait Transform: Send + Sync {
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// What a [`Transform`] has whose columns go by the rows.
+pub trait LateColumns: Send + Sync {
+    /// Begins to look at the rows of a unit. Makes no I/O.
+    fn survey(&self, existing: &[Existing]) -> Box<dyn Survey>;
+}
+
+/// A look at the rows of one unit.
+pub trait Survey: Send {
+    /// Looks at some of them.
+    fn count(&mut self, records: &RecordBatch);
+
+    /// Returns the transform with the columns that it makes, from then on. Where
+    /// no row was looked at, they are those of the destinations.
+    fn settle(self: Box<Self>) -> Result<Box<dyn Transform>>;
 }
 
 /// A transform in one run: changes the rows of its partitions, several at once,

@@ -17,8 +17,9 @@ use super::row_file::{RowFile, bytes_of};
 use crate::batch::PartitionId;
 use crate::context::{RunContext, UnitContext};
 use crate::error::Result;
-use crate::late::{Existing, LateColumns};
+use crate::made_of::Existing;
 use crate::source::BatchIter;
+use crate::transform::LateColumns;
 use crate::transform::{NamedTransform, OpenTransform, Transform};
 
 /// The bytes of rows that wait in memory. A unit of 30,000 ordinary events has

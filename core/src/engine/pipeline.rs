@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::config::Alarms;
 use crate::context::Delivery;
 use crate::destination::Destination;
-use crate::late::LateColumns;
 use crate::source::Source;
+use crate::transform::LateColumns;
 use crate::transform::NamedTransform;
 
 use super::sinks::Sinks;

@@ -15,8 +15,8 @@ use crate::batch::{Batch, PartitionId};
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guarded;
-use crate::late::Existing;
 use crate::ledger::{Earlier, FetchedUnit, Ledger};
+use crate::made_of::Existing;
 use crate::sink::{
     CommitSummary, Outcome, PartitionInfo, Preview, Residue, Sink, SinkTxn, TxnContext, patiently,
 };

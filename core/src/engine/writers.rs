@@ -17,8 +17,8 @@ use crate::batch::Batch;
 use crate::cancel::CancelToken;
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
-use crate::late::Existing;
 use crate::ledger::{Calendar, Held, Ledger, LedgerStore, Recorded};
+use crate::made_of::Existing;
 use crate::sink::{PartitionInfo, TxnContext};
 use crate::source::{SourceInfo, Unit};
 

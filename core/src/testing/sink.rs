@@ -9,7 +9,7 @@ use super::source::{Row, rows_of};
 use crate::batch::{Batch, PartitionId};
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
-use crate::late::Existing;
+use crate::made_of::Existing;
 use crate::sink::{
     Capabilities, CommitSummary, Exclusive, Outcome, PartitionInfo, Preview, RecordFormat, Residue,
     Sink, SinkTxn, TxnContext,

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use duckdb::{Connection, params};
 use mixflow_core::Result;
 use mixflow_core::batch::json_field;
-use mixflow_core::late::{Existing, made_of, with_made_of};
+use mixflow_core::made_of::{Existing, made_of, with_made_of};
 
 use crate::columns::{DATASET, Relation, columns_of, find};
 use crate::open::failed;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use mixflow_core::late::{Existing, made_of};
+use mixflow_core::made_of::{Existing, made_of};
 use mixflow_core::{Error, ErrorKind, Result};
 use parquet::arrow::parquet_to_arrow_schema;
 
@@ -68,7 +68,7 @@ mod tests {
     use arrow::array::RecordBatch;
     use arrow::datatypes::Schema;
     use mixflow_core::batch::{is_json, json_field};
-    use mixflow_core::late::with_made_of;
+    use mixflow_core::made_of::with_made_of;
     use parquet::arrow::ArrowWriter;
 
     use super::*;

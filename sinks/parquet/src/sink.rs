@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
-use mixflow_core::late::Existing;
 use mixflow_core::ledger::{Earlier, Ledger, Scope, check_scope};
+use mixflow_core::made_of::Existing;
 use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
 };

@@ -5,8 +5,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::*;
-use crate::late::{Existing, LateColumns, Survey};
+use crate::made_of::Existing;
 use crate::testing::{TestPartition, failing_at, good, panicking_at, rows_of, run_with};
+use crate::transform::{LateColumns, Survey};
 use crate::transform::{Stateless, Transform, TransformSession};
 
 /// Makes a column that is called after how many rows were looked at, beside those

@@ -8,14 +8,17 @@ use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::RunContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
-use mixflow_core::late::{Existing, LateColumns, Survey};
+use mixflow_core::made_of::Existing;
+use mixflow_core::transform::{LateColumns, Survey};
 use mixflow_core::transform::{Transform, TransformSession};
 
 use super::super::json::JsonValue;
 use super::super::properties::{Facts, Properties};
 use super::super::scrub::json_column;
 use super::choice::{Candidate, Choice};
-use super::{Extract, ExtractOptions, Observed};
+use super::given::Extract;
+use super::observed::Observed;
+use super::options::ExtractOptions;
 
 /// The most columns, unless it is said.
 const MAX_COLUMNS: usize = 100;

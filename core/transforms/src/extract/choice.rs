@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use mixflow_core::batch::is_json;
-use mixflow_core::late::{Existing, made_of};
+use mixflow_core::made_of::{Existing, made_of};
 
 use super::super::json::{JsonPath, PathText};
 use super::super::naming::{column_names, plain_name};
-use super::{ColumnType, ExtractColumn, Observed};
+use super::column::ColumnType;
+use super::observed::Observed;
+use super::options::ExtractColumn;
 
 /// A property that a column could be made of.
 #[derive(Debug)]
@@ -158,7 +160,7 @@ fn type_of(field: &Field) -> Option<ColumnType> {
 #[cfg(test)]
 mod tests {
     use mixflow_core::batch::json_field;
-    use mixflow_core::late::with_made_of;
+    use mixflow_core::made_of::with_made_of;
 
     use super::*;
 

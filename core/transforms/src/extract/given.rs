@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::UnitContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
-use mixflow_core::late::with_made_of;
+use mixflow_core::made_of::with_made_of;
 use mixflow_core::source::BatchIter;
 use mixflow_core::transform::Stateless;
 
@@ -16,7 +16,7 @@ use super::super::columns::Names;
 use super::super::json::{Edit, Finder, JsonPath, JsonValue, PathText, Paths};
 use super::super::scrub::{PROPERTIES, edited, json_column};
 use super::column::Column;
-use super::{ExtractColumn, ExtractOptions, OnMismatch};
+use super::options::{ExtractColumn, ExtractOptions, OnMismatch};
 
 /// Makes columns of what stands in JSON.
 #[derive(Clone, Debug)]

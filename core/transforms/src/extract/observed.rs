@@ -2,7 +2,7 @@
 
 use super::super::json::JsonValue;
 use super::super::time;
-use super::ColumnType;
+use super::column::ColumnType;
 
 /// Of which types the values of a property were so far, each by the narrowest
 /// type whose column takes it; null is of none.

@@ -1,10 +1,6 @@
-//! Columns that go by the rows, and by what the destinations have already.
+//! What a destination has of columns, for those that go by it.
 
 use arrow::datatypes::Field;
-use arrow::record_batch::RecordBatch;
-
-use crate::error::Result;
-use crate::transform::Transform;
 
 /// Where a column's field says what it was made of, in a form that whoever made
 /// it understands. A sink that adds to what is there keeps it with the data.
@@ -33,20 +29,4 @@ pub struct Existing {
     /// What columns were made of, and their names, also of those that are gone:
     /// what comes again is called as before.
     pub names: Vec<(String, String)>,
-}
-
-/// What a [`Transform`] has whose columns go by the rows.
-pub trait LateColumns: Send + Sync {
-    /// Begins to look at the rows of a unit. Makes no I/O.
-    fn survey(&self, existing: &[Existing]) -> Box<dyn Survey>;
-}
-
-/// A look at the rows of one unit.
-pub trait Survey: Send {
-    /// Looks at some of them.
-    fn count(&mut self, records: &RecordBatch);
-
-    /// Returns the transform with the columns that it makes, from then on. Where
-    /// no row was looked at, they are those of the destinations.
-    fn settle(self: Box<Self>) -> Result<Box<dyn Transform>>;
 }
