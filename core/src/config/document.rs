@@ -40,6 +40,8 @@ pub struct Document<'t> {
     /// The keys whose values are of the wrong type, or unknown.
     unreadable: BTreeSet<String>,
     problems: Vec<Problem>,
+    /// Where the lines begin that are not TOML.
+    unparsed: BTreeSet<usize>,
     mask: Mask,
 }
 
@@ -73,15 +75,25 @@ impl<'t> Document<'t> {
             secret_variables: BTreeSet::new(),
             unreadable: BTreeSet::new(),
             problems: Vec::new(),
+            unparsed: BTreeSet::new(),
             mask: Mask::new(text, !errors.is_empty()),
         };
+        let mut lines = BTreeSet::new();
         for error in errors {
+            // What is said of the rest of a line follows from what its first
+            // mistake is.
+            let line = error.span().map(|span| line_start(text, span.start));
+            if !lines.insert(line) {
+                continue;
+            }
             document.problems.push(Problem {
                 path: String::new(),
                 message: error.message().to_owned(),
                 place: error.span().map_or(Place::Nowhere, Place::Text),
             });
         }
+        let lines = lines.into_iter().flatten();
+        document.unparsed = lines.collect();
         // Before anything is left out.
         document.mask.collect(&root);
         for change in overrides {
@@ -284,11 +296,29 @@ impl<'t> Document<'t> {
         {
             return;
         }
+        if self.follows_from_unparsed(&place) {
+            return;
+        }
         self.problems.push(Problem {
             path: path.to_owned(),
             message: message.into(),
             place,
         });
+    }
+
+    /// Whether a problem is there only because a line could not be read: a table
+    /// that is missing, or a key below the head of a table.
+    fn follows_from_unparsed(&self, place: &Place) -> bool {
+        match place {
+            Place::Override(_) => false,
+            Place::Nowhere => !self.unparsed.is_empty(),
+            Place::Text(span) => {
+                let before = self.unparsed.range(..=span.start);
+                before
+                    .rev()
+                    .any(|line| self.text[*line..].trim_start().starts_with('['))
+            }
+        }
     }
 
     /// Hides what stands behind a key that nobody knows.
@@ -414,4 +444,12 @@ pub(crate) fn join(path: &str, key: &str) -> String {
         (path, "") => path.to_owned(),
         (path, key) => format!("{path}.{key}"),
     }
+}
+
+/// Returns where the line begins that `at` is in.
+fn line_start(text: &str, at: usize) -> usize {
+    // An error may stand within a character.
+    let before = &text.as_bytes()[..at.min(text.len())];
+    let end = before.iter().rposition(|byte| *byte == b'\n');
+    end.map_or(0, |end| end + 1)
 }

@@ -371,3 +371,38 @@ fn what_the_file_leaves_out_comes_from_the_environment() {
     assert!(ran.stdout_lossy().contains("project 777"));
     with(&["run", "bare.toml"]).ended(0);
 }
+
+#[test]
+fn a_missing_quote_is_one_mistake() {
+    let place = Place::new();
+    let right = "[source]\ntype = \"synthetic_events\"\nrows = 3\nfrom = \"2024-01-01\"\nto = \"2024-01-01\"\n[sink]\ntype = \"jsonl\"\n";
+    let auth = "auth = { username = \"sim\", secret = { env = \"X\" } }";
+    for (from, to, line) in [
+        (
+            "rows = 3",
+            "auth = { username = \"sim, secret = { env = \"X\" } }",
+            3,
+        ),
+        ("[sink]", "[sink", 6),
+        ("\"2024-01-01\"\nto", "\"2024-01-01\nto", 4),
+        ("rows = 3", &auth.replacen('"', "", 1), 3),
+    ] {
+        place.write("t.toml", &right.replacen(from, to, 1));
+        let said = place.mixflow(&["check", "t.toml"]).ended(2).stderr;
+        assert_eq!(said.matches("error: ").count(), 1, "{to}: {said}");
+        assert!(
+            said.starts_with(&format!("error: t.toml:{line}:")),
+            "{said}"
+        );
+    }
+    // Another mistake is told beside it.
+    let two = right
+        .replacen("rows = 3", "rows = \"3", 1)
+        .replace("type = \"jsonl\"", "type = \"jsonk\"");
+    place.write("t.toml", &two);
+    let said = place.mixflow(&["check", "t.toml"]).ended(2).stderr;
+    assert!(
+        said.contains("t.toml:3:") && said.contains("jsonk"),
+        "{said}"
+    );
+}

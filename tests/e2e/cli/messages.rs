@@ -106,12 +106,6 @@ fn exit_2_says_where_in_the_file_and_what_would_be_right() {
       |
     1 | [source
       |        ^
-    error: test.toml:2:1: `type`: unknown field `type`, expected one of `name`, `source`, `transform`, `sink`, `run`, `archive`, `notify`
-      |
-    2 | type = 1
-      | ^^^^
-    error: test.toml: there is no `[source]` table; it needs at least `type`, such as `type = "mixpanel_events"`
-    error: test.toml: there is no `[sink]` table; it needs at least `type`, such as `type = "duckdb"`
 
     # check
     error: test.toml:5:2: `sink`: `replace_window` needs the column `event_time`
