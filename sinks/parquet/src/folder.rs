@@ -149,7 +149,10 @@ impl FolderTxn {
             parts: self.parts.begun(),
             replaced: self.going.days(),
         });
-        ledger.write(self.staged.path())?;
+        let uncommitted = format!("cannot commit to `{}`", self.path.display());
+        ledger
+            .write(self.staged.path())
+            .map_err(|error| error.context(uncommitted))?;
         self.sync()?;
         Ok(warnings)
     }

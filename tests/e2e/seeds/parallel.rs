@@ -113,7 +113,7 @@ fn seed_003_us2_2_a_terminal_shows_a_bar_of_pages() {
     assert!(shown.contains('━'), "{shown}");
     // Pages complete in twos.
     for done in [3, 5, 7] {
-        let text = format!("{done} of 8 partitions");
+        let text = format!("{done} of 8");
         assert!(shown.contains(&text), "no `{text}` in:\n{shown}");
     }
 }
@@ -219,7 +219,7 @@ fn seed_003_us4_3_a_page_that_failed_is_warned_about_and_the_code_is_3() {
     project
         .profiles(&["--parallel"])
         .ended(3)
-        .says("warning: page 4 failed: ")
+        .says("warning: page 4 could not be had in 5 tries: ")
         .says("missing: page 4");
 }
 

@@ -225,7 +225,7 @@ fn what_is_missing_or_damaged_is_named_and_the_rest_is_there() {
     let (ran, report) = replay(&place, &["--set", &again("again.db"), "--to", "2024-01-08"]);
     ran.ended(3)
         .says("missing: 2024-01-02, 2024-01-04, 2024-01-06, 2024-01-07, 2024-01-08")
-        .says("mixflow run FILE --only-failed");
+        .says("mixflow run test.toml --only-failed");
     assert_eq!(
         report["failed_partitions"],
         json!([
