@@ -9,3 +9,4 @@ mod exec;
 mod macros;
 pub mod plugin;
 mod several;
+mod sql;
