@@ -50,8 +50,8 @@ const PEERS: &str = include_str!("peers.py");
 const EVENTS: &str = "events.jsonl.gz";
 const LONG_EVENTS: &str = "long.jsonl.gz";
 
-/// Makes a column of each property.
-const AUTO: &str = "[[transform]]\ntype = \"extract\"\ncolumns = \"auto\"\n";
+/// Makes a column of each property, the 25 fullest.
+const AUTO: &str = "[[transform]]\ntype = \"extract\"\ncolumns = \"auto\"\nmax_columns = 25\n";
 
 /// How DuckDB alone gets the same table, from the file.
 const PEER: &str = r#"
