@@ -25,9 +25,8 @@ use crate::json::copy_on_one_line;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+/// use mixflow_core::arrow::array::{ArrayRef, Int64Array, RecordBatch};
 /// use mixflow_core::json_rows::JsonRows;
-/// # use mixflow_arrow as arrow;
 ///
 /// let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
 /// let batch = RecordBatch::try_from_iter([("n", column)]).expect("one column");
