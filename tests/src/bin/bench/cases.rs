@@ -161,7 +161,7 @@ impl Setup {
                 "long.db",
             ),
             case(
-                "mixflow, 30 windows, typed columns",
+                "mixflow, 30 windows, typed",
                 Some(("mixflow, 30 windows, 2 workers", 1.3)),
                 self.long_pipeline(1, 2, AUTO)?,
                 "long.db",
