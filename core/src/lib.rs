@@ -49,3 +49,5 @@ pub mod unit;
 
 pub use arrow;
 pub use error::{Error, ErrorKind, Result};
+/// For [`written_as`], and for options that derive `JsonSchema`.
+pub use schemars;

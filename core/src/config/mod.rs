@@ -26,6 +26,7 @@ mod sensitive;
 mod sinks;
 mod values;
 mod variables;
+mod written;
 
 pub use alarms::{Alarms, NOTIFY_DOC, Notify, Occasion};
 pub use archive::ARCHIVE_DOC;

@@ -1,6 +1,5 @@
 //! Secrets: where they come from, and a type that does not print them.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -8,13 +7,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::json_schema;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::env::Env;
 use super::path::local_path;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result};
+use crate::written_as;
 
 /// A secret's text. Its `Debug` form says nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -208,36 +208,26 @@ fn ended(child: &Mutex<Child>) -> std::io::Result<ExitStatus> {
     }
 }
 
-impl JsonSchema for SecretSource {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "SecretSource".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let one_of = |key: &str, value: serde_json::Value| {
-            serde_json::json!({
-                "type": "object",
-                "properties": { key: value },
-                "required": [key],
-                "additionalProperties": false
-            })
-        };
-        let text = || serde_json::json!({ "type": "string" });
-        let command = serde_json::json!({ "type": "array", "items": text(), "minItems": 1 });
-        json_schema!({
-            "anyOf": [
-                one_of("env", text()),
-                one_of("file", text()),
-                one_of("command", command),
-                text()
-            ]
+written_as!(SecretSource, |_generator| {
+    let one_of = |key: &str, value: serde_json::Value| {
+        serde_json::json!({
+            "type": "object",
+            "properties": { key: value },
+            "required": [key],
+            "additionalProperties": false
         })
-    }
-}
+    };
+    let text = || serde_json::json!({ "type": "string" });
+    let command = serde_json::json!({ "type": "array", "items": text(), "minItems": 1 });
+    json_schema!({
+        "anyOf": [
+            one_of("env", text()),
+            one_of("file", text()),
+            one_of("command", command),
+            text()
+        ]
+    })
+});
 
 impl<'de> Deserialize<'de> for SecretSource {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

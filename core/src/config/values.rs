@@ -1,6 +1,5 @@
 //! Values that TOML has no type for.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,8 +7,9 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+use crate::written_as;
 
 /// A text that may be written as a number: `"12345"` or `12345`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,25 +140,6 @@ impl<'de> Deserialize<'de> for DateSpec {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         text(from, "a date such as `2024-01-31` or `yesterday`")
     }
-}
-
-/// Says what a value looks like, of a type that serde cannot tell it of.
-macro_rules! written_as {
-    ($type:ty, $json:tt) => {
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($json)
-            }
-        }
-    };
 }
 
 written_as!(TextOrNumber, { "type": ["string", "integer"] });

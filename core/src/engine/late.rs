@@ -6,7 +6,7 @@
 //! columns are fixed, or until it is their unit that fixes them.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -19,8 +19,7 @@ use crate::context::{RunContext, UnitContext};
 use crate::error::Result;
 use crate::made_of::Existing;
 use crate::source::BatchIter;
-use crate::transform::LateColumns;
-use crate::transform::{NamedTransform, OpenTransform, Transform};
+use crate::transform::{LateColumns, NamedTransform, OpenTransform};
 
 /// The bytes of rows that wait in memory. A unit of 30,000 ordinary events has
 /// 25 MB; of larger ones the rest waits on disk.
@@ -167,8 +166,7 @@ pub(super) fn schema_without_rows(
     columns: &dyn LateColumns,
     existing: &[Existing],
 ) -> Result<SchemaRef> {
-    let settled: Box<dyn Transform> = columns.survey(existing).settle()?;
-    Ok(settled.schema())
+    Ok(columns.survey(existing).settle()?.schema())
 }
 
 fn next_with_rows(batches: &mut BatchIter<'_>) -> Result<Option<RecordBatch>> {
@@ -191,7 +189,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn push(&mut self, records: RecordBatch, scratch: &std::path::Path) -> Result<()> {
+    fn push(&mut self, records: RecordBatch, scratch: &Path) -> Result<()> {
         let rest = match &mut self.rest {
             Some(rest) => rest,
             None => {

@@ -1,9 +1,8 @@
 //! What a pipeline file says about Mixpanel, read and checked.
 
-use std::borrow::Cow;
-
 use mixflow_core::config::{DateSpec, Days, TextOrNumber};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use mixflow_core::written_as;
+use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
 
 pub use crate::auth::AuthOptions;
@@ -40,20 +39,10 @@ impl<'de> Deserialize<'de> for From {
     }
 }
 
-impl JsonSchema for From {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "From".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let day = generator.subschema_for::<DateSpec>();
-        json_schema!({ "anyOf": [{ "type": "string", "const": "last" }, day] })
-    }
-}
+written_as!(From, |generator| {
+    let day = generator.subschema_for::<DateSpec>();
+    json_schema!({ "anyOf": [{ "type": "string", "const": "last" }, day] })
+});
 
 impl std::convert::From<DateSpec> for From {
     fn from(day: DateSpec) -> From {
@@ -96,24 +85,12 @@ impl<'de> Deserialize<'de> for WindowDays {
     }
 }
 
-impl JsonSchema for WindowDays {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "WindowDays".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                { "type": "string", "const": "auto" },
-                { "type": "integer", "minimum": 1, "maximum": 3650 }
-            ]
-        })
-    }
-}
+written_as!(WindowDays, {
+    "anyOf": [
+        { "type": "string", "const": "auto" },
+        { "type": "integer", "minimum": 1, "maximum": 3650 }
+    ]
+});
 
 /// The options of `mixpanel_events`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -7,8 +7,7 @@ use arrow::record_batch::RecordBatch;
 use super::*;
 use crate::made_of::Existing;
 use crate::testing::{TestPartition, failing_at, good, panicking_at, rows_of, run_with};
-use crate::transform::{LateColumns, Survey};
-use crate::transform::{Stateless, Transform, TransformSession};
+use crate::transform::{LateColumns, Stateless, Survey, Transform, TransformSession};
 
 /// Makes a column that is called after how many rows were looked at, beside those
 /// that the destination has.

@@ -1,9 +1,9 @@
 //! The options of `extract`.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use mixflow_core::written_as;
+use schemars::{JsonSchema, json_schema};
 use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -69,20 +69,10 @@ impl From<Vec<ExtractColumn>> for ExtractColumns {
     }
 }
 
-impl JsonSchema for ExtractColumns {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "ExtractColumns".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let columns = generator.subschema_for::<Vec<ExtractColumn>>();
-        json_schema!({ "anyOf": [{ "type": "string", "const": "auto" }, columns] })
-    }
-}
+written_as!(ExtractColumns, |generator| {
+    let columns = generator.subschema_for::<Vec<ExtractColumn>>();
+    json_schema!({ "anyOf": [{ "type": "string", "const": "auto" }, columns] })
+});
 
 impl<'de> Deserialize<'de> for ExtractColumns {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<ExtractColumns, D::Error> {

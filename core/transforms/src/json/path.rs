@@ -1,9 +1,8 @@
 //! Where a value stands inside an object.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use mixflow_core::written_as;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
@@ -100,24 +99,12 @@ impl fmt::Display for JsonPath {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathText(pub(crate) JsonPath);
 
-impl JsonSchema for PathText {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "PathText".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                { "type": "string", "minLength": 1 },
-                { "type": "array", "items": { "type": "string" }, "minItems": 1 }
-            ]
-        })
-    }
-}
+written_as!(PathText, {
+    "anyOf": [
+        { "type": "string", "minLength": 1 },
+        { "type": "array", "items": { "type": "string" }, "minItems": 1 }
+    ]
+});
 
 impl<'de> Deserialize<'de> for PathText {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<PathText, D::Error> {
