@@ -1,5 +1,6 @@
 //! A folder, a simulator, and the binary run in between.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -112,6 +113,18 @@ impl Place {
             }
         }
         command
+    }
+
+    /// Runs the binary with `text` on its standard input.
+    pub fn fed(&self, args: &[&str], text: &str) -> Ran {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        drop(stdin);
+        Ran::of(child.wait_with_output().unwrap())
     }
 
     pub fn mixflow(&self, args: &[&str]) -> Ran {

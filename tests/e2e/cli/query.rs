@@ -204,21 +204,9 @@ fn query_prints_one_value() {
 
 #[test]
 fn a_query_may_come_from_stdin() {
-    use std::io::Write as _;
     let place = filled();
-    let mut child = place
-        .command(&["query", "-", "--scalar", "--db", "out.db"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"SELECT 6 *\n 7")
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
+    let query = ["query", "-", "--scalar", "--db", "out.db"];
+    let output = place.fed(&query, "SELECT 6 *\n 7");
     assert_eq!(output.stdout, b"42\n");
 }
 

@@ -1,8 +1,6 @@
 //! `mixflow sql`: real keys on a terminal.
 
 use std::cell::Cell;
-use std::io::Write as _;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
@@ -197,32 +195,16 @@ fn a_run_may_write_while_the_shell_waits_for_a_query() {
 #[test]
 fn a_pipe_is_asked_until_something_fails() {
     let place = filled();
-    let ask = |text: &str| {
-        let mut child = place
-            .command(&["sql", "--db", "out.db"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
-        child.wait_with_output().unwrap()
-    };
-    let output = ask("SELECT 1 AS a; SELECT 2 AS b\n");
-    assert_eq!(output.status.code(), Some(0));
-    let shown = String::from_utf8(output.stdout).unwrap();
+    let ask = |text: &str| place.fed(&["sql", "--db", "out.db"], text);
+    let shown = ask("SELECT 1 AS a; SELECT 2 AS b\n")
+        .ended(0)
+        .stdout_lossy();
     assert!(
         shown.contains("│ a │") && shown.contains("│ b │"),
         "{shown}"
     );
-    let output = ask("SELECT 1 AS a; DROP TABLE events; SELECT 2 AS b");
-    assert_eq!(output.status.code(), Some(1));
-    let shown = String::from_utf8(output.stdout).unwrap();
+    let ran = ask("SELECT 1 AS a; DROP TABLE events; SELECT 2 AS b").ended(1);
+    let shown = ran.stdout_lossy();
     assert!(
         shown.contains("│ a │") && !shown.contains("│ b │"),
         "{shown}"
