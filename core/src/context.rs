@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use jiff::tz::TimeZone;
 
 use crate::cancel::CancelToken;
+use crate::carried::Carried;
 use crate::dropped::Dropped;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{BodyFacts, Held, UnitFacts};
@@ -89,6 +90,7 @@ impl RunContext {
             rejected: AtomicU64::new(0),
             tally: Mutex::default(),
             facts: Mutex::new(UnitFacts::of(extent, &self.zone)),
+            carried: OnceLock::new(),
         }
     }
 }
@@ -108,6 +110,7 @@ pub struct UnitContext {
     pub(crate) rejected: AtomicU64,
     tally: Mutex<Tally>,
     facts: Mutex<UnitFacts>,
+    carried: OnceLock<Box<Carried>>,
 }
 
 /// Totals of a run, counted by the sources.
@@ -271,6 +274,25 @@ impl UnitContext {
     /// partitions that were read whole.
     pub fn count_dropped(&self, transform: &str, reason: &str, rows: u64) {
         self.tally().dropped.count(transform, reason, rows);
+    }
+
+    /// Says what was counted of the unit where it was read, so that reports and
+    /// ledgers say that, and not what is seen of it here.
+    ///
+    /// Fails, and with it the run, when more records are rejected by now than the
+    /// source allows.
+    pub fn carry(&self, carried: Carried) -> Result<()> {
+        let (rejected, label) = (carried.record.rejected, carried.record.label.clone());
+        self.rejected.fetch_add(rejected, Ordering::Relaxed);
+        self.tally().add(carried.tally());
+        // Of a unit that is read once this is the first.
+        let _ = self.carried.set(Box::new(carried));
+        self.run.rejects.count_elsewhere(rejected, &label)
+    }
+
+    /// Returns what was counted elsewhere, if the unit was read there.
+    pub(crate) fn take_carried(&mut self) -> Option<Box<Carried>> {
+        self.carried.take()
     }
 
     /// Returns how to make ids for events that have none.

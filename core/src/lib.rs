@@ -13,6 +13,7 @@
 
 pub mod batch;
 pub mod cancel;
+pub mod carried;
 pub mod clock;
 pub mod config;
 pub mod context;
@@ -37,6 +38,7 @@ pub mod report;
 pub mod roles;
 mod shrink;
 pub mod sink;
+pub mod slots;
 pub mod source;
 pub mod staged;
 pub mod stand_in;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::config::{Env, Invalid, Reader, local_path, schema_of};
 use crate::roles::ColumnRoles;
 use crate::sink::{RecordFormat, Sink};
+use crate::slots::RequestSlots;
 use crate::source::Source;
 use crate::transform::Transform;
 
@@ -31,6 +33,8 @@ pub struct BuildContext {
     /// Whether rows come from there instead of from a server: then a source needs
     /// no credentials.
     pub replays: bool,
+    /// What requests are shared with by other machines, if they are; of sources.
+    pub slots: Option<Arc<dyn RequestSlots>>,
     /// The form of record that the sink wants.
     pub records: RecordFormat,
     /// What the columns of the source are for; of transforms.
@@ -55,6 +59,7 @@ impl BuildContext {
             state: None,
             archive: None,
             replays: false,
+            slots: None,
             records: RecordFormat::default(),
             roles: None,
             store: None,

@@ -75,20 +75,36 @@ impl Rejects {
         let mut log = self.lock();
         let log = log.as_mut().ok_or_else(Error::interrupted)?;
         log.write(reject).map_err(Error::fatal)?;
-        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        if count > self.limit {
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!("more than {} records cannot be read", self.limit),
-            )
-            .because(format!(
-                "line {} of {}: {}",
-                reject.line, reject.partition, reject.reason
-            ))
-            .hint("look at the reject file, then raise `max_rejects` if these records may be left out")
-            .fatal());
+        let Reject {
+            line,
+            partition,
+            reason,
+            ..
+        } = reject;
+        let last = || format!("line {line} of {partition}: {reason}");
+        self.add(1, last)
+            .map_err(|error| error.hint("look at the reject file, then raise `max_rejects` if these records may be left out"))
+    }
+
+    /// Counts records of the unit `label` that were rejected where it was read.
+    pub(crate) fn count_elsewhere(&self, rejected: u64, label: &str) -> Result<()> {
+        if rejected == 0 {
+            return Ok(());
         }
-        Ok(())
+        let last = || format!("{rejected} of {label} could not be read where it was fetched");
+        self.add(rejected, last).map_err(|error| {
+            error.hint("look at the reject file on that machine, then raise `max_rejects` if these records may be left out")
+        })
+    }
+
+    /// Counts; fails when there are more than may be.
+    fn add(&self, rejected: u64, last: impl Fn() -> String) -> Result<()> {
+        let count = self.count.fetch_add(rejected, Ordering::Relaxed) + rejected;
+        if count <= self.limit {
+            return Ok(());
+        }
+        let message = format!("more than {} records cannot be read", self.limit);
+        Err(Error::new(ErrorKind::Data, message).because(last()).fatal())
     }
 
     /// Returns the rejects of another attempt, with the same log, emptied.

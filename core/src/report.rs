@@ -82,6 +82,9 @@ pub struct RunReport {
     pub failed_partitions: Vec<String>,
     /// Things a person should know.
     pub warnings: Vec<String>,
+    /// Those of them that were counted, row by row: for who adds up several reports.
+    #[serde(skip)]
+    pub counted_warnings: BTreeMap<String, u64>,
     /// What remains visible of an aborted run.
     pub residue: Residue,
     /// Why it did not end well.

@@ -120,8 +120,9 @@ pub struct SourceInfo {
     pub limit: Option<u64>,
     /// Things a person should know before the run.
     pub warnings: Vec<String>,
-    /// How the rows are made. Left to the engine, which asks the transforms;
-    /// `None` while it is not known, as for a preview without secrets.
+    /// How the rows are made. Left to the engine, which asks the transforms, but for
+    /// rows that were transformed before; `None` while it is not known, as for a
+    /// preview without secrets.
     pub provenance: Option<Provenance>,
     /// What the columns are for, if their rows are of several kinds.
     pub roles: Option<ColumnRoles>,

@@ -11,14 +11,13 @@ use super::ending::{Ending, conclude, contained, sink_reports};
 use super::pipeline::Pipeline;
 use super::worker::{Counts, Spent};
 use crate::batch::PartitionId;
+use crate::carried::Carried;
 use crate::context::{Counters, Notice, Tally};
 use crate::error::{Error, Result};
 use crate::ledger::{DayRecord, DayState, FetchedUnit, UnitRecord};
 use crate::observer::{Observer, Progress, RunEvent};
 use crate::reject::Rejects;
-use crate::report::{
-    Dropped, PartitionReport, PartitionStatus, RunReport, Timing, WaitKind, WaitReport,
-};
+use crate::report::{PartitionReport, PartitionStatus, RunReport, Timing, WaitKind, WaitReport};
 use crate::sink::{PartitionInfo, TxnContext};
 use crate::source::{Extent, Plan, Unit};
 
@@ -98,6 +97,9 @@ impl Slot {
     /// that belong to no unit.
     fn fetched(&self, run_id: &str, limited: bool) -> Option<FetchedUnit> {
         let unit = self.unit.as_ref()?;
+        if let Some(carried) = &self.counts.carried {
+            return Some(self.carried(carried, run_id));
+        }
         let facts = &self.counts.facts;
         let asked_at = self.counts.started_at.unwrap_or(Timestamp::UNIX_EPOCH);
         let fetched_at = facts.body.as_ref().map_or(asked_at, |body| body.fetched_at);
@@ -136,6 +138,22 @@ impl Slot {
                 outside: facts.outside,
             },
         })
+    }
+
+    /// Returns what a ledger says of a unit that was read elsewhere: what was said
+    /// of it there, as this run's.
+    fn carried(&self, carried: &Carried, run_id: &str) -> FetchedUnit {
+        let mut record = carried.record.clone();
+        run_id.clone_into(&mut record.run_id);
+        let mut days = carried.days.clone();
+        for day in &mut days {
+            run_id.clone_into(&mut day.run_id);
+        }
+        FetchedUnit {
+            id: self.info.id,
+            record,
+            days,
+        }
     }
 
     fn into_report(self) -> PartitionReport {
@@ -442,17 +460,13 @@ impl<'o> Books<'o> {
         }
     }
 
-    /// Tells what transforms have counted, once, and returns the rest of it.
-    fn sum_up(&mut self) -> (u64, Dropped) {
-        let Tally {
-            duplicates,
-            dropped,
-            warnings,
-        } = std::mem::take(&mut self.totals.tally);
-        for (warning, n) in warnings {
+    /// Tells what transforms have counted, once, and returns it.
+    fn sum_up(&mut self) -> Tally {
+        let tally = std::mem::take(&mut self.totals.tally);
+        for (warning, n) in &tally.warnings {
             self.warn(format!("{warning}: {n}"));
         }
-        (duplicates, dropped)
+        tally
     }
 
     /// Returns where the rejects are; a log that cannot be finished is a warning.
@@ -476,7 +490,11 @@ impl<'o> Books<'o> {
         cx: &TxnContext,
         ending: Ending,
     ) -> RunReport {
-        let (duplicates, dropped) = self.sum_up();
+        let Tally {
+            duplicates,
+            dropped,
+            warnings: counted_warnings,
+        } = self.sum_up();
         let reject_file = self.reject_file();
         let destination = pipeline.destination();
         let totals = std::mem::take(&mut self.totals);
@@ -507,6 +525,7 @@ impl<'o> Books<'o> {
             failed_partitions: failed.map(|slot| slot.info.label.clone()).collect(),
             partitions: totals.slots.into_iter().map(Slot::into_report).collect(),
             warnings: self.warnings,
+            counted_warnings,
             ..RunReport::default()
         };
         conclude(&mut report, ending);

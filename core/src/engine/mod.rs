@@ -14,6 +14,7 @@ mod ending;
 mod late;
 mod order;
 mod pipeline;
+mod planning;
 mod probe;
 mod room;
 mod row_file;
@@ -36,7 +37,6 @@ use jiff::tz::TimeZone;
 use crate::cancel::CancelToken;
 use crate::context::{Counters, Delivery, RunContext};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fit::Provenance;
 use crate::ledger::{Calendar, Held, LedgerStore};
 use crate::observer::Observer;
 use crate::reject::{RejectLog, Rejects};
@@ -52,6 +52,7 @@ use late::{Late, schema_without_rows};
 use writers::Writers;
 
 pub use pipeline::{OnFailure, Pipeline, RunOptions};
+pub use planning::plan;
 pub use probe::probe;
 pub use sinks::{NamedSink, Sinks};
 
@@ -185,7 +186,8 @@ impl<'r, 'o> Run<'r, 'o> {
         check_delivery(self.pipeline.options.delivery, &self.pipeline.sinks)?;
         let transforms = open(self.pipeline, &self.cx)?;
         self.cx.stand_ins = stand_ins_for(&transforms);
-        let mut provenance = Provenance::default();
+        // Of rows that were transformed elsewhere the source knows it.
+        let mut provenance = self.txn_cx.source.provenance.take().unwrap_or_default();
         for transform in transforms.iter() {
             transform.session.provenance(&mut provenance);
         }

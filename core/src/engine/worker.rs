@@ -18,6 +18,7 @@ use super::late::Late;
 use super::pipeline::{OnFailure, Pipeline, RunOptions};
 use super::room::{Door, Place, Room};
 use crate::batch::PartitionId;
+use crate::carried::Carried;
 use crate::context::{RunContext, Tally, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::UnitFacts;
@@ -85,6 +86,8 @@ pub(super) struct Counts {
     pub(super) facts: UnitFacts,
     /// When a worker began to read it; none if its turn did not come.
     pub(super) started_at: Option<Timestamp>,
+    /// What was counted of it elsewhere, if it was read there.
+    pub(super) carried: Option<Box<Carried>>,
 }
 
 /// Where a worker's time went.
@@ -245,7 +248,7 @@ impl Worker {
 
     /// Reads a unit to its end, whatever that is.
     fn read_whole(&self, work: &Work) -> Message {
-        let cx = self.cx.unit_of(&work.unit.extent);
+        let mut cx = self.cx.unit_of(&work.unit.extent);
         let mut spent = Spent::default();
         let mut counts = Counts {
             started_at: Some(crate::clock::now()),
@@ -259,6 +262,10 @@ impl Worker {
         counts.tally = std::mem::take(&mut *cx.tally());
         counts.facts = std::mem::take(&mut *cx.facts());
         counts.rejected = cx.rejected.load(Ordering::Relaxed);
+        counts.carried = cx.take_carried();
+        if let Some(carried) = &counts.carried {
+            counts.given = carried.read;
+        }
         Message::Done {
             id: work.id,
             attempts: cx.attempts.load(Ordering::Relaxed),
