@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
@@ -12,6 +13,7 @@ use super::env::Env;
 use super::explain::explained;
 use super::mask::{self, Mask};
 use super::overrides::{Override, OverrideValue, set};
+use super::portable;
 use super::problem::{Place, Problem, Problems};
 use super::sensitive::is_telling_url;
 use super::variables::{named_variables, substitute, variables};
@@ -31,6 +33,8 @@ pub struct Document<'t> {
     origin: String,
     text: &'t str,
     root: DeTable<'t>,
+    /// The same, with variables as they were written.
+    written: DeTable<'t>,
     /// The overrides, as written. Number n has the span `text.len() + 1 + n`,
     /// which no value of the text can have.
     overrides: Vec<String>,
@@ -70,6 +74,7 @@ impl<'t> Document<'t> {
             origin: origin.to_owned(),
             text,
             root: DeTable::new(),
+            written: DeTable::new(),
             overrides: Vec::new(),
             expanded: BTreeSet::new(),
             secret_variables: BTreeSet::new(),
@@ -101,11 +106,20 @@ impl<'t> Document<'t> {
         }
         // Before and after, for what a variable's value is too.
         document.mask.collect(&root);
+        document.written.clone_from(&root);
         document.expand_table(&mut root, "", env);
         document.mask.collect(&root);
         named_variables(&root, &mut document.secret_variables);
         document.root = root;
         document
+    }
+
+    /// Returns what another machine can build the same pipeline from: variables and
+    /// defaults put in, but secrets as references to where that machine has them.
+    ///
+    /// Fails with the keys under which secrets stand as plain text.
+    pub fn portable(&self) -> Result<Map<String, Value>, Vec<String>> {
+        portable::table(&self.root, &self.written)
     }
 
     /// Returns the table that a pipeline is.

@@ -17,6 +17,7 @@ mod literals;
 mod mask;
 mod overrides;
 mod path;
+mod portable;
 mod problem;
 mod reader;
 mod run;
