@@ -4,12 +4,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use mixflow_core::config::{Env, Invalid, TextOrNumber};
 use mixflow_core::context::RunContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::registry::BuildContext;
+use mixflow_core::slots::RequestSlots;
 use mixflow_core::source::{DataKind, Dataset};
 use mixflow_source_archive::Archive;
 use serde_json::{Map, Value};
@@ -47,6 +49,8 @@ pub(crate) struct Project {
     pub(crate) retry: RetryOptions,
     limits: Limits,
     state: Option<PathBuf>,
+    /// What other machines share the quota by.
+    slots: Option<Arc<dyn RequestSlots>>,
     /// Where whole bodies are kept.
     pub(crate) archive: Option<Archive>,
     pub(crate) max_rejects: u64,
@@ -86,6 +90,7 @@ impl Project {
             retry: options.retry,
             limits: service.limits.with(options.limits),
             state: cx.state.clone(),
+            slots: cx.slots.clone(),
             archive: cx.archive.clone().map(Archive::at),
             max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
             warnings,
@@ -116,7 +121,8 @@ impl Project {
             state: state.clone(),
             endpoint: endpoint.quota_name(),
         });
-        Quota::new(self.limits, shared.as_ref())
+        let quota = Quota::new(self.limits, shared.as_ref());
+        quota.shared_by(self.slots.clone(), endpoint.quota_name())
     }
 
     /// Returns the requests of an hour that a pipeline file or Mixpanel's

@@ -11,12 +11,15 @@ mod limits;
 mod places;
 mod server_limits;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mixflow_core::context::{Notice, UnitContext};
 use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::slots::{RequestSlots, Taken};
 
+use self::book::Wait;
 use self::ledger::{Ledger, now_ms};
 use self::places::Places;
 use crate::http::retry::{RetryOptions, too_long};
@@ -36,6 +39,8 @@ pub(crate) struct Quota {
     limits: Limits,
     ledger: Ledger,
     places: Places,
+    /// What other machines share the hour by, and the endpoint's name there.
+    elsewhere: Option<(Arc<dyn RequestSlots>, String)>,
     /// What the server last said of the hour; 0 if nothing.
     heard: AtomicU32,
     /// Whether a 429 came since the last request that went through.
@@ -51,9 +56,16 @@ impl Quota {
             limits,
             ledger: Ledger::new(shared),
             places: Places::new(limits.concurrent, folder),
+            elsewhere: None,
             heard: AtomicU32::new(0),
             refused: AtomicBool::new(false),
         }
+    }
+
+    /// Shares the hour with other machines, too.
+    pub(crate) fn shared_by(self, slots: Option<Arc<dyn RequestSlots>>, endpoint: String) -> Quota {
+        let elsewhere = slots.map(|slots| (slots, endpoint));
+        Quota { elsewhere, ..self }
     }
 
     /// Waits until a request may be made.
@@ -78,7 +90,16 @@ impl Quota {
             let (wait, reason) = match reserve() {
                 Ok(booked) => {
                     permit.booked = booked;
-                    return Ok(permit);
+                    match self.slot(counts)? {
+                        Ok(slot) => {
+                            permit.slot = slot;
+                            return Ok(permit);
+                        }
+                        Err(waits) => {
+                            self.ledger.with(|book, _| book.give_back(counts, booked));
+                            waits
+                        }
+                    }
                 }
                 Err(waits) => waits,
             };
@@ -98,8 +119,28 @@ impl Quota {
         }
     }
 
+    /// Takes one of the slots that machines share; there is none where a request
+    /// does not count, or nothing is shared.
+    fn slot(&self, counts: bool) -> Result<Result<Option<String>, Wait>> {
+        let Some((slots, endpoint)) = self.elsewhere.as_ref().filter(|_| counts) else {
+            return Ok(Ok(None));
+        };
+        let per_hour = self.per_hour();
+        Ok(match slots.take(endpoint, per_hour)? {
+            Taken::Slot(slot) => Ok(Some(slot)),
+            Taken::None(wait) => {
+                let reason =
+                    format!("all machines together made {per_hour} requests within the hour");
+                Err((wait, reason))
+            }
+        })
+    }
+
     /// Takes a permission back whose request reached no server.
     pub(crate) fn give_back(&self, counts: bool, permit: Permit<'_>) {
+        if let (Some((slots, _)), Some(slot)) = (&self.elsewhere, &permit.slot) {
+            slots.give_back(slot);
+        }
         let booked = permit.booked;
         self.ledger.with(|book, _| book.give_back(counts, booked));
     }

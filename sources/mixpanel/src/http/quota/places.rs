@@ -32,6 +32,8 @@ pub(crate) struct Permit<'a> {
     _shared: Option<File>,
     /// When the request was booked.
     pub(super) booked: u64,
+    /// The slot that other machines see it by.
+    pub(super) slot: Option<String>,
 }
 
 impl Drop for Permit<'_> {
@@ -57,6 +59,7 @@ impl Places {
             ours: &self.ours.1,
             _shared: None,
             booked: 0,
+            slot: None,
         };
         loop {
             match self.shared() {
