@@ -1,0 +1,175 @@
+//! The parts on a stage as a source: what commits a plan is an ordinary run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use mixflow_core::context::{RunContext, UnitContext, incomplete};
+use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::fit::Provenance;
+use mixflow_core::ledger::{Earlier, Held, days};
+use mixflow_core::source::{BatchIter, Outline, Plan, Session, Source, SourceInfo};
+use mixflow_core::unit::{Extent, Unit, UnitKey};
+
+use crate::part::rows;
+use crate::receipt::Receipt;
+use crate::stage::Stage;
+
+/// What was planned, and what is there of it.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// Where the parts are.
+    pub stage: Stage,
+    /// What was planned.
+    pub plan: Plan,
+    /// What was left of each unit.
+    pub receipts: BTreeMap<UnitKey, Receipt>,
+    /// What the rows of the parts look like.
+    pub schema: SchemaRef,
+    /// What is known of the source that they come from.
+    pub info: SourceInfo,
+    /// Whether fewer rows than were announced are all right.
+    pub accepts_short: bool,
+    /// Records that may be rejected, of all units.
+    pub max_rejects: u64,
+    /// A folder for files without a name.
+    pub scratch: PathBuf,
+}
+
+/// The units of a plan, from a stage.
+#[derive(Clone, Debug)]
+pub struct StageSource {
+    staged: Arc<Staged>,
+}
+
+impl StageSource {
+    /// Creates the source.
+    ///
+    /// Fails when the machines that left the parts have not made their rows in the
+    /// same way, such as with another key for the same column.
+    pub fn new(mut staged: Staged) -> Result<StageSource> {
+        let mut all = staged.receipts.values().filter(|receipt| receipt.rows > 0);
+        let mut provenance = Provenance::default();
+        if let Some(first) = all.next() {
+            provenance.clone_from(&first.provenance);
+            if let Some(other) = all.find(|receipt| receipt.provenance != provenance) {
+                let (one, other) = (&first.counted.record.label, &other.counted.record.label);
+                return Err(
+                    Error::new(ErrorKind::Data, "the parts do not belong together")
+                        .because(format!(
+                            "the rows of {one} and of {other} were made with other keys"
+                        ))
+                        .hint("give all machines the same keys, and plan anew with `--fresh`"),
+                );
+            }
+        }
+        staged.info.provenance = Some(provenance);
+        Ok(StageSource {
+            staged: Arc::new(staged),
+        })
+    }
+}
+
+impl Source for StageSource {
+    fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.staged.schema)
+    }
+
+    fn info(&self) -> SourceInfo {
+        self.staged.info.clone()
+    }
+
+    fn outline(&self, _held: &Held) -> Outline {
+        Outline {
+            units: self.staged.plan.units.clone(),
+            requests: Some(0),
+            ..Outline::default()
+        }
+    }
+
+    fn open(&self, cx: &RunContext) -> Result<Box<dyn Session>> {
+        Ok(Box::new(StageSession {
+            staged: Arc::clone(&self.staged),
+            held: cx.held.clone(),
+        }))
+    }
+
+    fn accepts_short(&self) -> bool {
+        self.staged.accepts_short
+    }
+
+    fn max_rejects(&self) -> u64 {
+        self.staged.max_rejects
+    }
+}
+
+struct StageSession {
+    staged: Arc<Staged>,
+    held: Held,
+}
+
+impl StageSession {
+    /// Returns whether the destination has a unit already, with what was fetched
+    /// then or later.
+    ///
+    /// Asked when nobody else can write there, so that of two runs that commit the
+    /// same plan the second one finds the rows of the first.
+    fn is_held(&self, unit: &Unit) -> bool {
+        if self.held.earlier == Earlier::Go {
+            return false;
+        }
+        let Some(receipt) = self.staged.receipts.get(&unit.key) else {
+            return false;
+        };
+        let Extent::Days(range) = unit.extent else {
+            return false;
+        };
+        days(range.first, range.last).all(|day| {
+            let held = self.held.ledger.get(day);
+            held.is_some_and(|held| held.fetched_at >= receipt.fetched_at)
+        })
+    }
+}
+
+impl Session for StageSession {
+    fn plan(&self) -> Result<Plan> {
+        let mut plan = self.staged.plan.clone();
+        plan.units.retain(|unit| !self.is_held(unit));
+        plan.requests = 0;
+        // Those were the source's; here nobody is asked.
+        plan.max_workers = None;
+        plan.warnings.clear();
+        Ok(plan)
+    }
+
+    fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
+        let staged = &self.staged;
+        let Some(receipt) = staged.receipts.get(&unit.key) else {
+            return Err(incomplete(format!("{} is not on the stage", unit.label))
+                .because("no machine has left it there"));
+        };
+        let schema = SchemaRef::clone(&staged.schema);
+        let rows = rows(&staged.stage, &receipt.part, schema, &staged.scratch)?;
+        cx.count_bytes(receipt.part.bytes);
+        cx.carry(receipt.counted.clone())?;
+        let mut left = receipt.rows;
+        let label = &unit.label;
+        let short = move |why: String| Error::new(ErrorKind::Data, why);
+        let counted = rows.map(Some).chain([None]).map_while(move |records| {
+            let Some(records) = records else {
+                let message = format!("the part of {label} lacks {left} of its rows");
+                return (left > 0).then(|| Err(short(message)));
+            };
+            let read = records
+                .as_ref()
+                .map_or(0, |records| records.num_rows() as u64);
+            let Some(rest) = left.checked_sub(read) else {
+                return Some(Err(short(format!("the part of {label} has too many rows"))));
+            };
+            left = rest;
+            Some(records)
+        });
+        Ok(Box::new(counted))
+    }
+}
