@@ -8,6 +8,7 @@
 //!     receipts/KEY.json          which part counts, and all that is known of it
 //!     commit.json                which units have been committed, and where
 //!   probed                     the service has been tried
+//!   quota/ENDPOINT/HOUR/N      a request that was made in that hour
 //! ```
 //!
 //! A receipt is made only where there is none, so of two machines that read the
@@ -19,10 +20,12 @@
 mod part;
 mod receipt;
 mod sink;
+mod slots;
 mod source;
 mod stage;
 
 pub use receipt::{Committed, Part, Receipt};
 pub use sink::{Left, PartSink};
+pub use slots::StageSlots;
 pub use source::{StageSource, Staged};
 pub use stage::Stage;

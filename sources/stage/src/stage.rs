@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::receipt::{Committed, Receipt};
+use crate::slots::StageSlots;
 
 /// What a plan has on a stage.
 #[derive(Clone, Debug)]
@@ -50,6 +51,11 @@ impl Stage {
     /// Returns where it is.
     pub fn location(&self) -> Location {
         self.objects.location().join(&self.plan)
+    }
+
+    /// Returns the slots for requests that all plans on the stage share.
+    pub fn slots(&self) -> StageSlots {
+        StageSlots::new(self.objects.clone())
     }
 
     pub(crate) fn objects(&self) -> &Objects {
