@@ -48,6 +48,8 @@
 //!   program and Prometheus, as a pipeline file says.
 //! - **Named connections**: [`connections`](mod@connections) reads the projects
 //!   and accounts that pipeline files name.
+//! - **Several machines**: a plan carries the units of a pipeline to wherever they
+//!   are read, and a stage what was read to where it is committed; see `plans`.
 //! - **Pipeline files**: [`registry`] has the components that they name, and
 //!   [`launch`](mod@launch) runs a pipeline as the command line does: one at a
 //!   time for each destination, with its rejects in a file.
@@ -63,6 +65,8 @@ pub mod connections;
 mod days;
 pub mod launch;
 mod lock;
+#[cfg(feature = "lake")]
+pub mod plans;
 mod rejects;
 mod workspace;
 
@@ -72,7 +76,11 @@ use mixflow_core::registry::Registry;
 
 pub use catalog::catalog_of;
 pub use days::{Days, DaysAsked, ledger_of, ledgers_of, missing_days};
+#[cfg(feature = "lake")]
+pub use mixflow_objects as objects;
 pub use mixflow_source_archive as archive;
+#[cfg(feature = "lake")]
+pub use mixflow_source_stage as stage;
 
 pub use mixflow_core as core;
 pub use mixflow_core::context::Delivery;

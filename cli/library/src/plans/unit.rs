@@ -1,0 +1,85 @@
+//! One unit of a plan, read on any machine.
+
+use mixflow_core::carried::Carried;
+use mixflow_core::config::Alarms;
+use mixflow_core::engine::{OnFailure, Pipeline, RunOptions, Sinks};
+use mixflow_core::report::RunReport;
+use mixflow_core::sink::Sink;
+use mixflow_core::unit::Unit;
+use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_source_stage::{Left, Receipt};
+
+/// Returns what reads a unit of `pipeline` into `sink`: the same source and
+/// transforms, but for one whose columns go by the rows, which is for the commit.
+///
+/// Fails with [`ErrorKind::Config`] for a unit that is not one of the pipeline's.
+pub fn for_unit(
+    pipeline: Pipeline,
+    unit: &Unit,
+    kind: &str,
+    sink: Box<dyn Sink>,
+) -> Result<Pipeline> {
+    let dataset = pipeline.source.info().dataset.key();
+    if !unit.is_of(&dataset) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "{} is no unit of the pipeline `{}`",
+                unit.label, pipeline.name
+            ),
+        )
+        .because("somebody has changed the plan, or another version made it")
+        .hint("make it anew with `mixflow plan FILE --output PLAN.json`"));
+    }
+    Ok(for_reading(pipeline, kind, sink))
+}
+
+/// Returns what reads units of `pipeline` into another sink.
+pub fn for_reading(pipeline: Pipeline, kind: &str, sink: Box<dyn Sink>) -> Pipeline {
+    let mut transforms = pipeline.transforms;
+    transforms.retain(|named| named.transform.late().is_none());
+    Pipeline {
+        transforms,
+        sinks: Sinks::one(kind, sink),
+        options: RunOptions {
+            workers: std::num::NonZeroUsize::MIN,
+            on_failure: OnFailure::Abort,
+            delivery: None,
+            min_rows: 0,
+        },
+        // Whoever is told is told of the commit.
+        alarms: Alarms::default(),
+        ..pipeline
+    }
+}
+
+/// Returns the receipt of a unit that a run has left.
+pub fn receipt_of(plan_id: &str, left: Left, report: &RunReport) -> Receipt {
+    let Left {
+        part,
+        unit,
+        provenance,
+    } = left;
+    let record = unit.record;
+    Receipt {
+        plan_id: plan_id.to_owned(),
+        key: record.unit_key.clone(),
+        rows: record.rows,
+        rejected: report.rejected,
+        duplicates: report.duplicates,
+        bytes: report.bytes_received,
+        requests: report.requests,
+        part,
+        fetched_at: record.fetched_at,
+        mixflow_version: env!("CARGO_PKG_VERSION").to_owned(),
+        reject_file: report.reject_file.clone(),
+        counted: Carried {
+            record,
+            days: unit.days,
+            read: report.read,
+            dropped: report.dropped.clone(),
+            warnings: report.counted_warnings.clone(),
+        },
+        provenance,
+    }
+}
