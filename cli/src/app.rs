@@ -8,6 +8,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mixflow::alarms::{self, Means, News};
 use mixflow::launch::{HistoryEntry, Launch, Patience, run_id};
+#[cfg(feature = "lake")]
+use mixflow::objects::Location;
+#[cfg(feature = "lake")]
+use mixflow::plans::Planned;
+#[cfg(feature = "lake")]
+use mixflow::stage::Stage;
 use mixflow::state_folder;
 use mixflow_core::config::{
     Alarms, Document, Env, Known, Override, OverrideValue, Problems, build,
@@ -15,9 +21,12 @@ use mixflow_core::config::{
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
 use mixflow_core::report::{RunReport, Status};
+#[cfg(feature = "lake")]
+use mixflow_core::slots::RequestSlots;
 use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind};
 use mixflow_state::State;
+use serde_json::{Map, Value};
 
 use crate::args::Global;
 use crate::defaults::Defaults;
@@ -46,6 +55,15 @@ pub(crate) struct Manner {
     pub(crate) entry: HistoryEntry,
     /// What to do when something is missing at the end.
     pub(crate) remedy: String,
+}
+
+/// A pipeline that was built, and what is known of it.
+pub(crate) struct Loaded {
+    pub(crate) pipeline: Pipeline,
+    /// Who says which project is asked.
+    pub(crate) facts: Vec<Fact>,
+    /// What another machine can build it from, or the keys of secrets in plain text.
+    pub(crate) portable: Result<Map<String, Value>, Vec<String>>,
 }
 
 /// Runs among which the one is looked for that has left something.
@@ -127,14 +145,17 @@ impl App {
     }
 
     /// Says what went wrong, if something did, and returns how to end.
-    pub(crate) fn exit_of(&self, result: Result<(), Error>) -> Exit {
+    pub(crate) fn exit_of(&self, result: Result<impl Into<Exit>, Error>) -> Exit {
         match result {
-            Ok(()) => Exit::Done,
-            Err(error) => {
-                self.ui.error(&error);
-                Exit::of(error.kind())
-            }
+            Ok(exit) => exit.into(),
+            Err(error) => self.fail(&error),
         }
+    }
+
+    /// Says what went wrong, and returns how to end.
+    pub(crate) fn fail(&self, error: &Error) -> Exit {
+        self.ui.error(error);
+        Exit::of(error.kind())
     }
 
     /// Tells what a person should know of the state and has not been told.
@@ -181,7 +202,7 @@ impl App {
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
         let built = self.build_for(Purpose::Run, origin, name, text, overrides);
-        built.map(|(pipeline, _)| pipeline)
+        built.map(|built| built.pipeline)
     }
 
     fn build_for(
@@ -191,18 +212,29 @@ impl App {
         name: &str,
         text: &str,
         overrides: &[Override],
-    ) -> Result<(Pipeline, Vec<Fact>), Box<Unbuilt>> {
+    ) -> Result<Loaded, Box<Unbuilt>> {
         let cx = BuildContext {
             replays: purpose == Purpose::Replay,
             ..self.build_context()
         };
+        self.build_in(cx, origin, name, text, overrides)
+    }
+
+    fn build_in(
+        &self,
+        cx: BuildContext,
+        origin: &str,
+        name: &str,
+        text: &str,
+        overrides: &[Override],
+    ) -> Result<Loaded, Box<Unbuilt>> {
         let defaults = self.defaults(text, overrides);
         if let Some(warning) = &defaults.warning
             && !self.is_warned.replace(true)
         {
             self.ui.warning(warning);
         }
-        let asks_nobody = purpose == Purpose::Replay;
+        let asks_nobody = cx.replays;
         let needed = |change: &&Override| !(asks_nobody && is_for_server(change));
         let changes = overrides.iter().chain(&defaults.overrides).filter(needed);
         let mut changes: Vec<Override> = changes.cloned().collect();
@@ -213,8 +245,14 @@ impl App {
         defaults.tell(&mut document);
         let known = Known::of(&document, self.home.as_deref());
         let facts = provenance::of(&document);
+        let portable = document.portable();
         let built = build(document, name, &self.registry, &cx);
-        built.map(|pipeline| (pipeline, facts)).map_err(|problems| {
+        let loaded = |pipeline| Loaded {
+            pipeline,
+            facts,
+            portable,
+        };
+        built.map(loaded).map_err(|problems| {
             self.complain(&problems);
             Box::new(Unbuilt::new(name, known, unrun::of_problems(&problems)))
         })
@@ -264,17 +302,47 @@ impl App {
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
         let loaded = self.load_for(Purpose::Run, file, overrides);
-        loaded.map(|(pipeline, _)| pipeline)
+        loaded.map(|loaded| loaded.pipeline)
     }
 
-    /// Builds the pipeline of a file, with who says which project is asked; or
-    /// says why not.
-    pub(crate) fn load_with_facts(
+    /// Builds the pipeline of a file, with all that is known of it; or says why not.
+    pub(crate) fn load_with_facts(&self, file: &Path, overrides: &[Override]) -> Option<Loaded> {
+        self.load_for(Purpose::Run, file, overrides).ok()
+    }
+
+    /// Builds a pipeline of the plan in `file`, or says why not. The requests that it
+    /// makes are shared with all machines that use `stage`.
+    #[cfg(feature = "lake")]
+    pub(crate) fn load_planned(
         &self,
         file: &Path,
-        overrides: &[Override],
-    ) -> Option<(Pipeline, Vec<Fact>)> {
-        self.load_for(Purpose::Run, file, overrides).ok()
+        planned: &Planned,
+        stage: Option<&Stage>,
+    ) -> Option<Pipeline> {
+        let text = planned.to_toml().map_err(|error| self.ui.error(&error));
+        let cx = BuildContext {
+            slots: stage.map(|stage| Arc::new(stage.slots()) as Arc<dyn RequestSlots>),
+            ..self.build_context()
+        };
+        let origin = file.display().to_string();
+        let built = self.build_in(cx, &origin, planned.name(), &text.ok()?, &[]);
+        built.ok().map(|built| built.pipeline)
+    }
+
+    /// Opens the part of the stage at `place` that a plan has.
+    #[cfg(feature = "lake")]
+    pub(crate) fn stage(&self, place: &str, plan: &str) -> Result<Stage, Error> {
+        let location = Location::parse(place, self.home.as_deref()).map_err(|why| {
+            Error::new(ErrorKind::Config, "cannot use what `--stage` names").because(why)
+        })?;
+        Stage::open(&location, plan, &interrupt::token())
+    }
+
+    /// Returns a folder for files without a name.
+    #[cfg(feature = "lake")]
+    pub(crate) fn scratch(&self) -> PathBuf {
+        let folder = self.state_folder().filter(|folder| folder.is_dir());
+        folder.map_or_else(std::env::temp_dir, Path::to_owned)
     }
 
     /// Builds the pipeline of a file with its archive as the source, or says why
@@ -285,7 +353,7 @@ impl App {
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
         let loaded = self.load_for(Purpose::Replay, file, overrides);
-        loaded.map(|(pipeline, _)| pipeline)
+        loaded.map(|loaded| loaded.pipeline)
     }
 
     fn load_for(
@@ -293,7 +361,7 @@ impl App {
         purpose: Purpose,
         file: &Path,
         overrides: &[Override],
-    ) -> Result<(Pipeline, Vec<Fact>), Box<Unbuilt>> {
+    ) -> Result<Loaded, Box<Unbuilt>> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let text = std::fs::read_to_string(file).map_err(|error| {
             let error = unreadable(file, error);

@@ -72,6 +72,12 @@ impl Exit {
     }
 }
 
+impl From<()> for Exit {
+    fn from((): ()) -> Exit {
+        Exit::Done
+    }
+}
+
 /// Returns whether a run was interrupted when some of its sinks had committed.
 fn is_interrupted(report: &RunReport) -> bool {
     let mut errors = report.failed_sinks().filter_map(|sink| sink.error.as_ref());

@@ -16,6 +16,8 @@
 
 mod app;
 mod args;
+#[cfg(feature = "lake")]
+mod arrow_sink;
 mod calendar;
 mod commands;
 mod defaults;

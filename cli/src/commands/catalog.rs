@@ -50,7 +50,7 @@ pub(crate) struct CatalogArgs {
 pub(crate) fn catalog(app: &App, args: &CatalogArgs) -> Exit {
     match answered(app, args) {
         Ok(exit) => exit,
-        Err(error) => app.exit_of(Err(error)),
+        Err(error) => app.fail(&error),
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct TestArgs {
 pub(crate) fn connections(app: &App, command: &ConnectionsCommand) -> Exit {
     let connections = match read(app) {
         Ok(connections) => connections,
-        Err(error) => return app.exit_of(Err(error)),
+        Err(error) => return app.fail(&error),
     };
     match command {
         ConnectionsCommand::List(args) => app.exit_of(list(app, &connections, args)),
@@ -97,15 +97,15 @@ fn test(app: &App, connections: &Connections, args: &TestArgs) -> Exit {
         .iter()
         .try_for_each(|name| connections.get(name).map(|_| ()));
     if let Err(error) = known {
-        return app.exit_of(Err(error));
+        return app.fail(&error);
     }
     if names.is_empty() {
         let path = connections.path().display();
         let error = Error::new(ErrorKind::Config, "there is no connection to test");
         let error = error.because(format!("`{path}` has none, or is not there"));
-        return app.exit_of(Err(error.hint(
-            "write a table `[prod]` with `project_id`, `region` and `auth` into it",
-        )));
+        return app.fail(
+            &error.hint("write a table `[prod]` with `project_id`, `region` and `auth` into it"),
+        );
     }
     let mut worst = Exit::Done;
     for name in names {

@@ -15,7 +15,32 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "check",
         &["check pipelines/*.toml", "check --online daily.toml"],
     ),
-    ("plan", &["plan daily.toml", "plan daily.toml --from -30d"]),
+    (
+        "plan",
+        &[
+            "plan daily.toml",
+            "plan daily.toml --from -30d",
+            "plan daily.toml --from -90d --output plan.json",
+        ],
+    ),
+    (
+        "unit run",
+        &[
+            "unit run --plan plan.json --index 0 --stage s3://bucket/stage",
+            "unit run --plan plan.json --key 5b054a1f11234e84b970626e8a191ec2 --stage /mnt/stage",
+        ],
+    ),
+    (
+        "unit read",
+        &["unit read --plan plan.json --index 0 > day.arrows"],
+    ),
+    (
+        "commit",
+        &[
+            "commit --plan plan.json --stage s3://bucket/stage",
+            "commit --plan plan.json --stage /mnt/stage --allow-missing",
+        ],
+    ),
     (
         "status",
         &[

@@ -8,8 +8,9 @@ use super::examples::EXAMPLES;
 use crate::args::GLOBAL;
 
 /// The commands by what they are for.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["run", "fetch", "backfill", "replay"]),
+    ("Share", &["unit", "commit"]),
     (
         "Look",
         &["plan", "status", "gaps", "runs", "report", "archive"],
@@ -44,7 +45,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
 ];
 
 /// The commands that run pipelines: they show progress and write a report.
-const RUNS: [&str; 4] = ["run", "fetch", "backfill", "replay"];
+const RUNS: [&str; 6] = ["run", "fetch", "backfill", "replay", "unit", "commit"];
 
 /// What of [`Global`](crate::args::Global) only those take.
 const OF_RUNS: [&str; 2] = ["progress", "report"];

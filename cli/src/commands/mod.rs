@@ -5,6 +5,8 @@ mod backfill;
 mod catalog;
 mod changes;
 mod check;
+#[cfg(feature = "lake")]
+mod commit;
 mod components;
 mod connections;
 mod docs;
@@ -27,6 +29,10 @@ mod sql;
 mod status;
 mod summarize;
 mod tables;
+#[cfg(feature = "lake")]
+mod unit;
+#[cfg(feature = "lake")]
+mod write_plan;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -63,6 +69,9 @@ pub(crate) enum Command {
     /// With --online, a small request says whether the credentials are right.
     Check(check::CheckArgs),
     /// Show what a run would do, without asking Mixpanel
+    ///
+    /// With --output, write the units for `unit run` and `commit` instead, so that several machines
+    /// do the work.
     Plan(plan::PlanArgs),
     /// Show what a pipeline's destination holds, day by day
     ///
@@ -121,6 +130,16 @@ pub(crate) enum Command {
     /// Commits every 30 windows, so that an interrupt loses no more than those; run again
     /// it goes on. Says the requests and the time first.
     Backfill(backfill::BackfillArgs),
+    /// Read one unit of a plan, on any machine
+    #[cfg(feature = "lake")]
+    #[command(subcommand)]
+    Unit(unit::UnitCommand),
+    /// Commit the units of a plan that machines have left on a stage
+    ///
+    /// One run into the pipeline's sink, in its mode; a second time there is nothing to do. Exit 3,
+    /// and nothing is committed, if units are missing.
+    #[cfg(feature = "lake")]
+    Commit(commit::CommitArgs),
     /// Show past runs, the latest first
     Runs(runs::RunsArgs),
     /// Draw past runs as an HTML page
@@ -181,6 +200,10 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Summarize(args) => app.exit_of(summarize::summarize(app, args)),
         Command::Drop(args) => app.exit_of(tables::drop(app, args)),
         Command::Backfill(args) => backfill::backfill(app, args),
+        #[cfg(feature = "lake")]
+        Command::Unit(command) => unit::unit(app, command),
+        #[cfg(feature = "lake")]
+        Command::Commit(args) => commit::commit(app, args),
         Command::Runs(args) => app.exit_of(runs::runs(app, args)),
         Command::Report(args) => app.exit_of(report::report(app, args)),
         Command::Init(args) => app.exit_of(init::init(app, args)),

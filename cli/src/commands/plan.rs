@@ -1,17 +1,20 @@
 //! `mixflow plan`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use mixflow::launch::run_id;
+use mixflow_core::config::Override;
 use mixflow_core::context::Delivery;
 use mixflow_core::engine::{OnFailure, Pipeline, delivery, preview};
 use mixflow_core::ledger::Held;
 use mixflow_core::source::Outline;
 
 use super::changes::overrides;
-use crate::app::App;
+#[cfg(feature = "lake")]
+use super::write_plan;
+use crate::app::{App, Loaded};
 use crate::args::Changes;
 use crate::exit::Exit;
 use crate::provenance::Fact;
@@ -20,11 +23,19 @@ use crate::ui::counted;
 /// `mixflow plan`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlanArgs {
-    /// Pipeline file
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    /// Pipeline files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    /// Write the units as JSON, for `unit run` and `commit`; `-` is stdout
+    #[cfg(feature = "lake")]
+    #[arg(long, value_name = "PLAN.json")]
+    pub(crate) output: Option<PathBuf>,
+    /// Plan anew: what was left for earlier plans of the same days does not count
+    #[cfg(feature = "lake")]
+    #[arg(long, requires = "output")]
+    pub(crate) fresh: bool,
 }
 
 /// Labels shown before the rest is only counted.
@@ -35,9 +46,28 @@ pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
         Ok(overrides) => overrides,
         Err(exit) => return exit,
     };
-    let Some((pipeline, facts)) = app.load_with_facts(&args.file, &overrides) else {
+    #[cfg(feature = "lake")]
+    if let Some(output) = &args.output {
+        return write_plan::write(app, &args.files, output, args.fresh, &overrides);
+    }
+    let mut worst = Exit::Done;
+    for (n, file) in args.files.iter().enumerate() {
+        if n > 0 {
+            app.ui.out("\n");
+        }
+        worst = worst.max(one(app, file, &overrides));
+    }
+    worst
+}
+
+/// Shows what a run of one file would do.
+fn one(app: &App, file: &Path, overrides: &[Override]) -> Exit {
+    let Some(loaded) = app.load_with_facts(file, overrides) else {
         return Exit::Usage;
     };
+    let Loaded {
+        pipeline, facts, ..
+    } = loaded;
     app.ui.out(&describe(&pipeline, &facts));
     for warning in pipeline.warnings() {
         app.ui.warning(&warning);

@@ -1,0 +1,167 @@
+//! `mixflow unit`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+use mixflow::launch::{HistoryEntry, Patience};
+use mixflow::plans::{PlanFile, PlannedUnit, for_unit, receipt_of};
+use mixflow::stage::{PartSink, Receipt, Stage};
+use mixflow_core::engine::Pipeline;
+use mixflow_core::report::{RunReport, Status};
+use mixflow_core::sink::Sink;
+use mixflow_core::{Error, ErrorKind, Result};
+
+use crate::app::{App, Manner};
+use crate::arrow_sink::ArrowSink;
+use crate::exit::Exit;
+use crate::report_file::Reports;
+
+/// `mixflow unit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UnitCommand {
+    /// Read one unit of a plan and leave it on a stage
+    ///
+    /// On any machine. Prints the receipt as JSON. A unit that somebody has left already is not
+    /// asked for again: its receipt is printed.
+    Run(RunArgs),
+    /// Read one unit of a plan and write its rows as an Arrow stream
+    ///
+    /// To stdout, once the unit is known to be whole; nothing is written of one that is not.
+    Read(ReadArgs),
+}
+
+/// Which unit.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Which {
+    /// The plan, as `mixflow plan FILE --output` wrote it
+    #[arg(long, value_name = "PLAN.json")]
+    pub(crate) plan: PathBuf,
+    /// The unit, by its key
+    #[arg(long, value_name = "KEY", required_unless_present = "index")]
+    pub(crate) key: Option<String>,
+    /// The unit, by its position in the plan, from 0
+    #[arg(long, value_name = "N", conflicts_with = "key")]
+    pub(crate) index: Option<usize>,
+}
+
+/// `mixflow unit run`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Where the unit is left: a folder, s3://, gs:// or az://
+    #[arg(long, value_name = "URL")]
+    pub(crate) stage: String,
+}
+
+/// `mixflow unit read`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+pub(crate) fn unit(app: &App, command: &UnitCommand) -> Exit {
+    app.exit_of(match command {
+        UnitCommand::Run(args) => run(app, args),
+        UnitCommand::Read(args) => read(app, args),
+    })
+}
+
+fn find<'p>(plan: &'p PlanFile, which: &Which) -> Result<PlannedUnit<'p>> {
+    match (&which.key, which.index) {
+        (Some(key), _) => plan.by_key(key),
+        (None, index) => plan.by_index(index.unwrap_or_default()),
+    }
+}
+
+fn run(app: &App, args: &RunArgs) -> Result<Exit> {
+    let plan = PlanFile::read(&args.which.plan)?;
+    let found = find(&plan, &args.which)?;
+    let (n, unit) = (found.pipeline, found.unit);
+    let stage = app.stage(&args.stage, &plan.stage_name(n))?;
+    if let Some(receipt) = stage.receipt(&unit.key)? {
+        app.ui.status(&format!("{} was read before", unit.label));
+        print(app, &receipt)?;
+        return Ok(Exit::Done);
+    }
+    stage.prepare()?;
+    let Some(pipeline) = app.load_planned(&args.which.plan, &plan.pipelines()[n], Some(&stage))
+    else {
+        return Ok(Exit::Usage);
+    };
+    let records = pipeline.sinks.records();
+    let sink = PartSink::new(stage.clone(), unit.key.clone(), records, app.scratch());
+    let pipeline = for_unit(pipeline, unit, "stage", Box::new(sink.clone()))?;
+    let report = one(app, &pipeline, unit.clone(), args);
+    let mut exit = Exit::after(&report);
+    if report.status == Status::Committed
+        && let Some(left) = sink.left()
+    {
+        exit = leave(app, &stage, receipt_of(&plan.plan_id, left, &report))?;
+    }
+    app.write_report(&Reports::one(report));
+    Ok(exit)
+}
+
+fn one(
+    app: &App,
+    pipeline: &Pipeline,
+    unit: mixflow_core::unit::Unit,
+    args: &RunArgs,
+) -> RunReport {
+    let manner = Manner {
+        patience: Patience::default(),
+        units: Some(vec![unit]),
+        most_requests: None,
+        entry: HistoryEntry::default(),
+        remedy: format!(
+            "run it again: `mixflow unit run --plan {} …`",
+            args.which.plan.display()
+        ),
+    };
+    app.run(pipeline, manner)
+}
+
+/// Leaves a receipt, and prints the one that counts.
+fn leave(app: &App, stage: &Stage, receipt: Receipt) -> Result<Exit> {
+    let (counts, is_ours) = stage.leave(receipt)?;
+    if !is_ours {
+        app.ui
+            .note("another machine has left the same unit meanwhile, so its rows count");
+    }
+    print(app, &counts)?;
+    Ok(Exit::Done)
+}
+
+fn print(app: &App, receipt: &Receipt) -> Result<()> {
+    let text = serde_json::to_string_pretty(receipt).map_err(|error| {
+        Error::new(ErrorKind::Other, "cannot write the receipt").with_source(error)
+    })?;
+    app.ui.out(&(text + "\n"));
+    Ok(())
+}
+
+fn read(app: &App, args: &ReadArgs) -> Result<Exit> {
+    let plan = PlanFile::read(&args.which.plan)?;
+    let found = find(&plan, &args.which)?;
+    let planned = &plan.pipelines()[found.pipeline];
+    let Some(pipeline) = app.load_planned(&args.which.plan, planned, None) else {
+        return Ok(Exit::Usage);
+    };
+    let sink = ArrowSink::new(pipeline.sinks.records(), app.scratch());
+    let sink: Box<dyn Sink> = Box::new(sink);
+    let unit = found.unit;
+    let pipeline = for_unit(pipeline, unit, "arrow", sink)?;
+    let manner = Manner {
+        patience: Patience::default(),
+        units: Some(vec![unit.clone()]),
+        most_requests: None,
+        entry: HistoryEntry::default(),
+        remedy: "run it again".to_owned(),
+    };
+    let report = app.run(&pipeline, manner);
+    let exit = Exit::after(&report);
+    app.write_report(&Reports::one(report));
+    Ok(exit)
+}
