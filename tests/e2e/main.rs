@@ -8,6 +8,8 @@
 
 mod cli;
 mod library;
+#[cfg(feature = "lake")]
+mod machines;
 mod packages;
 mod pty;
 mod rows;
