@@ -1,6 +1,6 @@
 //! Plans, units and commits: one run on several machines.
 
-
+mod commits;
 mod plans;
 mod units;
 
