@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::context::Tally;
 use crate::dropped::Dropped;
 use crate::ledger::{DayRecord, UnitRecord};
 
@@ -25,15 +24,4 @@ pub struct Carried {
     /// What deserves a warning at the end of a run, and how often.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub warnings: BTreeMap<String, u64>,
-}
-
-impl Carried {
-    /// Returns what transforms had counted.
-    pub(crate) fn tally(&self) -> Tally {
-        Tally {
-            duplicates: self.record.duplicates,
-            dropped: self.dropped.clone(),
-            warnings: self.warnings.clone(),
-        }
-    }
 }

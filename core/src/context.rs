@@ -284,7 +284,11 @@ impl UnitContext {
     pub fn carry(&self, carried: Carried) -> Result<()> {
         let (rejected, label) = (carried.record.rejected, carried.record.label.clone());
         self.rejected.fetch_add(rejected, Ordering::Relaxed);
-        self.tally().add(carried.tally());
+        self.tally().add(Tally {
+            duplicates: carried.record.duplicates,
+            dropped: carried.dropped.clone(),
+            warnings: carried.warnings.clone(),
+        });
         // Of a unit that is read once this is the first.
         let _ = self.carried.set(Box::new(carried));
         self.run.rejects.count_elsewhere(rejected, &label)
