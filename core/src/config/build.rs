@@ -10,7 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::alarms::alarms;
 use super::archive::archive_table;
 use super::component::{Component, component, component_of, report, unknown_type};
-use super::document::{Document, join};
+use super::document::Document;
+use super::keys::join;
 use super::problem::{Invalid, Problems};
 use super::reader::Reader;
 use super::run::run_table;
@@ -146,10 +147,15 @@ fn name_of<'t>(
             document.unknown_key(key, &TOP);
         }
     }
-    match root.get("name") {
-        Some(value) => document.read("name", value.clone()),
-        None => Some(default_name.to_owned()),
-    }
+    let name = match root.get("name") {
+        Some(value) => document.read("name", value.clone())?,
+        None => default_name.to_owned(),
+    };
+    // Of several projects each is told apart.
+    Some(match document.project() {
+        Some(project) if !name.contains(project) => format!("{name}-{project}"),
+        _ => name,
+    })
 }
 
 fn store_name(registry: &Registry, source: &Component<'_>) -> Option<String> {

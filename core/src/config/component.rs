@@ -5,7 +5,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::{Document, join};
+use super::document::Document;
+use super::keys::join;
 use super::problem::Invalid;
 use crate::suggest::did_you_mean;
 

@@ -11,10 +11,12 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::env::Env;
 use super::explain::explained;
+use super::keys::join;
 use super::mask::{self, Mask};
 use super::overrides::{Override, OverrideValue, set};
 use super::portable;
 use super::problem::{Place, Problem, Problems};
+use super::projects::{Projects, WrongProject};
 use super::sensitive::is_telling_url;
 use super::variables::{named_variables, substitute, variables};
 
@@ -39,6 +41,8 @@ pub struct Document<'t> {
     /// which no value of the text can have.
     overrides: Vec<String>,
     expanded: BTreeSet<String>,
+    /// The project that was chosen, where there are several.
+    project: Option<String>,
     /// The variables that secrets come from.
     secret_variables: BTreeSet<String>,
     /// The keys whose values are of the wrong type, or unknown.
@@ -77,6 +81,7 @@ impl<'t> Document<'t> {
             written: DeTable::new(),
             overrides: Vec::new(),
             expanded: BTreeSet::new(),
+            project: None,
             secret_variables: BTreeSet::new(),
             unreadable: BTreeSet::new(),
             problems: Vec::new(),
@@ -101,8 +106,13 @@ impl<'t> Document<'t> {
         document.unparsed = lines.collect();
         // Before anything is left out.
         document.mask.collect(&root);
+        let projects = Projects::take(&mut root);
         for change in overrides {
             document.apply(&mut root, change);
+        }
+        match projects.choose(&mut root) {
+            Ok(project) => document.project = project,
+            Err(wrong) => document.wrong_project(wrong),
         }
         // Before and after, for what a variable's value is too.
         document.mask.collect(&root);
@@ -120,6 +130,11 @@ impl<'t> Document<'t> {
     /// Fails with the keys under which secrets stand as plain text.
     pub fn portable(&self) -> Result<Map<String, Value>, Vec<String>> {
         portable::table(&self.root, &self.written)
+    }
+
+    /// Returns the name of the project that was chosen, where there are several.
+    pub(crate) fn project(&self) -> Option<&str> {
+        self.project.as_deref()
     }
 
     /// Returns the table that a pipeline is.
@@ -354,6 +369,18 @@ impl<'t> Document<'t> {
         }
     }
 
+    /// Adds what is wrong with `[[project]]`.
+    fn wrong_project(&mut self, wrong: WrongProject) {
+        let WrongProject {
+            path,
+            message,
+            span,
+        } = wrong;
+        let (message, _) = explained(&self.mask.message(&message));
+        let place = span.map_or(Place::Nowhere, |span| self.place(span));
+        self.problem(&path, message, place);
+    }
+
     fn apply(&mut self, root: &mut DeTable<'t>, change: &'t Override) {
         let offset = self.text.len() + 1 + self.overrides.len();
         let argument = mask::argument(&change.key, &change.argument);
@@ -450,14 +477,6 @@ fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
     let key = found?;
     table.remove(&key);
     Some(key.into_inner().into_owned())
-}
-
-pub(crate) fn join(path: &str, key: &str) -> String {
-    match (path, key) {
-        ("", key) => key.to_owned(),
-        (path, "") => path.to_owned(),
-        (path, key) => format!("{path}.{key}"),
-    }
 }
 
 /// Returns where the line begins that `at` is in.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 use toml::de::{DeTable, DeValue};
 
-use super::document::join;
+use super::keys::join;
 use super::mask::is_secret_key;
 use super::sensitive::is_telling_url;
 

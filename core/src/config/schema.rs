@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::alarms::{NOTIFY_DOC, NotifyTable};
 use super::archive::{ARCHIVE_DOC, ArchiveTable};
+use super::projects::{PROJECT_DOC, ProjectTable};
 use super::run::{RUN_DOC, RunTable};
 use crate::registry::{ComponentDoc, Registry};
 
@@ -38,6 +39,7 @@ pub fn schema(registry: &Registry) -> Value {
         "type": "object",
         "properties": {
             "name": { "type": "string", "description": "the pipeline's name in reports (default: the file's name)" },
+            "project": { "type": "array", "items": table(&PROJECT_DOC, schema_of::<ProjectTable>()) },
             "source": choice(sources.collect()),
             "transform": {
                 "type": "array",

@@ -3,7 +3,8 @@
 use toml::de::{DeTable, DeValue};
 
 use super::component::{Component, absent, component_of, report, unknown_type};
-use super::document::{Document, join};
+use super::document::Document;
+use super::keys::join;
 use super::reader::Reader;
 use crate::destination::Destination;
 use crate::engine::{NamedSink, Sinks};
