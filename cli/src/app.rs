@@ -16,7 +16,7 @@ use mixflow::plans::Planned;
 use mixflow::stage::Stage;
 use mixflow::state_folder;
 use mixflow_core::config::{
-    Alarms, Document, Env, Known, Override, OverrideValue, Problems, build,
+    Alarms, Document, Env, Known, Override, OverrideValue, Problems, build, projects,
 };
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
@@ -64,6 +64,26 @@ pub(crate) struct Loaded {
     pub(crate) facts: Vec<Fact>,
     /// What another machine can build it from, or the keys of secrets in plain text.
     pub(crate) portable: Result<Map<String, Value>, Vec<String>>,
+}
+
+/// One of the pipelines of a file.
+pub(crate) struct OfFile {
+    pub(crate) file: PathBuf,
+    /// The project, if the file is for several.
+    pub(crate) project: Option<String>,
+    /// What is different from the file, the choice of the project included.
+    pub(crate) overrides: Vec<Override>,
+}
+
+impl OfFile {
+    /// Returns what people call it: `daily.toml`, `daily.toml for shop`.
+    pub(crate) fn shown(&self) -> String {
+        let file = self.file.display();
+        match &self.project {
+            Some(project) => format!("{file} for {project}"),
+            None => file.to_string(),
+        }
+    }
 }
 
 /// Runs among which the one is looked for that has left something.
@@ -264,6 +284,19 @@ impl App {
         Defaults::find(text, changes, &self.registry, &self.env, home)
     }
 
+    /// Returns what was said of every command, for another process.
+    pub(crate) fn global_flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        if self.global.quiet {
+            flags.push("--quiet".to_owned());
+        }
+        flags.extend((0..self.global.verbose).map(|_| "-v".to_owned()));
+        if self.ui.form() == Form::Json {
+            flags.push("--log-format=json".to_owned());
+        }
+        flags
+    }
+
     /// Returns where named connections are, if there is a folder for them.
     pub(crate) fn connections_file(&self) -> Option<PathBuf> {
         mixflow::connections::connections_file(self.home.as_deref())
@@ -276,6 +309,36 @@ impl App {
             state: self.state_folder().map(ToOwned::to_owned),
             ..BuildContext::new(mixflow_core::clock::now())
         }
+    }
+
+    /// Returns the pipelines of a file: one for each of its projects, unless
+    /// `overrides` choose one, and otherwise one.
+    pub(crate) fn each(&self, file: &Path, overrides: &[Override]) -> Vec<OfFile> {
+        let alone = OfFile {
+            file: file.to_owned(),
+            project: None,
+            overrides: overrides.to_vec(),
+        };
+        if overrides.iter().any(|change| change.key == "project") {
+            return vec![alone];
+        }
+        // What cannot be read is told when it is loaded.
+        let names = projects(&std::fs::read_to_string(file).unwrap_or_default());
+        if names.is_empty() {
+            return vec![alone];
+        }
+        let of = |name: String| {
+            let value = OverrideValue::Text(name.clone());
+            let choice = Override::set("project", value, format!("--set project={name}"));
+            let mut overrides = overrides.to_vec();
+            overrides.push(choice);
+            OfFile {
+                file: file.to_owned(),
+                project: Some(name),
+                overrides,
+            }
+        };
+        names.into_iter().map(of).collect()
     }
 
     /// Builds the pipeline of a file, and says nothing if that cannot be done.

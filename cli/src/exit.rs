@@ -38,6 +38,23 @@ impl Exit {
         }
     }
 
+    /// Returns the exit that a process has ended with.
+    pub(crate) fn of_number(number: i32) -> Exit {
+        let all = [
+            Exit::Done,
+            Exit::Partial,
+            Exit::Usage,
+            Exit::Destination,
+            Exit::Quota,
+            Exit::Auth,
+            Exit::Interrupted,
+        ];
+        let found = all
+            .into_iter()
+            .find(|exit| i32::from(exit.number()) == number);
+        found.unwrap_or(Exit::Failed)
+    }
+
     /// Returns the exit of an error. Exhaustive, so that no kind is forgotten.
     pub(crate) fn of(kind: ErrorKind) -> Exit {
         match kind {

@@ -246,6 +246,12 @@ pub(crate) fn stderr() -> Box<dyn Write + Send> {
     Box::new(io::stderr())
 }
 
+/// Prints a line that another process of ours has said, as it is.
+pub(crate) fn hand_on(line: &str) {
+    // Whom stderr does not reach is not reached by an error either.
+    let _ = stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 /// Returns a count with thousands apart: `12,345`.
 pub(crate) fn count(n: u64) -> String {
     indicatif::HumanCount(n).to_string()

@@ -31,8 +31,9 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
         Err(exit) => return exit,
     };
     let mut worst = Exit::Done;
-    for file in &args.files {
-        let Some(pipeline) = app.load(file, &overrides) else {
+    let files = args.files.iter();
+    for of in files.flat_map(|file| app.each(file, &overrides)) {
+        let Some(pipeline) = app.load(&of.file, &of.overrides) else {
             worst = worst.max(Exit::Usage);
             continue;
         };
@@ -61,7 +62,7 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
         }
         app.ui.status(&format!(
             "{}: ok, {} to {}",
-            file.display(),
+            of.shown(),
             pipeline.source_type,
             pipeline.sinks.kinds()
         ));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mixflow::sinks::PluginLibrary;
-use mixflow_core::config::{ARCHIVE_DOC, NOTIFY_DOC, RUN_DOC};
+use mixflow_core::config::{ARCHIVE_DOC, NOTIFY_DOC, PROJECT_DOC, RUN_DOC};
 use mixflow_core::registry::{ComponentDoc, OptionDoc};
 use mixflow_core::suggest::did_you_mean;
 use mixflow_core::{Error, ErrorKind, Result};
@@ -144,7 +144,7 @@ fn sections(app: &App) -> Vec<Section> {
             all.push(section);
         }
     }
-    for doc in [&RUN_DOC, &ARCHIVE_DOC, &NOTIFY_DOC] {
+    for doc in [&RUN_DOC, &ARCHIVE_DOC, &NOTIFY_DOC, &PROJECT_DOC] {
         all.push(Section::of(doc.name, None, doc));
     }
     all

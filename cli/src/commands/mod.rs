@@ -16,6 +16,7 @@ mod gaps;
 mod guide;
 mod hints;
 mod init;
+mod jobs;
 mod new_sink;
 mod plan;
 mod query;

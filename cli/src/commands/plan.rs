@@ -51,11 +51,13 @@ pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
         return write_plan::write(app, &args.files, output, args.fresh, &overrides);
     }
     let mut worst = Exit::Done;
-    for (n, file) in args.files.iter().enumerate() {
+    let files = args.files.iter();
+    let all = files.flat_map(|file| app.each(file, &overrides));
+    for (n, of) in all.enumerate() {
         if n > 0 {
             app.ui.out("\n");
         }
-        worst = worst.max(one(app, file, &overrides));
+        worst = worst.max(one(app, &of.file, &of.overrides));
     }
     worst
 }

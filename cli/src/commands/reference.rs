@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValue;
 use clap::{Arg, Args, Command, ValueEnum};
-use mixflow_core::config::{ARCHIVE_DOC, NOTIFY_DOC, RUN_DOC};
+use mixflow_core::config::{ARCHIVE_DOC, NOTIFY_DOC, PROJECT_DOC, RUN_DOC};
 use mixflow_core::registry::{ComponentDoc, Registry};
 use mixflow_core::{Error, ErrorKind, Result};
 
@@ -86,7 +86,10 @@ impl Parts {
             ("source", registry.sources().collect::<Vec<_>>()),
             ("transform", registry.transforms().collect()),
             ("sink", registry.sinks().collect()),
-            ("table", vec![&RUN_DOC, &ARCHIVE_DOC, &NOTIFY_DOC]),
+            (
+                "table",
+                vec![&RUN_DOC, &ARCHIVE_DOC, &NOTIFY_DOC, &PROJECT_DOC],
+            ),
         ] {
             for doc in docs {
                 parts.add(&format!("{layer} {}", doc.name), component(doc));

@@ -1,5 +1,6 @@
 //! `mixflow run`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use mixflow_core::report::RunReport;
 use mixflow_core::unit::Unit;
 
 use super::changes::overrides;
-use crate::app::{App, Manner};
+use super::jobs;
+use crate::app::{App, Manner, OfFile};
 use crate::args::Changes;
 use crate::exit::Exit;
 use crate::only_failed::{Remainder, Share, canonical, remainder};
@@ -42,6 +44,9 @@ pub(crate) struct RunArgs {
         value_parser = Seconds::from_str
     )]
     pub(crate) wait: Option<Option<Seconds>>,
+    /// Run so many pipelines at once, each in a process of its own
+    #[arg(short, long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
 }
 
 pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
@@ -52,13 +57,19 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
     if let Err(exit) = app.check_report_beside(&args.files) {
         return exit;
     }
+    let files = args.files.iter();
+    let all: Vec<OfFile> = files.flat_map(|file| app.each(file, &overrides)).collect();
+    if let Some(jobs) = args.jobs.filter(|jobs| jobs.get() > 1 && all.len() > 1) {
+        return jobs::run(app, &flags(args), &all, jobs);
+    }
     let mut worst = Exit::Done;
-    let mut reports = Reports::of_files(args.files.len());
-    for file in &args.files {
-        if args.files.len() > 1 {
-            app.ui.status(&format!("running {}", file.display()));
+    let mut reports = Reports::of_files(all.len());
+    for of in &all {
+        let file = of.file.as_path();
+        if all.len() > 1 {
+            app.ui.status(&format!("running {}", of.shown()));
         }
-        let report = match app.load_or_report(file, &overrides) {
+        let report = match app.load_or_report(file, &of.overrides) {
             Ok(pipeline) => {
                 // The reports of runs before it are not written either: the
                 // place of them all is this one's destination.
@@ -110,6 +121,27 @@ fn one(app: &App, args: &RunArgs, file: &Path, pipeline: Pipeline) -> RunReport 
         ),
     };
     app.run(&work.pipeline, manner)
+}
+
+/// Returns what is said of each pipeline, for a process of its own.
+fn flags(args: &RunArgs) -> Vec<String> {
+    let mut flags = Vec::new();
+    for set in &args.changes.set {
+        flags.extend(["--set".to_owned(), set.clone()]);
+    }
+    for (flag, value) in [("from", &args.changes.from), ("to", &args.changes.to)] {
+        flags.extend(value.iter().map(|value| format!("--{flag}={value}")));
+    }
+    if args.only_failed {
+        flags.push("--only-failed".to_owned());
+    }
+    flags.push(match &args.wait {
+        Some(Some(time)) => format!("--wait={}s", time.0.as_secs_f64()),
+        Some(None) => "--wait".to_owned(),
+        // Two of ours may have the same database.
+        None => "--wait=1h".to_owned(),
+    });
+    flags
 }
 
 /// Takes `--wait`, which means for ever, and `--wait=TIME`.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use mixflow::ledger_of;
-use mixflow::plans::{Draft, PlanFile};
+use mixflow::plans::{Draft, PlanFile, unit_schema};
 use mixflow_core::config::Override;
 use mixflow_core::engine::{Pipeline, plan};
 use mixflow_core::ledger::Held;
@@ -25,11 +25,11 @@ pub(super) fn write(
     overrides: &[Override],
 ) -> Exit {
     let mut drafts = Vec::new();
-    for file in files {
-        let Some(loaded) = app.load_with_facts(file, overrides) else {
+    for of in files.iter().flat_map(|file| app.each(file, overrides)) {
+        let Some(loaded) = app.load_with_facts(&of.file, &of.overrides) else {
             return Exit::Usage;
         };
-        match draft(app, file, loaded) {
+        match draft(app, &of.file, loaded) {
             Ok(draft) => drafts.push(draft),
             Err(error) => return app.fail(&error),
         }
@@ -79,6 +79,7 @@ fn draft(app: &App, file: &Path, loaded: Loaded) -> Result<Draft> {
         .partitions_are_days
         .then(|| info.from_date.zip(info.to_date));
     Ok(Draft {
+        schema: unit_schema(&pipeline),
         name: pipeline.name,
         table,
         plan,

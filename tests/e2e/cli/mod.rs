@@ -14,6 +14,8 @@ mod online;
 mod paths;
 mod pipelines;
 mod progress;
+#[cfg(unix)]
+mod projects;
 pub mod python;
 mod query;
 mod reading;

@@ -10,6 +10,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_source_stage::{Committed, Receipt, Stage, StageSource, Staged};
 
 use super::file::Planned;
+use super::unit::unit_schema;
 use crate::days::ledger_of;
 
 /// What there is to commit of a pipeline.
@@ -193,11 +194,9 @@ fn for_commit(
     receipts: std::collections::BTreeMap<mixflow_core::unit::UnitKey, Receipt>,
     options: &CommitOptions,
 ) -> Result<Pipeline> {
+    let schema = unit_schema(&pipeline);
     let mut transforms = pipeline.transforms;
     let late = transforms.pop_if(|last| last.transform.late().is_some());
-    let schema = transforms
-        .last()
-        .map_or_else(|| pipeline.source.schema(), |last| last.transform.schema());
     let source = StageSource::new(Staged {
         stage: stage.clone(),
         plan: planned.plan(),

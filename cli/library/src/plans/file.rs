@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use mixflow_core::source::Plan;
 use mixflow_core::text::hex;
 use mixflow_core::unit::{Extent, Unit, UnitKey};
@@ -45,8 +46,40 @@ pub struct Planned {
     /// The units that the source reads at once, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_workers: Option<NonZeroUsize>,
+    /// What the rows of a unit look like, for who makes a table of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<Column>,
     /// What is read independently.
     pub units: Vec<Unit>,
+}
+
+/// A column of the rows of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, as SQL calls it: `string`, `timestamp` (UTC), `date`, `bigint`,
+    /// `double`, `boolean`, `binary`. JSON is a string.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl Column {
+    fn of(field: &Field) -> Column {
+        let kind = match field.data_type() {
+            DataType::Timestamp(_, _) => "timestamp",
+            DataType::Date32 | DataType::Date64 => "date",
+            DataType::Boolean => "boolean",
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary",
+            kind if kind.is_integer() => "bigint",
+            kind if kind.is_floating() => "double",
+            _ => "string",
+        };
+        Column {
+            name: field.name().clone(),
+            kind: kind.to_owned(),
+        }
+    }
 }
 
 /// A pipeline that was built and planned.
@@ -59,6 +92,8 @@ pub struct Draft {
     pub table: Map<String, Value>,
     /// Its units.
     pub plan: Plan,
+    /// What the rows of a unit look like.
+    pub schema: SchemaRef,
     /// The days that it asks for, if it asks for days.
     pub days: Option<(jiff::civil::Date, jiff::civil::Date)>,
 }
@@ -214,6 +249,12 @@ impl Planned {
             ordered: draft.plan.ordered,
             expected_rows: draft.plan.expected_rows,
             max_workers: draft.plan.max_workers,
+            columns: draft
+                .schema
+                .fields()
+                .iter()
+                .map(|field| Column::of(field))
+                .collect(),
             units: draft.plan.units,
         }
     }

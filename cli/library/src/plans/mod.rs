@@ -10,5 +10,5 @@ mod file;
 mod unit;
 
 pub use commit::{CommitOptions, CommitWork, commit_work, committed_by, is_blind};
-pub use file::{Draft, PlanFile, Planned, PlannedUnit};
-pub use unit::{for_reading, for_unit, receipt_of};
+pub use file::{Column, Draft, PlanFile, Planned, PlannedUnit};
+pub use unit::{for_unit, receipt_of, unit_schema};

@@ -1,5 +1,6 @@
 //! One unit of a plan, read on any machine.
 
+use arrow::datatypes::SchemaRef;
 use mixflow_core::carried::Carried;
 use mixflow_core::config::Alarms;
 use mixflow_core::engine::{OnFailure, Pipeline, RunOptions, Sinks};
@@ -34,8 +35,16 @@ pub fn for_unit(
     Ok(for_reading(pipeline, kind, sink))
 }
 
+/// Returns what the rows of a unit look like: those that the transforms make, but
+/// for one whose columns go by the rows.
+pub fn unit_schema(pipeline: &Pipeline) -> SchemaRef {
+    let mut settled = pipeline.transforms.iter().rev();
+    let last = settled.find(|named| named.transform.late().is_none());
+    last.map_or_else(|| pipeline.source.schema(), |last| last.transform.schema())
+}
+
 /// Returns what reads units of `pipeline` into another sink.
-pub fn for_reading(pipeline: Pipeline, kind: &str, sink: Box<dyn Sink>) -> Pipeline {
+fn for_reading(pipeline: Pipeline, kind: &str, sink: Box<dyn Sink>) -> Pipeline {
     let mut transforms = pipeline.transforms;
     transforms.retain(|named| named.transform.late().is_none());
     Pipeline {
