@@ -24,6 +24,10 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "unit",
+        &["unit run --plan plan.json --index 0 --stage s3://bucket/stage"],
+    ),
+    (
         "unit run",
         &[
             "unit run --plan plan.json --index 0 --stage s3://bucket/stage",

@@ -8,9 +8,11 @@ use super::examples::EXAMPLES;
 use crate::args::GLOBAL;
 
 /// The commands by what they are for.
-const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run", &["run", "fetch", "backfill", "replay"]),
-    ("Share", &["unit", "commit"]),
+const GROUPS: [(&str, &[&str]); 4] = [
+    (
+        "Run",
+        &["run", "fetch", "backfill", "replay", "unit", "commit"],
+    ),
     (
         "Look",
         &["plan", "status", "gaps", "runs", "report", "archive"],

@@ -97,7 +97,7 @@ fn a_command_shows_its_own_options_first_and_an_example() {
             examples.is_some_and(|text| text.contains(&example)),
             "{path:?}:\n{text}"
         );
-        let runs = ["run", "fetch", "backfill", "replay"].contains(&&*path[0]);
+        let runs = ["run", "fetch", "backfill", "replay", "unit", "commit"].contains(&&*path[0]);
         for option in ["--report <FILE>", "--progress <STYLE>"] {
             assert_eq!(text.contains(option), runs, "{path:?}: {option}");
         }

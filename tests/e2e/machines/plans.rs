@@ -161,3 +161,23 @@ fn a_plan_that_somebody_has_changed_is_found_out() {
         .says("is no unit of the pipeline `test`");
     assert_eq!(sim.requests().len(), 0);
 }
+
+#[test]
+fn a_plan_says_what_the_rows_of_its_units_look_like() {
+    let sim = started(sim(Data::sample()));
+    let source = events(&sim, "from = \"2024-01-01\"\nto = \"2024-01-02\"");
+    let transforms = "[[transform]]\ntype = \"extract\"\ncolumns = [{ name = \"n\", path = \"n\", type = \"int\" }]\n[[transform]]\ntype = \"extract\"\ncolumns = \"auto\"\n";
+    let machines = Machines::planning(&pipeline(&[&source, transforms, SINK]));
+    let column = |name: &str, kind: &str| json!({ "name": name, "type": kind });
+    assert_eq!(
+        machines.planned()["columns"],
+        json!([
+            column("event_name", "string"),
+            column("event_time", "timestamp"),
+            column("distinct_id", "string"),
+            column("insert_id", "string"),
+            column("properties", "string"),
+            column("n", "bigint"),
+        ])
+    );
+}
