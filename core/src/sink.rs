@@ -127,6 +127,15 @@ pub trait Sink {
         None
     }
 
+    /// Removes what runs that died have left at the destination, of which no reader
+    /// sees anything, and what no run that is alive will use. A run does so too, when
+    /// it begins.
+    ///
+    /// There is nothing of the kind, unless the sink says so.
+    fn vacuum(&self) -> Result<Removed> {
+        Ok(Removed::default())
+    }
+
     /// Begins a transaction. Nothing is visible until it commits.
     ///
     /// Fails with [`Error::is_busy`] if somebody else has the destination just
@@ -304,6 +313,23 @@ impl CommitSummary {
         ))
         .hint("look at what is there before anybody relies on it; the sink has a fault")
         .in_doubt())
+    }
+}
+
+/// What was removed of runs that died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Files, or objects of a store.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Removed {
+    /// Adds what was removed elsewhere.
+    pub fn add(&mut self, other: Removed) {
+        self.files += other.files;
+        self.bytes += other.bytes;
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "gaps daily.toml --from 2024-01-01 || echo 'days are missing'",
         ],
     ),
+    ("vacuum", &["vacuum lake.toml"]),
     (
         "fetch",
         &[

@@ -11,7 +11,9 @@ use crate::args::GLOBAL;
 const GROUPS: [(&str, &[&str]); 4] = [
     (
         "Run",
-        &["run", "fetch", "backfill", "replay", "unit", "commit"],
+        &[
+            "run", "fetch", "backfill", "replay", "unit", "commit", "vacuum",
+        ],
     ),
     (
         "Look",

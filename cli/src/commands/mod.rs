@@ -32,6 +32,7 @@ mod summarize;
 mod tables;
 #[cfg(feature = "lake")]
 mod unit;
+mod vacuum;
 #[cfg(feature = "lake")]
 mod write_plan;
 
@@ -141,6 +142,11 @@ pub(crate) enum Command {
     /// and nothing is committed, if units are missing.
     #[cfg(feature = "lake")]
     Commit(commit::CommitArgs),
+    /// Remove what runs that died have left at a pipeline's destination
+    ///
+    /// Such as files of a Delta table that no commit ever named. No reader sees them, and the next
+    /// run removes them, too. Needs no secret and asks Mixpanel nothing.
+    Vacuum(vacuum::VacuumArgs),
     /// Show past runs, the latest first
     Runs(runs::RunsArgs),
     /// Draw past runs as an HTML page
@@ -187,6 +193,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Plan(args) => plan::plan(app, args),
         Command::Status(args) => status::status(app, args),
         Command::Gaps(args) => gaps::gaps(app, args),
+        Command::Vacuum(args) => vacuum::vacuum(app, args),
         Command::Fetch(args) => fetch::fetch(app, args),
         Command::Replay(args) => replay::replay(app, args),
         Command::Archive(command) => archive::archive(app, command),

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::target::folder_of;
+use crate::sink::Removed;
 
 /// What the names of staged files and folders end in.
 pub(super) const SUFFIX: &str = ".tmp";
@@ -43,12 +44,13 @@ pub(super) fn marked<T>(
     Ok((make()?, Mark { _file: None }))
 }
 
-/// Removes what runs that died have staged beside `target`. Beginning a file
-/// or a folder does it, too.
-pub fn sweep(target: &Path) {
+/// Removes what runs that died have staged beside `target`, and returns how much
+/// that was. Beginning a file or a folder does it, too.
+pub fn sweep(target: &Path) -> Removed {
     let prefix = prefix(target);
+    let mut removed_all = Removed::default();
     let Ok(entries) = std::fs::read_dir(folder_of(target)) else {
-        return;
+        return removed_all;
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -65,14 +67,34 @@ pub fn sweep(target: &Path) {
         if !dead {
             continue;
         }
+        let size = size_of(&path);
         let removed = if kind.is_dir() {
             std::fs::remove_dir_all(&path)
         } else {
             std::fs::remove_file(&path)
         };
         match removed {
-            Ok(()) => log::info!("removed `{}`, left by a run that died", path.display()),
+            Ok(()) => {
+                log::info!("removed `{}`, left by a run that died", path.display());
+                removed_all.add(size);
+            }
             Err(error) => log::warn!("cannot remove `{}`: {error}", path.display()),
         }
     }
+    removed_all
+}
+
+/// Returns the files at `path` and below, and their bytes.
+fn size_of(path: &Path) -> Removed {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return Removed {
+            files: 1,
+            bytes: std::fs::metadata(path).map_or(0, |about| about.len()),
+        };
+    };
+    let mut all = Removed::default();
+    for entry in entries.flatten() {
+        all.add(size_of(&entry.path()));
+    }
+    all
 }

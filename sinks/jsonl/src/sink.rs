@@ -10,9 +10,9 @@ use mixflow_core::ledger::Earlier;
 #[cfg(unix)]
 use mixflow_core::patient::Patient;
 use mixflow_core::sink::{
-    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
+    Capabilities, Preview, RecordFormat, Removed, Sink, SinkTxn, TxnContext, WriteMode,
 };
-use mixflow_core::staged::{FileMode, cannot};
+use mixflow_core::staged::{FileMode, cannot, sweep};
 use mixflow_core::unit::DataKind;
 use mixflow_core::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
@@ -153,6 +153,16 @@ impl Sink for JsonlSink {
         Ok(Preview {
             actions: vec![action],
         })
+    }
+
+    fn vacuum(&self) -> Result<Removed> {
+        Ok(self
+            .file
+            .as_ref()
+            .map_or_else(Removed::default, |(path, _)| {
+                // A link stays, and what it leads to is what runs write beside.
+                sweep(&path.canonicalize().unwrap_or_else(|_| path.clone()))
+            }))
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
