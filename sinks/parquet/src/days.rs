@@ -16,27 +16,25 @@ use mixflow_core::unit::{Dataset, DayRange};
 use mixflow_core::{Error, ErrorKind, Result};
 
 /// The column whose UTC day names the folder.
-pub(crate) const DAY_COLUMN: &str = "event_time";
+pub const DAY_COLUMN: &str = "event_time";
 
-pub(crate) const DAY_US: i64 = 86_400_000_000;
+/// A day, in microseconds.
+pub const DAY_US: i64 = 86_400_000_000;
 
 /// Where a row belongs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Home {
+pub struct Home {
     /// The day that it was fetched for, as its dataset counts days; `None` if
     /// it was fetched for none, or nobody will ever ask by day.
-    pub(crate) day: Option<Date>,
+    pub day: Option<Date>,
     /// The UTC day that it lies in, where folders are by day.
-    pub(crate) folder: Option<Date>,
+    pub folder: Option<Date>,
 }
 
 /// Splits rows of a partition by where they belong; rows keep their order.
 ///
 /// A time outside the partition's days belongs to the nearest of them.
-pub(crate) fn split(
-    records: &RecordBatch,
-    days: Option<&DayCounter>,
-) -> Result<Vec<(Home, RecordBatch)>> {
+pub fn split(records: &RecordBatch, days: Option<&DayCounter>) -> Result<Vec<(Home, RecordBatch)>> {
     let column = records.column_by_name(DAY_COLUMN).ok_or_else(|| {
         Error::new(
             ErrorKind::Config,
@@ -74,12 +72,12 @@ pub(crate) fn split(
 }
 
 /// Returns the zone that a dataset counts its days in.
-pub(crate) fn zone_of(dataset: &Dataset) -> TimeZone {
+pub fn zone_of(dataset: &Dataset) -> TimeZone {
     TimeZone::get(&dataset.zone).unwrap_or(TimeZone::UTC)
 }
 
 /// Returns the days from `first` to `last` as a zone has them.
-pub(crate) fn whole_days(first: Date, last: Date, zone: &TimeZone) -> DayRange {
+pub fn whole_days(first: Date, last: Date, zone: &TimeZone) -> DayRange {
     let start = |day| start_of(day, zone).as_microsecond();
     DayRange {
         first,
@@ -90,13 +88,13 @@ pub(crate) fn whole_days(first: Date, last: Date, zone: &TimeZone) -> DayRange {
 }
 
 /// Returns the first instant of a UTC day, in microseconds since 1970.
-pub(crate) fn start_us(date: Date) -> i64 {
+pub fn start_us(date: Date) -> i64 {
     let days = date - Date::constant(1970, 1, 1);
     i64::from(days.get_days()) * DAY_US
 }
 
 /// Returns a UTC day by its number since 1970.
-fn utc_date(day: i64) -> Result<Date> {
+pub fn utc_date(day: i64) -> Result<Date> {
     Timestamp::UNIX_EPOCH
         .to_zoned(TimeZone::UTC)
         .date()

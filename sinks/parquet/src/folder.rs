@@ -20,7 +20,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::days::{Home, split, zone_of};
 use crate::going::{Going, Replacement};
-use crate::ledger::{Done, FolderLedger};
+use crate::ledger::{Done, FileLedger};
 use crate::parts::Parts;
 use crate::swap::swap;
 use crate::tree::{self, Found};
@@ -77,7 +77,7 @@ impl FolderTxn {
 
     /// Takes over what stays of the old folder, and returns what people should
     /// know of it.
-    fn keep_old(&self, ledger: &FolderLedger) -> Result<Vec<String>> {
+    fn keep_old(&self, ledger: &FileLedger) -> Result<Vec<String>> {
         let mut old = tree::list(&self.path)?;
         old.retain(|found| !found.is_ledger());
         let owners = ledger.owners();
@@ -122,10 +122,10 @@ impl FolderTxn {
     }
 
     /// Returns the ledger of what stays, for what comes to be added.
-    fn old_ledger(&self) -> Result<FolderLedger> {
+    fn old_ledger(&self) -> Result<FileLedger> {
         match self.going.mode() {
-            WriteMode::Append | WriteMode::ReplaceWindow => FolderLedger::read(&self.path),
-            WriteMode::Create | WriteMode::Replace => Ok(FolderLedger::default()),
+            WriteMode::Append | WriteMode::ReplaceWindow => FileLedger::read(&self.path),
+            WriteMode::Create | WriteMode::Replace => Ok(FileLedger::default()),
         }
     }
 

@@ -1,8 +1,9 @@
-//! The ledger of a folder: what it holds of each dataset, by day and by file.
+//! The ledger of a folder or lake table: what it holds of each dataset, by day
+//! and by file.
 //!
-//! It stands in `_mixflow/`, a name that Spark, pyarrow and Hive skip, and is
-//! swapped with the files that it speaks of. A folder without one was written
-//! by an older mixflow or another program, and nothing is known of its files.
+//! That of a folder stands in `_mixflow/`, a name that Spark, pyarrow and Hive
+//! skip, and is swapped with the files that it speaks of. A folder without one was
+//! written by an older mixflow or another program, and nothing is known of its files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -22,15 +23,27 @@ use crate::tree::{LEDGER, OURS};
 /// What a later mixflow raises when this one could not read what it writes.
 const VERSION: u32 = 1;
 
-/// What is recorded of a folder.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FolderLedger {
+/// What is recorded of files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileLedger {
     version: u32,
     datasets: Vec<Holding>,
 }
 
+/// What is recorded of a month of a dataset, for whoever keeps months apart, so
+/// that a run writes those alone that it has changed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MonthRecords {
+    units: Vec<HeldUnit>,
+    days: Vec<DayRecord>,
+    files: Vec<HeldFile>,
+}
+
+/// The first day of a month; `None` for what is of no day.
+pub type Month = Option<Date>;
+
 /// What is recorded of one dataset.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Holding {
     key: DatasetKey,
     dataset: Dataset,
@@ -39,14 +52,14 @@ struct Holding {
     files: Vec<HeldFile>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct HeldUnit {
     unit: UnitRecord,
     /// The days of it that no other unit has replaced.
     left: BTreeSet<Date>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct HeldFile {
     /// Relative to the folder, with `/` between.
     path: String,
@@ -56,38 +69,44 @@ struct HeldFile {
 
 /// Whose a file is, and the day that its rows were fetched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) dataset: DatasetKey,
-    pub(crate) day: Option<Date>,
+pub struct Owner {
+    /// Whose it is.
+    pub dataset: DatasetKey,
+    /// The day that its rows were fetched for, if they are of one.
+    pub day: Option<Date>,
 }
 
-/// What a run has done to a folder.
-pub(crate) struct Done<'r> {
-    pub(crate) dataset: &'r Dataset,
-    pub(crate) units: &'r [FetchedUnit],
-    pub(crate) parts: &'r [Part],
+/// What a run has done.
+#[derive(Debug)]
+pub struct Done<'r> {
+    /// Which data was fetched.
+    pub dataset: &'r Dataset,
+    /// The units that are committed.
+    pub units: &'r [FetchedUnit],
+    /// The files that it has written.
+    pub parts: &'r [Part],
     /// The days of the dataset whose rows of before are gone.
-    pub(crate) replaced: &'r BTreeSet<Date>,
+    pub replaced: &'r BTreeSet<Date>,
 }
 
-impl Default for FolderLedger {
-    fn default() -> FolderLedger {
-        FolderLedger {
+impl Default for FileLedger {
+    fn default() -> FileLedger {
+        FileLedger {
             version: VERSION,
             datasets: Vec::new(),
         }
     }
 }
 
-impl FolderLedger {
+impl FileLedger {
     /// Reads the ledger of a folder, which need not be there. Days whose files
     /// somebody has removed are left out.
-    pub(crate) fn read(root: &Path) -> Result<FolderLedger> {
+    pub(crate) fn read(root: &Path) -> Result<FileLedger> {
         let path = root.join(OURS).join(LEDGER);
         let shown = path.display();
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(error) if is_absent(&error) => return Ok(FolderLedger::default()),
+            Err(error) if is_absent(&error) => return Ok(FileLedger::default()),
             Err(error) => return Err(cannot(format_args!("read the ledger `{shown}`"))(error)),
         };
         let damaged = || {
@@ -96,7 +115,7 @@ impl FolderLedger {
                 "move it away: the rows stay, and their days count as missing until they are fetched again",
             )
         };
-        let ledger: FolderLedger =
+        let ledger: FileLedger =
             serde_json::from_slice(&text).map_err(|error| damaged().with_source(error))?;
         if ledger.version != VERSION {
             return Err(damaged().because(format!(
@@ -104,7 +123,7 @@ impl FolderLedger {
                 ledger.version
             )));
         }
-        Ok(ledger.without_lost_files(root))
+        Ok(ledger.without_lost_files(|path| root.join(path).exists()))
     }
 
     /// Writes the ledger into a folder that is about to become the target.
@@ -120,8 +139,8 @@ impl FolderLedger {
         write().map_err(cannot("write the ledger of the folder"))
     }
 
-    /// Returns what the folder holds of `dataset`.
-    pub(crate) fn of(&self, dataset: &Dataset) -> Ledger {
+    /// Returns what is held of `dataset`.
+    pub fn of(&self, dataset: &Dataset) -> Ledger {
         let key = dataset.key();
         let Some(holding) = self.datasets.iter().find(|held| held.key == key) else {
             return Ledger::default();
@@ -137,9 +156,9 @@ impl FolderLedger {
         ledger
     }
 
-    /// Returns the datasets of which the folder holds something, be it only
-    /// that a day has no rows.
-    pub(crate) fn datasets(&self) -> Vec<Dataset> {
+    /// Returns the datasets of which something is held, be it only that a day
+    /// has no rows.
+    pub fn datasets(&self) -> Vec<Dataset> {
         let held = self.datasets.iter();
         held.filter(|held| !held.days.is_empty() || !held.files.is_empty())
             .map(|held| held.dataset.clone())
@@ -147,7 +166,7 @@ impl FolderLedger {
     }
 
     /// Returns whose the files are of which that is known.
-    pub(crate) fn owners(&self) -> BTreeMap<PathBuf, Owner> {
+    pub fn owners(&self) -> BTreeMap<PathBuf, Owner> {
         let mut owners = BTreeMap::new();
         for held in &self.datasets {
             for file in &held.files {
@@ -162,7 +181,7 @@ impl FolderLedger {
     }
 
     /// Enters what a run has done.
-    pub(crate) fn record(&mut self, done: &Done<'_>) {
+    pub fn record(&mut self, done: &Done<'_>) {
         let key = done.dataset.key();
         let known = self.datasets.iter().position(|held| held.key == key);
         let at = known.unwrap_or_else(|| {
@@ -180,13 +199,59 @@ impl FolderLedger {
         held.add(done);
     }
 
+    /// Creates the ledger of a dataset of which these months are held.
+    pub fn of_months(
+        dataset: Dataset,
+        months: impl IntoIterator<Item = MonthRecords>,
+    ) -> FileLedger {
+        let mut held = Holding {
+            key: dataset.key(),
+            dataset,
+            units: Vec::new(),
+            days: Vec::new(),
+            files: Vec::new(),
+        };
+        for month in months {
+            held.units.extend(month.units);
+            held.days.extend(month.days);
+            held.files.extend(month.files);
+        }
+        FileLedger {
+            version: VERSION,
+            datasets: vec![held],
+        }
+    }
+
+    /// Adds what another ledger has of other datasets.
+    pub fn extend(&mut self, other: FileLedger) {
+        self.datasets.extend(other.datasets);
+    }
+
+    /// Takes the ledger apart: each dataset of which something was ever held, and
+    /// its records by month.
+    pub fn into_months(self) -> Vec<(Dataset, BTreeMap<Month, MonthRecords>)> {
+        self.datasets
+            .into_iter()
+            .map(|held| (held.dataset.clone(), held.into_months()))
+            .collect()
+    }
+
+    /// Returns whether a run has left units or days of a dataset that are still
+    /// held.
+    pub fn has_run(&self, dataset: &DatasetKey, run_id: &str) -> bool {
+        let held = self.datasets.iter().filter(|held| held.key == *dataset);
+        held.flat_map(|held| &held.units)
+            .any(|held| held.unit.run_id == run_id)
+    }
+
     /// Leaves out files that somebody has removed, and the days that they were
     /// of: what a folder holds is in its files.
-    fn without_lost_files(mut self, root: &Path) -> FolderLedger {
+    #[must_use]
+    pub fn without_lost_files(mut self, is_there: impl Fn(&str) -> bool) -> FileLedger {
         for held in &mut self.datasets {
             let (there, lost): (Vec<_>, Vec<_>) = std::mem::take(&mut held.files)
                 .into_iter()
-                .partition(|file| root.join(&file.path).exists());
+                .partition(|file| is_there(&file.path));
             held.files = there;
             if held.files.is_empty() && !lost.is_empty() {
                 held.units.clear();
@@ -202,6 +267,24 @@ impl FolderLedger {
 }
 
 impl Holding {
+    fn into_months(self) -> BTreeMap<Month, MonthRecords> {
+        let month = |day: Option<Date>| day.map(Date::first_of_month);
+        let mut months: BTreeMap<Month, MonthRecords> = BTreeMap::new();
+        for held in self.units {
+            let first = month(held.unit.days.map(|days| days.first));
+            months.entry(first).or_default().units.push(held);
+        }
+        for record in self.days {
+            let records = months.entry(month(Some(record.day))).or_default();
+            records.days.push(record);
+        }
+        for file in self.files {
+            let records = months.entry(month(file.day)).or_default();
+            records.files.push(file);
+        }
+        months
+    }
+
     /// Removes all that is known of days, files included.
     fn forget(&mut self, days: &BTreeSet<Date>) {
         self.files

@@ -32,6 +32,17 @@ mod writer;
 pub use sink::{ParquetOptions, ParquetSink, PartitionBy};
 pub use writer::Compression;
 
+/// The Parquet files of other sinks: a lake table's are written as a folder's are.
+pub mod files {
+    pub use crate::days::{
+        DAY_COLUMN, DAY_US, Home, split, start_us, utc_date, whole_days, zone_of,
+    };
+    pub use crate::ledger::{Done, FileLedger, Month, MonthRecords, Owner};
+    pub use crate::parts::Part;
+    pub use crate::times::{with_zones, zoned};
+    pub use crate::writer::{Target, Writer, keep_memory, properties};
+}
+
 use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;
 

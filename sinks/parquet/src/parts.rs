@@ -22,11 +22,11 @@ const OPEN_FILES: usize = 64;
 
 /// A file that was begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub struct Part {
     /// Relative to the folder, with `/` between.
-    pub(crate) path: String,
+    pub path: String,
     /// The day that its rows were fetched for.
-    pub(crate) day: Option<Date>,
+    pub day: Option<Date>,
 }
 
 /// Writes the files of one run, those of several days at once.
@@ -98,7 +98,7 @@ impl Parts {
 
     /// Makes a file without rows.
     pub(crate) fn add_empty(&mut self, home: Home) -> Result<()> {
-        self.begin(home)?.finish()
+        self.begin(home)?.finish().map(drop)
     }
 
     /// Closes files as they are, for a run that is given up.
@@ -139,7 +139,7 @@ impl Parts {
         let oldest = self.open.iter().min_by_key(|(_, open)| open.used);
         match oldest.map(|(home, _)| *home) {
             Some(home) => match self.open.remove(&home) {
-                Some(open) => open.writer.finish(),
+                Some(open) => open.writer.finish().map(drop),
                 None => Ok(()),
             },
             None => Ok(()),

@@ -8,10 +8,11 @@ use mixflow_core::destination::Destination;
 use mixflow_core::ledger::{Earlier, Ledger, Scope, check_scope};
 use mixflow_core::made_of::Existing;
 use mixflow_core::sink::{
-    Capabilities, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode, already_exists,
+    Capabilities, Preview, RecordFormat, Removed, Sink, SinkTxn, TxnContext, WriteMode,
+    already_exists,
 };
 use mixflow_core::source::SourceInfo;
-use mixflow_core::staged::{FileMode, check_folder};
+use mixflow_core::staged::{FileMode, check_folder, sweep};
 use mixflow_core::unit::{DataKind, Dataset};
 use mixflow_core::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
@@ -23,7 +24,7 @@ use crate::file::FileTxn;
 use crate::fits;
 use crate::folder::FolderTxn;
 use crate::going::{Going, Replacement};
-use crate::ledger::FolderLedger;
+use crate::ledger::FileLedger;
 use crate::times::Times;
 use crate::tree::{self, Found};
 use crate::writer::{self, Compression};
@@ -144,7 +145,7 @@ impl ParquetSink {
 
     /// Checks that days of the folder can be replaced by these rows.
     fn check_days(&self, files: &[Found], cx: &TxnContext) -> Result<()> {
-        let ledger = FolderLedger::read(&self.path)?;
+        let ledger = FileLedger::read(&self.path)?;
         let SourceInfo {
             dataset,
             from_date,
@@ -225,7 +226,7 @@ impl Sink for ParquetSink {
         match self.layout {
             Layout::File(_) => Ok(None),
             Layout::Folder { .. } => {
-                FolderLedger::read(&self.path).map(|ledger| Some(ledger.of(dataset)))
+                FileLedger::read(&self.path).map(|ledger| Some(ledger.of(dataset)))
             }
         }
     }
@@ -293,6 +294,16 @@ impl Sink for ParquetSink {
         Ok(Preview {
             actions: vec![action],
         })
+    }
+
+    fn vacuum(&self) -> Result<Removed> {
+        // A link stays, and what it leads to is what runs write beside.
+        Ok(sweep(
+            &self
+                .path
+                .canonicalize()
+                .unwrap_or_else(|_| self.path.clone()),
+        ))
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {

@@ -55,7 +55,8 @@ fn has_unzoned(schema: &SchemaDescriptor) -> bool {
     })
 }
 
-fn zoned(schema: &Schema) -> Schema {
+/// Returns the schema with times as instants.
+pub fn zoned(schema: &Schema) -> Schema {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
             let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
@@ -68,7 +69,7 @@ fn zoned(schema: &Schema) -> Schema {
 
 /// Returns rows with the types of `schema`, which says of their times what they
 /// do not say themselves. Copies nothing.
-pub(crate) fn with_zones(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub fn with_zones(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = records.columns().iter().zip(schema.fields());
     let columns: Vec<ArrayRef> = columns
         .map(|(column, field)| match field.data_type() {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::Write;
+use std::io::{self, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -38,7 +38,7 @@ const PAGE: usize = 8 << 20;
 /// largest block that it ever unmapped (mallopt(3), on dynamic thresholds), so
 /// that each page was faulted in anew: 180,000 faults for a million events.
 /// Where another allocator is in use this does nothing.
-pub(crate) fn keep_memory() {
+pub fn keep_memory() {
     drop(black_box(Vec::<u8>::with_capacity(PAGE)));
 }
 
@@ -56,7 +56,7 @@ pub enum Compression {
 }
 
 /// Returns how the files of a run are written.
-pub(crate) fn properties(cx: &TxnContext, compression: Compression) -> WriterProperties {
+pub fn properties(cx: &TxnContext, compression: Compression) -> WriterProperties {
     let codec = match compression {
         Compression::Zstd => Codec::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()),
         Compression::Snappy => Codec::SNAPPY,
@@ -104,22 +104,37 @@ pub(crate) fn check_schema(schema: &Schema) -> Result<()> {
     fits::converted(schema).map(drop)
 }
 
+/// Where the bytes of a file go.
+pub trait Target: Write + Send {
+    /// Has everything arrive, and returns how many bytes there are.
+    fn finish(self) -> io::Result<u64>;
+}
+
+impl Target for File {
+    fn finish(mut self) -> io::Result<u64> {
+        self.flush()?;
+        self.sync_all()?;
+        Ok(self.metadata()?.len())
+    }
+}
+
 /// A Parquet file that is being written.
-pub(crate) struct Writer {
-    inner: ArrowWriter<File>,
+#[derive(Debug)]
+pub struct Writer<T: Target = File> {
+    inner: ArrowWriter<T>,
     schema: SchemaRef,
     shown: String,
 }
 
-impl Writer {
+impl<T: Target> Writer<T> {
     /// Begins a file; `shown` is what messages call it.
-    pub(crate) fn new(
-        file: File,
+    pub fn new(
+        target: T,
         schema: &SchemaRef,
         properties: &WriterProperties,
         shown: String,
-    ) -> Result<Writer> {
-        let inner = ArrowWriter::try_new(file, schema.clone(), Some(properties.clone()))
+    ) -> Result<Writer<T>> {
+        let inner = ArrowWriter::try_new(target, schema.clone(), Some(properties.clone()))
             .map_err(failed(&shown))?;
         Ok(Writer {
             inner,
@@ -128,7 +143,8 @@ impl Writer {
         })
     }
 
-    pub(crate) fn write(&mut self, records: &RecordBatch) -> Result<()> {
+    /// Writes rows, whose columns are those of the file.
+    pub fn write(&mut self, records: &RecordBatch) -> Result<()> {
         let records = with_zones(records, &self.schema)?;
         self.inner.write(&records).map_err(failed(&self.shown))?;
         if self.memory() > WRITER_MEMORY {
@@ -138,20 +154,25 @@ impl Writer {
     }
 
     /// Returns the bytes that are held in memory.
-    pub(crate) fn memory(&self) -> usize {
+    pub fn memory(&self) -> usize {
         self.inner.memory_size()
     }
 
+    /// Returns where the bytes go, for a file that is given up.
+    pub fn target(&mut self) -> &mut T {
+        self.inner.inner_mut()
+    }
+
     /// Ends the row group, which goes to the file.
-    pub(crate) fn flush(&mut self) -> Result<()> {
+    pub fn flush(&mut self) -> Result<()> {
         self.inner.flush().map_err(failed(&self.shown))
     }
 
-    /// Ends the file and syncs it.
-    pub(crate) fn finish(self) -> Result<()> {
-        let mut file = self.inner.into_inner().map_err(failed(&self.shown))?;
-        file.flush()
-            .and_then(|()| file.sync_all())
+    /// Ends the file, has it arrive, and returns its bytes.
+    pub fn finish(self) -> Result<u64> {
+        let target = self.inner.into_inner().map_err(failed(&self.shown))?;
+        target
+            .finish()
             .map_err(cannot(format_args!("write `{}`", self.shown)))
     }
 }
