@@ -59,12 +59,12 @@ fn a_file_keeps_the_contract() {
     ];
     assert_eq!(report.skipped, skipped);
     let refused = [
-        "a large text",
-        "a text view",
-        "a decimal",
-        "a time in s",
-        "a time in ms",
-        "a time in ns",
+        "a_large_text",
+        "a_text_view",
+        "a_decimal",
+        "a_time_in_s",
+        "a_time_in_ms",
+        "a_time_in_ns",
         "bytes",
     ];
     assert_eq!(report.refused_types, refused);

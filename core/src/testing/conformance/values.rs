@@ -108,25 +108,25 @@ fn texts() -> Vec<Typed> {
     let json = [Some("{\"a b\":[1,\"\\\"\"],\"☃\":null}"), None, Some("{}")];
     vec![
         typed(
-            "a text",
+            "a_text",
             Arc::new(StringArray::from(texts.to_vec())),
             Kind::Text,
             [texts[0].unwrap_or_default(), ""],
         ),
         typed(
-            "a large text",
+            "a_large_text",
             Arc::new(LargeStringArray::from(vec![Some("a"), None, Some("é")])),
             Kind::Text,
             ["a", "é"],
         ),
         typed(
-            "a text view",
+            "a_text_view",
             Arc::new(StringViewArray::from(vec![Some("a"), None, Some("é")])),
             Kind::Text,
             ["a", "é"],
         ),
         Typed {
-            field: json_field("a json", true),
+            field: json_field("a_json", true),
             values: Arc::new(StringArray::from(json.to_vec())),
             kind: Kind::Json,
             expected: [json[0].unwrap_or_default(), "{}"],
@@ -136,33 +136,33 @@ fn texts() -> Vec<Typed> {
 
 fn integers() -> Vec<Typed> {
     vec![
-        numbers!("an int8", Int8Array, i8::MIN, i8::MAX, ["-128", "127"]),
+        numbers!("an_int8", Int8Array, i8::MIN, i8::MAX, ["-128", "127"]),
         numbers!(
-            "an int16",
+            "an_int16",
             Int16Array,
             i16::MIN,
             i16::MAX,
             ["-32768", "32767"]
         ),
         numbers!(
-            "an int32",
+            "an_int32",
             Int32Array,
             i32::MIN,
             i32::MAX,
             ["-2147483648", "2147483647"]
         ),
         numbers!(
-            "an int64",
+            "an_int64",
             Int64Array,
             i64::MIN,
             i64::MAX,
             ["-9223372036854775808", "9223372036854775807"]
         ),
-        numbers!("a uint8", UInt8Array, 0, u8::MAX, ["0", "255"]),
-        numbers!("a uint16", UInt16Array, 0, u16::MAX, ["0", "65535"]),
-        numbers!("a uint32", UInt32Array, 0, u32::MAX, ["0", "4294967295"]),
+        numbers!("a_uint8", UInt8Array, 0, u8::MAX, ["0", "255"]),
+        numbers!("a_uint16", UInt16Array, 0, u16::MAX, ["0", "65535"]),
+        numbers!("a_uint32", UInt32Array, 0, u32::MAX, ["0", "4294967295"]),
         numbers!(
-            "a uint64",
+            "a_uint64",
             UInt64Array,
             0,
             u64::MAX,
@@ -175,10 +175,10 @@ fn fractions() -> Vec<Typed> {
     let decimals = Decimal128Array::from(vec![Some(12_345), None, Some(-1)]);
     let decimals = decimals.with_precision_and_scale(18, 2).expect("in range");
     vec![
-        numbers!("a float32", Float32Array, 1.5, -0.25, ["1.5", "-0.25"]),
-        numbers!("a float64", Float64Array, 0.1, 1e300, ["0.1", "1e300"]),
+        numbers!("a_float32", Float32Array, 1.5, -0.25, ["1.5", "-0.25"]),
+        numbers!("a_float64", Float64Array, 0.1, 1e300, ["0.1", "1e300"]),
         typed(
-            "a decimal",
+            "a_decimal",
             Arc::new(decimals),
             Kind::Number,
             ["123.45", "-0.01"],
@@ -197,24 +197,24 @@ fn times() -> Vec<Typed> {
     let nanos = vec![Some(1_709_208_000_123_456_000), None, Some(-1_000_000_000)];
     let nanos = TimestampNanosecondArray::from(nanos);
     vec![
-        typed("a time in s", Arc::new(seconds.clone()), Kind::Time, WHOLE),
-        typed("a time in ms", Arc::new(millis), Kind::Time, WHOLE),
-        typed("a time in us", Arc::new(micros.clone()), Kind::Time, TIME),
-        typed("a time in ns", Arc::new(nanos), Kind::Time, TIME),
+        typed("a_time_in_s", Arc::new(seconds.clone()), Kind::Time, WHOLE),
+        typed("a_time_in_ms", Arc::new(millis), Kind::Time, WHOLE),
+        typed("a_time_in_us", Arc::new(micros.clone()), Kind::Time, TIME),
+        typed("a_time_in_ns", Arc::new(nanos), Kind::Time, TIME),
         typed(
-            "a time in UTC",
+            "a_time_in_UTC",
             Arc::new(micros.clone().with_timezone("UTC")),
             Kind::Time,
             TIME,
         ),
         typed(
-            "a time at +02:00",
+            "a_time_at_+02:00",
             Arc::new(micros.clone().with_timezone("+02:00")),
             Kind::Time,
             TIME,
         ),
         typed(
-            "a time in Berlin",
+            "a_time_in_Berlin",
             Arc::new(micros.with_timezone("Europe/Berlin")),
             Kind::Time,
             TIME,
@@ -225,13 +225,13 @@ fn times() -> Vec<Typed> {
 fn others() -> Vec<Typed> {
     vec![
         typed(
-            "a bool",
+            "a_bool",
             Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
             Kind::Bool,
             ["true", "false"],
         ),
         typed(
-            "a date",
+            "a_date",
             Arc::new(Date32Array::from(vec![Some(19_782), None, Some(-1)])),
             Kind::Date,
             ["2024-02-29", "1969-12-31"],
