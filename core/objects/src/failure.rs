@@ -4,7 +4,9 @@ use mixflow_core::error::{Error, ErrorKind};
 use object_store::Error as StoreError;
 
 /// Makes an error of what a store says. `attempt` is what was attempted.
-pub(crate) fn from_store(error: StoreError, attempt: impl Into<String>) -> Error {
+///
+/// Repeats nothing secret.
+pub fn from_store(error: StoreError, attempt: impl Into<String>) -> Error {
     let (kind, hint) = match &error {
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => (
             ErrorKind::Auth,

@@ -17,10 +17,13 @@ mod location;
 mod objects;
 mod probe;
 mod store;
+mod upload;
 
+pub use failure::from_store;
 pub use location::Location;
 pub use objects::{Created, Found, Objects};
 pub use store::StoreOptions;
+pub use upload::Upload;
 
 /// The crate that knows the services.
 pub use object_store;

@@ -125,6 +125,11 @@ impl Objects {
         self.runtime.handle()
     }
 
+    /// Returns what tells that the work is to stop.
+    pub(crate) fn cancel(&self) -> &CancelToken {
+        &self.cancel
+    }
+
     /// Returns the path of a name in the [`store`](Objects::store).
     pub fn path(&self, name: &str) -> Path {
         let parts = self.root.parts();
