@@ -13,4 +13,9 @@
 mod columns;
 mod commit;
 mod failed;
+mod leftovers;
+mod ledger;
+mod names;
 mod place;
+mod runs;
+mod table;
