@@ -10,12 +10,16 @@
 
 #![allow(dead_code, reason = "the sink itself follows")]
 
+mod check;
 mod columns;
 mod commit;
 mod failed;
+mod files;
+mod going;
 mod leftovers;
 mod ledger;
 mod names;
 mod place;
+mod rewrite;
 mod runs;
 mod table;
