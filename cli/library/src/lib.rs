@@ -103,6 +103,8 @@ pub use workspace::{
 
 /// Sinks, to be given to [`Workspace::run`], and their options.
 pub mod sinks {
+    #[cfg(feature = "lake")]
+    pub use mixflow_sink_delta::{DeltaOptions, DeltaSink};
     pub use mixflow_sink_duckdb::{DuckdbOptions, DuckdbSink};
     pub use mixflow_sink_dynamic::{Library as PluginLibrary, PluginOptions, PluginSink};
     #[cfg(unix)]
@@ -117,6 +119,8 @@ pub fn registry() -> Registry {
     mixflow_transforms::register(&mut registry);
     mixflow_source_mixpanel::register(&mut registry);
     mixflow_source_synthetic::register(&mut registry);
+    #[cfg(feature = "lake")]
+    mixflow_sink_delta::register(&mut registry);
     mixflow_sink_duckdb::register(&mut registry);
     mixflow_sink_dynamic::register(&mut registry);
     #[cfg(unix)]

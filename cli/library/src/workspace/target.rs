@@ -3,6 +3,8 @@
 use mixflow_core::config::Invalid;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::Sink;
+#[cfg(feature = "lake")]
+use mixflow_sink_delta::{DeltaOptions, DeltaSink};
 use mixflow_sink_duckdb::{DuckdbOptions, DuckdbSink};
 use mixflow_sink_dynamic::{PluginOptions, PluginSink};
 #[cfg(unix)]
@@ -66,6 +68,10 @@ target_of! {
     ParquetOptions => "parquet", |mut options, cx| {
         options.path = cx.local_path("path", &options.path)?;
         Ok(Box::new(ParquetSink::new(options)?))
+    };
+    #[cfg(feature = "lake")]
+    DeltaOptions => "delta", |options, cx| {
+        Ok(Box::new(DeltaSink::new(options, cx.home.as_deref())?))
     };
     JsonlOptions => "jsonl", |mut options, cx| {
         let path = options.path.map(|path| cx.local_path("path", &path));
