@@ -11,17 +11,25 @@
 mod check;
 mod columns;
 mod commit;
+#[cfg(test)]
+mod conformance;
 mod failed;
 mod files;
 mod going;
 mod ledger;
 mod leftovers;
+#[cfg(test)]
+mod made_up;
 mod names;
+#[cfg(test)]
+mod others_tests;
 mod place;
 mod rewrite;
 mod runs;
 mod sink;
 mod table;
+#[cfg(test)]
+mod tests;
 mod txn;
 
 pub use sink::{DeltaOptions, DeltaSink, PartitionBy};
