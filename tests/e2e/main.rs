@@ -14,6 +14,7 @@ mod packages;
 mod pty;
 mod rows;
 mod seeds;
+mod services;
 mod sinks;
 mod sources;
 mod support;

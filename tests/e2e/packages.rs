@@ -31,7 +31,8 @@ pub fn python_with(name: &str, packages: &[&str], imports: &str) -> Option<PathB
     made.then_some(python)
 }
 
-fn cache() -> Option<PathBuf> {
+/// Returns the folder of what tests get from registries.
+pub fn cache() -> Option<PathBuf> {
     let folder = match std::env::var_os("MIXFLOW_CACHE") {
         Some(folder) => PathBuf::from(folder),
         None => Path::new(&std::env::var_os("HOME")?).join(".cache/mixflow"),

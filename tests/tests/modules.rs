@@ -9,15 +9,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates whose modules are looked at.
-const CRATES: [&str; 16] = [
+const CRATES: [&str; 18] = [
     "core",
     "core/arrow",
+    "core/objects",
     "core/state",
     "core/transforms",
     "sources/archive",
     "sources/mixpanel",
     "sources/synthetic",
     "sinks/abi",
+    "sinks/delta",
     "sinks/duckdb",
     "sinks/dynamic",
     "sinks/example",

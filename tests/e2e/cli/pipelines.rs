@@ -29,6 +29,7 @@ fn every_file_is_checked_without_network_or_secrets() {
             "demo.toml",
             "exec.toml",
             "fanout.toml",
+            "lake.toml",
             "parquet.toml",
             "private.toml",
             "profiles.toml",

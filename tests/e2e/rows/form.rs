@@ -1,6 +1,7 @@
 //! Rows of every destination in one form, and the model's.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -163,11 +164,42 @@ pub fn in_parquet<R: Row>(path: &Path) -> Vec<R> {
     of_batches(&batches)
 }
 
+/// Reads the rows of a Delta table as its log says, from the first commit on.
+pub fn in_delta<R: Row>(path: &Path) -> Vec<R> {
+    let (live, _) = delta_files(path);
+    let files = live.iter().map(|file| -> PathBuf { path.join(file) });
+    files.flat_map(|file| in_parquet(&file)).collect()
+}
+
+/// Returns the files that a Delta table consists of, and all that it ever did.
+pub fn delta_files(path: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut live, mut ever) = (BTreeSet::new(), BTreeSet::new());
+    for n in 0.. {
+        let commit = path.join(format!("_delta_log/{n:020}.json"));
+        let Ok(text) = std::fs::read_to_string(commit) else {
+            break;
+        };
+        for line in text.lines() {
+            let action: serde_json::Value = serde_json::from_str(line).unwrap();
+            let file = |action: &serde_json::Value| action["path"].as_str().map(str::to_owned);
+            if let Some(gone) = file(&action["remove"]) {
+                live.remove(&gone);
+            }
+            if let Some(new) = file(&action["add"]) {
+                ever.insert(new.clone());
+                live.insert(new);
+            }
+        }
+    }
+    (live, ever)
+}
+
 /// Reads the events at `path`, sorted, which a sink of this type has written.
 pub fn written_by(kind: &str, path: &Path) -> Vec<Event> {
     sorted(match kind {
         "duckdb" => in_table(path, "events"),
         "parquet" => in_parquet(path),
+        "delta" => in_delta(path),
         _ => in_lines(&std::fs::read(path).unwrap()),
     })
 }

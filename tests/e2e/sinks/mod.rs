@@ -1,8 +1,10 @@
 //! Destinations, our own and other people's.
 
+mod buckets;
 pub mod clients;
 mod conformance;
 pub mod custom;
+mod delta;
 pub mod destinations;
 mod duckdb;
 mod exec;

@@ -3,22 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 use mixflow_tests::sim::{Data, ExportQuery, Simulator};
 
-use crate::rows::form::{Event, assert_same, expected_events, sorted, written_by};
+use crate::rows::form::{Event, assert_same, delta_files, expected_events, sorted, written_by};
 use crate::support::{Place, events, pipeline, sim, started};
 
 fn data(seed: u64) -> Data {
     Data::generated_between(date(2024, 1, 1), date(2024, 1, 4), 12_000, 0, seed)
 }
 
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("duckdb", "out.db"),
+    ("delta", "out"),
     ("parquet", "out"),
     ("parquet", "out.parquet"),
     ("jsonl", "out.jsonl"),
@@ -147,14 +148,17 @@ fn a_process_that_is_killed_leaves_the_destination_as_it_was_or_as_it_should_be(
                 assert_same(&rows(&place, kind, path), &new);
                 let names = place.names();
                 assert_eq!(names, [path], "{kind}, {mode}, {moment:?}");
+                if kind == "delta" {
+                    assert_no_leftovers(&place.path(path));
+                }
             }
         }
     }
     eprintln!("as it was: {as_it_was}, as it should be: {as_it_should_be}");
-    assert_eq!(as_it_was + as_it_should_be, 104);
+    assert_eq!(as_it_was + as_it_should_be, 130);
     // Before the commit it is as it was, and after the end as it should be.
-    assert!(as_it_was >= 80, "{as_it_was}");
-    assert!(as_it_should_be >= 8, "{as_it_should_be}");
+    assert!(as_it_was >= 100, "{as_it_was}");
+    assert!(as_it_should_be >= 10, "{as_it_should_be}");
 }
 
 /// Returns the rows of each day by the ledger of a folder, if there is one.
@@ -176,6 +180,26 @@ fn days_of(rows: &[Event]) -> BTreeMap<Date, u64> {
         *days.entry(time.to_zoned(TimeZone::UTC).date()).or_default() += 1;
     }
     days
+}
+
+/// Checks that a Delta table's folder has no file that no commit ever named.
+pub fn assert_no_leftovers(table: &Path) {
+    let (_, ever) = delta_files(table);
+    let mut folders = vec![table.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let below = path.strip_prefix(table).unwrap().to_str().unwrap();
+            if below == "_delta_log" {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                assert!(ever.contains(below), "`{below}` is left");
+            }
+        }
+    }
 }
 
 fn remove(place: &Place, path: &str) {

@@ -65,17 +65,21 @@ fn faults() -> Vec<(&'static str, Action, i32)> {
 #[derive(Clone, Copy, PartialEq)]
 enum To {
     Duckdb,
+    Delta,
     Folder,
     File,
     Lines,
     Stdout,
 }
 
-const COMBINATIONS: [(To, &str); 12] = [
+const COMBINATIONS: [(To, &str); 15] = [
     (To::Duckdb, "create"),
     (To::Duckdb, "append"),
     (To::Duckdb, "replace"),
     (To::Duckdb, "replace_window"),
+    (To::Delta, "append"),
+    (To::Delta, "replace"),
+    (To::Delta, "replace_window"),
     (To::Folder, "append"),
     (To::Folder, "replace"),
     (To::Folder, "replace_window"),
@@ -91,6 +95,7 @@ impl To {
     fn place(self) -> Option<(&'static str, &'static str)> {
         match self {
             To::Duckdb => Some(("duckdb", "out.db")),
+            To::Delta => Some(("delta", "out")),
             To::Folder => Some(("parquet", "out")),
             To::File => Some(("parquet", "out.parquet")),
             To::Lines => Some(("jsonl", "out.jsonl")),
@@ -228,7 +233,7 @@ fn check(sim: &Simulator, name: &str, passing: bool, code: i32) {
     }
 }
 
-/// 19 faults that pass × 12 destinations and modes × 2 numbers of workers.
+/// 19 faults that pass × 15 destinations and modes × 2 numbers of workers.
 #[test]
 fn after_a_fault_that_passes_all_rows_are_there_once() {
     let sim = started(sim(data()));
@@ -237,7 +242,7 @@ fn after_a_fault_that_passes_all_rows_are_there_once() {
     }
 }
 
-/// The same 456 with faults that stay.
+/// The same 570 with faults that stay.
 #[test]
 fn after_a_fault_that_stays_nothing_is_there_or_what_is_missing_is_named() {
     let sim = started(sim(data()));

@@ -9,7 +9,7 @@ mod full_disk;
 mod full_files;
 mod full_state;
 mod interrupts;
-mod kills;
+pub mod kills;
 mod ledger;
 mod locks;
 mod matrix;
