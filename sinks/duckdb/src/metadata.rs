@@ -1,16 +1,15 @@
 //! The table `_metadata`: a row for each table that mixflow wrote.
 
-use std::collections::BTreeSet;
-
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, OptionalExt, params};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mixflow_core::Result;
 use mixflow_core::fit::Provenance;
+pub use mixflow_core::ledger::Missing;
+use mixflow_core::ledger::{add_missing, missing_days, still_missing};
 use mixflow_core::sink::{Outcome, PartitionInfo, TxnContext};
-use mixflow_core::source::Extent;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize as _, Serialize};
 
 use crate::columns::{Relation, find, quoted};
 use crate::ledger::TableLedger;
@@ -29,20 +28,6 @@ const ADDED: [&str; 5] = [
     "status VARCHAR",
     "missing JSON",
 ];
-
-/// A partition that is not in a table, as `_metadata.missing` lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Missing {
-    /// What people call it.
-    pub partition: String,
-    /// The first day, for date windows.
-    pub from: Option<Date>,
-    /// The last day, for date windows.
-    pub to: Option<Date>,
-    /// Why it could not be had.
-    pub error: String,
-}
 
 /// What a run did to a table.
 pub(crate) struct Fetch<'a> {
@@ -132,20 +117,6 @@ fn filters_with_provenance(
         filters.insert(PROVENANCE.to_owned(), serde_json::json!(known));
     }
     filters
-}
-
-/// Adds what a run could not have to what is missing from before.
-fn add_missing(missing: &mut Vec<Missing>, outcome: &Outcome<'_>) {
-    for (info, error) in outcome.missing {
-        let (from, to) = days(info.extent).map_or((None, None), |(a, b)| (Some(a), Some(b)));
-        missing.retain(|old| old.partition != info.label);
-        missing.push(Missing {
-            partition: info.label.clone(),
-            from,
-            to,
-            error: error.clone(),
-        });
-    }
 }
 
 /// What is known of how a table was fetched.
@@ -281,79 +252,4 @@ fn create(connection: &Connection) -> duckdb::Result<()> {
         ))?;
     }
     Ok(())
-}
-
-/// Returns what is missing of the days from `first` to `last`, of which
-/// `held` are there: with the reason, where a run has left one.
-fn missing_days(
-    known: Vec<Missing>,
-    held: &[(Date, Date)],
-    first: Date,
-    last: Date,
-) -> Vec<Missing> {
-    let days = |first: Date, last: Date| {
-        let all = first.series(jiff::Span::new().days(1));
-        all.take_while(move |day| *day <= last)
-    };
-    let held: BTreeSet<Date> = held.iter().flat_map(|(a, b)| days(*a, *b)).collect();
-    let mut missing: Vec<Missing> = Vec::new();
-    for day in days(first, last).filter(|day| !held.contains(day)) {
-        let reason = known.iter().rev().find(|known| {
-            matches!((known.from, known.to), (Some(from), Some(to)) if (from..=to).contains(&day))
-        });
-        let error = reason.map_or(NEVER_FETCHED, |known| known.error.as_str());
-        match missing.last_mut() {
-            Some(before)
-                if before.error == error
-                    && before.to.and_then(|to| to.tomorrow().ok()) == Some(day) =>
-            {
-                before.to = Some(day);
-            }
-            _ => missing.push(Missing {
-                partition: String::new(),
-                from: Some(day),
-                to: Some(day),
-                error: error.to_owned(),
-            }),
-        }
-    }
-    for range in &mut missing {
-        range.partition = match (range.from, range.to) {
-            (Some(from), Some(to)) if from < to => format!("{from}..{to}"),
-            (from, _) => from.map(|from| from.to_string()).unwrap_or_default(),
-        };
-    }
-    missing
-}
-
-/// Why a day is missing that lies between others.
-const NEVER_FETCHED: &str = "nobody has fetched it";
-
-/// Leaves out what has been had by now.
-fn still_missing(missing: Vec<Missing>, done: &[PartitionInfo]) -> Vec<Missing> {
-    let mut had = BTreeSet::new();
-    for (first, last) in done.iter().filter_map(|info| days(info.extent)) {
-        had.extend(
-            first
-                .series(jiff::Span::new().days(1))
-                .take_while(|day| *day <= last),
-        );
-    }
-    missing
-        .into_iter()
-        .filter(|old| match (old.from, old.to) {
-            (Some(from), Some(to)) => !from
-                .series(jiff::Span::new().days(1))
-                .take_while(|day| *day <= to)
-                .all(|day| had.contains(&day)),
-            _ => !done.iter().any(|info| info.label == old.partition),
-        })
-        .collect()
-}
-
-fn days(extent: Extent) -> Option<(Date, Date)> {
-    match extent {
-        Extent::Days(days) => Some((days.first, days.last)),
-        Extent::Page(_) | Extent::Whole => None,
-    }
 }
