@@ -40,6 +40,11 @@ pub trait SinkUnderTest {
         true
     }
 
+    /// Whether a text may have a NUL in it. If not, U+FFFD stands in its place.
+    fn holds_nul(&self) -> bool {
+        true
+    }
+
     /// Whether the sink itself refuses to replace rows by next to none, with
     /// [`check_replace`](crate::sink::check_replace).
     fn guards_replace(&self) -> bool {
