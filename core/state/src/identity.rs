@@ -73,7 +73,11 @@ pub fn is_lockable(destination: &Destination) -> bool {
 /// there. A URI is known by itself.
 pub(crate) fn marks(destination: &Destination) -> Vec<String> {
     let texts = match (&destination.path, normalized(&destination.uri)) {
-        (_, Some(uri)) => vec![uri],
+        // Of a database each table is written by itself.
+        (_, Some(uri)) => match &destination.table {
+            Some(table) => vec![format!("{uri} {table}")],
+            None => vec![uri],
+        },
         (Some(path), None) => {
             let link = path
                 .file_name()
