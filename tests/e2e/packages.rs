@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The folder of what tests get from registries.
+pub use mixflow_tests::databases::cache;
+
 /// The Python of an environment of that name, in which `imports` can be
 /// imported; `None` where it cannot be made, which is said.
 ///
@@ -29,16 +32,6 @@ pub fn python_with(name: &str, packages: &[&str], imports: &str) -> Option<PathB
         eprintln!("skipped: Python with {packages} cannot be had here");
     }
     made.then_some(python)
-}
-
-/// Returns the folder of what tests get from registries.
-pub fn cache() -> Option<PathBuf> {
-    let folder = match std::env::var_os("MIXFLOW_CACHE") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(&std::env::var_os("HOME")?).join(".cache/mixflow"),
-    };
-    std::fs::create_dir_all(&folder).ok()?;
-    Some(folder)
 }
 
 fn ran(program: &Path, args: &[&str]) -> bool {

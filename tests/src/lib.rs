@@ -18,4 +18,6 @@
     allow(clippy::unwrap_used, reason = "a test stops at the first surprise")
 )]
 
+#[cfg(unix)]
+pub mod databases;
 pub mod sim;
