@@ -1,0 +1,7 @@
+//! Databases that have an ADBC driver: PostgreSQL, SQLite and others.
+
+#![forbid(unsafe_code)]
+
+mod dialect;
+mod failure;
+mod place;
