@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod columns;
 mod dialect;
+mod driver;
 mod failure;
+mod form;
 mod place;
+mod session;
