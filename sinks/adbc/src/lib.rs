@@ -6,6 +6,8 @@ mod columns;
 mod dialect;
 mod driver;
 mod failure;
+mod feed;
 mod form;
+mod mend;
 mod place;
 mod session;
