@@ -18,4 +18,7 @@ mod outside;
 mod place;
 mod runs;
 mod session;
+mod statements;
 mod swap;
+mod target;
+mod txn;
