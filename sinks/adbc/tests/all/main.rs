@@ -1,0 +1,10 @@
+//! The sink against real databases.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(unreachable_pub, reason = "nothing outside uses a test")]
+#![cfg(unix)]
+
+mod conformance;
+mod files;
+mod rows;
+mod support;
