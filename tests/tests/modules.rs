@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates whose modules are looked at.
-const CRATES: [&str; 18] = [
+const CRATES: [&str; 19] = [
     "core",
     "core/arrow",
     "core/objects",
@@ -19,6 +19,7 @@ const CRATES: [&str; 18] = [
     "sources/mixpanel",
     "sources/synthetic",
     "sinks/abi",
+    "sinks/adbc",
     "sinks/delta",
     "sinks/duckdb",
     "sinks/dynamic",

@@ -6,5 +6,6 @@
 
 mod conformance;
 mod files;
+mod postgres;
 mod rows;
 mod support;
