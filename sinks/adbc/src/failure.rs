@@ -118,7 +118,12 @@ impl Trouble {
         let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
         match error.status {
             Status::Unauthenticated | Status::Unauthorized => Trouble::Refused,
-            _ if says(&["password authentication failed", "authentication failed"]) => {
+            _ if says(&[
+                "authentication failed",
+                "fatal: role ",
+                "no pg_hba.conf entry",
+            ]) =>
+            {
                 Trouble::Refused
             }
             _ if says(&["database is locked", "could not set lock on file"]) => Trouble::Busy,

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod age;
 mod columns;
 mod dialect;
 mod driver;

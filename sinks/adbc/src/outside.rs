@@ -20,10 +20,10 @@ use mixflow_core::ledger::DayCounter;
 use mixflow_core::sink::{PartitionInfo, TxnContext};
 use mixflow_core::source::{DayRange, Extent};
 
+use crate::age::Age;
 use crate::columns::{Relation, find};
 use crate::dialect::Dialect;
 use crate::ledger::{Kind, create, dates, day_literal, is_about, texts, times};
-use crate::old_rows::Age;
 use crate::session::Session;
 
 const TABLE: &str = "_mixflow_outside";

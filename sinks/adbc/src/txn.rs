@@ -14,6 +14,7 @@ use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
 use mixflow_core::{Error, ErrorKind, Result};
 
+use crate::age::Age;
 use crate::columns::{add_columns, check_fits, definition, has_keys};
 use crate::dialect::Dialect;
 use crate::fate;
@@ -23,7 +24,7 @@ use crate::ledger::{TableLedger, Written};
 use crate::lock;
 use crate::made_of;
 use crate::mend::Mender;
-use crate::old_rows::{Age, OldRows, count_days};
+use crate::old_rows::{OldRows, count_days};
 use crate::outside::{self, Outside};
 use crate::runs;
 use crate::session::{Access, Session};
@@ -471,7 +472,10 @@ fn create_table(target: &Target, session: &Session, name: &str, cx: &TxnContext)
         let statement = statement.replace(TABLE, &table);
         session
             .execute(&format!("{what} by `ddl`"), &statement)
-            .map_err(|error| error.hint("correct `ddl`; nothing was changed"))?;
+            .map_err(|error| match error.hint_text() {
+                Some(_) => error,
+                None => error.hint("correct `ddl`; nothing was changed"),
+            })?;
     }
     let new = check_fits(session, name, &cx.schema)?;
     add_columns(session, name, &new)
