@@ -86,6 +86,8 @@ pub use mixflow_core as core;
 pub use mixflow_core::context::Delivery;
 pub use mixflow_core::engine::OnFailure;
 pub use mixflow_core::{Error, ErrorKind, Result};
+#[cfg(feature = "databases")]
+pub use mixflow_sink_adbc as databases;
 pub use mixflow_sink_duckdb::{
     self as duckdb, Batches, ColumnInfo, Missing, Query, Store, TableInfo, TableInput,
     TableMetadata,
@@ -103,6 +105,8 @@ pub use workspace::{
 
 /// Sinks, to be given to [`Workspace::run`], and their options.
 pub mod sinks {
+    #[cfg(feature = "databases")]
+    pub use mixflow_sink_adbc::{AdbcOptions, AdbcSink, OnMismatch as AdbcOnMismatch, Statements};
     #[cfg(feature = "lake")]
     pub use mixflow_sink_delta::{DeltaOptions, DeltaSink};
     pub use mixflow_sink_duckdb::{DuckdbOptions, DuckdbSink};
@@ -119,6 +123,8 @@ pub fn registry() -> Registry {
     mixflow_transforms::register(&mut registry);
     mixflow_source_mixpanel::register(&mut registry);
     mixflow_source_synthetic::register(&mut registry);
+    #[cfg(feature = "databases")]
+    mixflow_sink_adbc::register(&mut registry);
     #[cfg(feature = "lake")]
     mixflow_sink_delta::register(&mut registry);
     mixflow_sink_duckdb::register(&mut registry);

@@ -1,5 +1,6 @@
 //! Destinations, our own and other people's.
 
+pub mod adbc;
 mod buckets;
 pub mod clients;
 mod conformance;
