@@ -114,9 +114,33 @@ pub(crate) struct DaysArgs {
 /// Which database.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DbArg {
-    /// DuckDB file [default: ~/.mixpanel_data/{MIXPANEL_PROJECT_ID}.db]
-    #[arg(long, value_name = "PATH", value_parser = local)]
+    /// DuckDB file [default: ~/.mixpanel_data/{MIXPANEL_PROJECT_ID}.db]; of `tables`, `schema`,
+    /// `metadata` and `query` also postgresql://…, sqlite:FILE, or env:NAME of a variable with one
+    #[arg(long, value_name = "PATH", value_parser = database)]
     pub(crate) db: Option<PathBuf>,
+}
+
+impl DbArg {
+    /// Returns the URI of a database of another sort, if that is what is meant.
+    pub(crate) fn uri(&self) -> Option<&str> {
+        self.db.as_deref()?.to_str().filter(|text| is_uri(text))
+    }
+}
+
+#[cfg(feature = "databases")]
+use mixflow::databases::is_uri;
+
+#[cfg(not(feature = "databases"))]
+fn is_uri(_text: &str) -> bool {
+    false
+}
+
+/// Reads the path of a DuckDB file, or a URI.
+fn database(text: &str) -> Result<PathBuf, String> {
+    match is_uri(text) {
+        true => Ok(PathBuf::from(text)),
+        false => local(text),
+    }
 }
 
 /// How rows are shown.

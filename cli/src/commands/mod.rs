@@ -9,6 +9,8 @@ mod check;
 mod commit;
 mod components;
 mod connections;
+#[cfg(feature = "databases")]
+mod databases;
 mod docs;
 mod examples;
 mod fetch;
@@ -198,6 +200,20 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
         Command::Replay(args) => replay::replay(app, args),
         Command::Archive(command) => archive::archive(app, command),
         Command::Connections(command) => connections::connections(app, command),
+        #[cfg(feature = "databases")]
+        Command::Query(args) if args.db.uri().is_some() => app.exit_of(databases::query(app, args)),
+        #[cfg(feature = "databases")]
+        Command::Tables(args) if args.db.uri().is_some() => {
+            app.exit_of(databases::tables(app, args))
+        }
+        #[cfg(feature = "databases")]
+        Command::Schema(args) if args.db.uri().is_some() => {
+            app.exit_of(databases::schema(app, args))
+        }
+        #[cfg(feature = "databases")]
+        Command::Metadata(args) if args.db.uri().is_some() => {
+            app.exit_of(databases::metadata(app, args))
+        }
         Command::Sql(args) => app.exit_of(sql::sql(app, args)),
         Command::Query(args) => app.exit_of(query::query(app, args)),
         Command::Catalog(args) => catalog::catalog(app, args),

@@ -65,7 +65,7 @@ fn asked(app: &App, store: &Store, sql: &str, args: &QueryArgs) -> Result<()> {
 }
 
 /// Returns the query, and whether it was typed into a shell.
-fn text(args: &QueryArgs) -> Result<(String, bool)> {
+pub(super) fn text(args: &QueryArgs) -> Result<(String, bool)> {
     let unread = |what: String| {
         move |error| Error::new(ErrorKind::Io, format!("cannot read {what}")).with_source(error)
     };
@@ -113,6 +113,13 @@ pub(super) fn store(app: &App, args: &DbArg) -> Result<Store> {
 
 /// Returns where the database is that is meant.
 pub(super) fn path(app: &App, args: &DbArg) -> Result<std::path::PathBuf> {
+    if let Some(uri) = args.uri() {
+        let (scheme, _) = uri.split_once(':').unwrap_or_default();
+        let error = Error::new(ErrorKind::Config, "this command asks DuckDB files only");
+        return Err(error
+            .because(format!("`--db {scheme}:…` is no file of DuckDB's"))
+            .hint("ask other databases with `tables`, `schema`, `metadata` and `query`"));
+    }
     let path = args.db.clone().or_else(|| app.default_db());
     path.ok_or_else(|| {
         Error::new(ErrorKind::Config, "it is not known which database to ask")

@@ -9,6 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{Field, Schema};
 use clap::Args as ClapArgs;
 use mixflow_core::batch::json_field;
+use mixflow_core::ledger::Missing;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_duckdb::{Store, TableMetadata, quoted};
 
@@ -109,14 +110,51 @@ pub(crate) fn schema(app: &App, args: &TableArgs) -> Result<()> {
 
 pub(crate) fn metadata(app: &App, args: &TableArgs) -> Result<()> {
     let store = store(app, &args.db)?;
-    let data = store.metadata(&args.table)?;
-    if how(&args.show).format == Format::Table {
-        return facts(&data, &args.show);
+    shown(&store.metadata(&args.table)?.into(), &args.show)
+}
+
+/// What is known of a table, whatever database it is in.
+pub(super) struct Known {
+    pub(super) table_name: String,
+    pub(super) data_type: String,
+    pub(super) fetched_at: jiff::Timestamp,
+    pub(super) from_date: Option<jiff::civil::Date>,
+    pub(super) to_date: Option<jiff::civil::Date>,
+    pub(super) row_count: u64,
+    pub(super) filters: serde_json::Value,
+    pub(super) run_id: String,
+    pub(super) mixflow_version: String,
+    pub(super) status: String,
+    pub(super) missing: Vec<Missing>,
+}
+
+impl From<TableMetadata> for Known {
+    fn from(data: TableMetadata) -> Known {
+        Known {
+            table_name: data.table_name,
+            data_type: data.data_type,
+            fetched_at: data.fetched_at,
+            from_date: data.from_date,
+            to_date: data.to_date,
+            row_count: data.row_count,
+            filters: data.filters,
+            run_id: data.run_id,
+            mixflow_version: data.mixflow_version,
+            status: data.status,
+            missing: data.missing,
+        }
+    }
+}
+
+/// Shows what is known of a table.
+pub(super) fn shown(data: &Known, show_args: &ShowArgs) -> Result<()> {
+    if how(show_args).format == Format::Table {
+        return facts(data, show_args);
     }
     let filters = data.filters.to_string();
     let missing = serde_json::json!(data.missing).to_string();
     show(
-        &args.show,
+        show_args,
         vec![
             ("table_name", texts([Some(data.table_name.as_str())])),
             ("type", texts([Some(data.data_type.as_str())])),
@@ -137,7 +175,7 @@ pub(crate) fn metadata(app: &App, args: &TableArgs) -> Result<()> {
 }
 
 /// Shows metadata as people read them: a fact a line.
-fn facts(data: &TableMetadata, show_args: &ShowArgs) -> Result<()> {
+fn facts(data: &Known, show_args: &ShowArgs) -> Result<()> {
     let date = |date: Option<jiff::civil::Date>| date.map_or_else(String::new, |d| d.to_string());
     let missing: Vec<String> = data
         .missing

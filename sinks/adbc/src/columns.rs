@@ -134,6 +134,23 @@ pub(crate) fn columns_of(session: &Session, table: &str) -> Result<Vec<Column>> 
     Ok(columns.collect())
 }
 
+/// Returns the names of a table's columns whose values may be NULL.
+pub(crate) fn nullable(session: &Session, table: &str) -> Result<Vec<String>> {
+    let name = session.literal(&session.dialect.name(table));
+    let sql = match session.dialect {
+        Dialect::Sqlite => {
+            format!("SELECT name FROM pragma_table_info({name}) WHERE NOT \"notnull\"")
+        }
+        _ => format!(
+            "SELECT column_name::text FROM information_schema.columns WHERE table_schema = {} \
+             AND table_name = {name} AND is_nullable = 'YES'",
+            schema_of(session)
+        ),
+    };
+    let rows = session.rows("look up columns", &sql)?;
+    Ok(rows.into_iter().flatten().flatten().collect())
+}
+
 /// Returns the columns as a driver describes them, each with the type that we
 /// would have given it.
 fn described(session: &Session, table: &str, what: &str) -> Result<Vec<Column>> {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod age;
+mod asking;
 mod columns;
 mod dialect;
 mod driver;
@@ -30,6 +31,7 @@ mod swap;
 mod target;
 mod txn;
 
+pub use asking::{Answer, ColumnInfo, Database, TableInfo, is_uri};
 pub use mend::OnMismatch;
 pub use runs::TableMetadata;
 pub use sink::{AdbcOptions, AdbcSink};

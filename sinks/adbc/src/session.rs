@@ -120,6 +120,8 @@ impl Session {
         // Days are counted in UTC, and texts of times are read so.
         self.execute(what, "SET TIME ZONE 'UTC'")?;
         self.execute(what, "SET client_min_messages = 'error'")?;
+        // Else a backslash in a text would not be one.
+        self.execute(what, "SET standard_conforming_strings = on")?;
         let name = match access {
             Access::Read => "mixflow".to_owned(),
             Access::Run(id) => format!("mixflow {id}"),

@@ -96,11 +96,13 @@ pub fn parameters(sql: &str) -> Vec<&str> {
 }
 
 /// Returns the SQL with the text of `value` for each parameter.
-pub(crate) fn with_values<'v>(sql: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
+pub fn with_values<'v>(sql: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
     let mut filled = String::with_capacity(sql.len());
     for piece in pieces(sql) {
         let text = &sql[piece.range];
-        match value(&text[1.min(text.len())..]).filter(|_| piece.kind == Kind::Parameter) {
+        // Only a parameter surely begins with a character of one byte.
+        let name = (piece.kind == Kind::Parameter).then(|| &text[1..]);
+        match name.and_then(&value) {
             Some(value) => filled.push_str(&format!("'{}'", value.replace('\'', "''"))),
             None => filled.push_str(text),
         }

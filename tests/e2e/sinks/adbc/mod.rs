@@ -1,5 +1,6 @@
 //! Pipelines into databases that have an ADBC driver.
 
+mod asking;
 mod daily;
 mod lost;
 mod mishaps;

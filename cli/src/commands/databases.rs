@@ -1,0 +1,135 @@
+//! Databases that are no DuckDB files, asked by `tables`, `schema`, `metadata`
+//! and `query`.
+
+use std::sync::Arc;
+
+use arrow::array::BooleanArray;
+use mixflow::databases::{Database, TableMetadata};
+use mixflow::duckdb::sql::{parameters, statements, with_values};
+use mixflow_core::remedy::Remedy;
+use mixflow_core::{Error, ErrorKind, Result};
+
+use super::query::{QueryArgs, how, text};
+use super::tables::{Known, TableArgs, TablesArgs, counts, dates, show, shown, texts, times};
+use crate::app::App;
+use crate::args::DbArg;
+use crate::interrupt::{EndsAtSignals, token};
+use crate::output;
+
+fn open(app: &App, db: &DbArg) -> Result<Database> {
+    let _signals = EndsAtSignals::from_now();
+    Database::open(db.uri().unwrap_or_default(), &app.env, &token())
+}
+
+pub(super) fn tables(app: &App, args: &TablesArgs) -> Result<()> {
+    let tables = open(app, &args.db)?.tables()?;
+    let known = || tables.iter().map(|table| table.metadata.as_ref());
+    let kinds = tables.iter().map(|table| {
+        Some(match &table.metadata {
+            Some(known) => known.data_type.as_str(),
+            None if table.is_view => "view",
+            None => "table",
+        })
+    });
+    let names = tables.iter().map(|table| Some(table.table_name.as_str()));
+    show(
+        &args.show,
+        vec![
+            ("table_name", texts(names)),
+            ("type", texts(kinds)),
+            (
+                "row_count",
+                counts(tables.iter().map(|table| Some(table.row_count))),
+            ),
+            ("from_date", dates(known().map(|data| data?.from_date))),
+            ("to_date", dates(known().map(|data| data?.to_date))),
+            (
+                "fetched_at",
+                times(known().map(|data| Some(data?.fetched_at))),
+            ),
+            (
+                "status",
+                texts(known().map(|data| Some(data?.status.as_str()))),
+            ),
+        ],
+    )
+}
+
+pub(super) fn schema(app: &App, args: &TableArgs) -> Result<()> {
+    let columns = open(app, &args.db)?.schema(&args.table)?;
+    let names = columns.iter().map(|one| Some(one.column_name.as_str()));
+    let types = columns.iter().map(|one| Some(one.column_type.as_str()));
+    let nullable: BooleanArray = columns.iter().map(|one| Some(one.nullable)).collect();
+    show(
+        &args.show,
+        vec![
+            ("column_name", texts(names)),
+            ("column_type", texts(types)),
+            ("nullable", Arc::new(nullable)),
+        ],
+    )
+}
+
+pub(super) fn metadata(app: &App, args: &TableArgs) -> Result<()> {
+    let data = open(app, &args.db)?.metadata(&args.table)?;
+    shown(&known(data), &args.show)
+}
+
+fn known(data: TableMetadata) -> Known {
+    Known {
+        table_name: data.table_name,
+        data_type: data.data_type,
+        fetched_at: data.fetched_at,
+        from_date: data.from_date,
+        to_date: data.to_date,
+        row_count: data.row_count,
+        filters: data.filters,
+        run_id: data.run_id,
+        mixflow_version: data.mixflow_version,
+        status: data.status,
+        missing: data.missing,
+    }
+}
+
+pub(super) fn query(app: &App, args: &QueryArgs) -> Result<()> {
+    let (sql, _) = text(args)?;
+    let (whole, rest) = statements(&sql);
+    let n = whole.len() + usize::from(!rest.is_empty());
+    if n > 1 {
+        // SQLite's driver would answer the first, and leave the others out.
+        let error = Error::new(ErrorKind::Query, "cannot answer the query");
+        return Err(error
+            .because(format!("it has {n} statements"))
+            .hint("ask one at a time, each with a `mixflow query` of its own"));
+    }
+    let sql = filled(&sql, &args.params)?;
+    let mut database = open(app, &args.db)?;
+    let answer = database.query(&sql)?;
+    if args.scalar {
+        app.ui.out(&(output::scalar(answer)? + "\n"));
+        return Ok(());
+    }
+    output::write(&how(&args.show), &answer.schema(), answer)
+}
+
+/// Puts texts in the place of the parameters of a query.
+fn filled(sql: &str, params: &[(String, String)]) -> Result<String> {
+    let value = |name: &str| {
+        let found = params
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    };
+    let names = parameters(sql);
+    if let Some(name) = names.iter().find(|name| value(name).is_none()) {
+        let message = format!("the query has a parameter `${name}` that has no value");
+        return Err(Error::new(ErrorKind::Query, message)
+            .with_remedy(Remedy::GiveParameter((*name).to_owned())));
+    }
+    let is_there = |key: &str| names.iter().any(|name| name.eq_ignore_ascii_case(key));
+    if let Some((key, _)) = params.iter().find(|(key, _)| !is_there(key)) {
+        let message = format!("the query has no parameter `${key}`");
+        return Err(Error::new(ErrorKind::Query, message));
+    }
+    Ok(with_values(sql, value))
+}
