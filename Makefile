@@ -7,7 +7,7 @@
 # All link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
 # Where there is none for the platform, DuckDB is compiled (an hour of CPU).
 
-.PHONY: demo test setup lint doctest docs dist bench bench-small bench-memory
+.PHONY: demo test setup lint doctest docs dist bench bench-small bench-memory bench-databases
 
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
@@ -53,6 +53,10 @@ bench: setup
 
 bench-small:
 	$(MAKE) bench BENCH="--events 50000 --profiles 20000 --rounds 3"
+
+# PostgreSQL and SQLite, against what loads a file into them.
+bench-databases:
+	$(MAKE) bench BENCH=--databases
 
 # The memory of 1, 5 and 20 million events into DuckDB.
 bench-memory:

@@ -8,7 +8,7 @@ use super::measure::{self, Taken};
 use super::{Failure, run};
 
 /// The days of the sample, which the events are spread over.
-const DAYS: (&str, &str) = ("2024-01-01", "2024-01-14");
+pub const DAYS: (&str, &str) = ("2024-01-01", "2024-01-14");
 
 /// The days that long events are spread over.
 pub const LONG_DAYS: u16 = 30;

@@ -11,6 +11,8 @@
 #![expect(unreachable_pub, reason = "nothing outside uses a program's modules")]
 
 mod cases;
+#[cfg(unix)]
+mod databases;
 mod measure;
 mod memory;
 mod naive;
@@ -53,6 +55,9 @@ struct Args {
     /// Measures instead the memory of 1, 5 and 20 million events into DuckDB
     #[arg(long)]
     memory: bool,
+    /// Measures instead PostgreSQL and SQLite, against `\copy` and `.import`
+    #[arg(long)]
+    databases: bool,
     /// Where `results.json` and `results.svg` go
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
@@ -79,6 +84,8 @@ fn main() -> ExitCode {
     let outcome = match &args.inner {
         Some(Inner::Measure { result, command }) => measure::child(result, command),
         Some(Inner::Naive { file }) => naive::run(file),
+        #[cfg(unix)]
+        None if args.databases => databases::measure(&args.mixflow, args.events, args.rounds),
         None if args.memory => memory::measure(&args.mixflow, &args.output),
         None => benchmark(&args),
     };
