@@ -7,7 +7,7 @@
 # All link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
 # Where there is none for the platform, DuckDB is compiled (an hour of CPU).
 
-.PHONY: demo test setup lint doctest docs dist bench bench-small bench-memory bench-databases
+.PHONY: demo test setup lint doctest docs dist bench bench-small bench-memory bench-databases bench-scale
 
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
@@ -61,3 +61,7 @@ bench-databases:
 # The memory of 1, 5 and 20 million events into DuckDB.
 bench-memory:
 	$(MAKE) bench BENCH=--memory
+
+# What it costs and brings to share a run among machines.
+bench-scale:
+	$(MAKE) bench BENCH=--scale

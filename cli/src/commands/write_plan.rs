@@ -1,5 +1,6 @@
 //! `mixflow plan --output`.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -25,22 +26,25 @@ pub(super) fn write(
     overrides: &[Override],
 ) -> Exit {
     let mut drafts = Vec::new();
+    let mut warnings = BTreeMap::new();
     for of in files.iter().flat_map(|file| app.each(file, overrides)) {
         let Some(loaded) = app.load_with_facts(&of.file, &of.overrides) else {
             return Exit::Usage;
         };
-        match draft(app, &of.file, loaded) {
+        match draft(app, &of.file, loaded, &mut warnings) {
             Ok(draft) => drafts.push(draft),
             Err(error) => return app.fail(&error),
         }
     }
+    warn(app, &warnings);
     app.exit_of(write_to(app, drafts, output, fresh))
 }
 
 fn write_to(app: &App, drafts: Vec<Draft>, output: &Path, fresh: bool) -> Result<()> {
     let nonce = fresh.then(mixflow::launch::run_id);
     let plan = PlanFile::new(drafts, nonce.as_deref());
-    let text = plan.to_json()?;
+    let (id, units) = (plan.plan_id.clone(), plan.units().count());
+    let text = plan.into_json()?;
     if output == Path::new("-") {
         app.ui.out(&text);
         return Ok(());
@@ -54,25 +58,44 @@ fn write_to(app: &App, drafts: Vec<Draft>, output: &Path, fresh: bool) -> Result
         staged.commit()
     };
     written().map_err(|error| error.context(format!("cannot write the plan `{place}`")))?;
-    let units = counted(plan.units().count() as u64, "unit");
+    let units = counted(units as u64, "unit");
     app.ui
-        .status(&format!("{units} in `{place}`, as plan {}", plan.plan_id));
+        .status(&format!("{units} in `{place}`, as plan {id}"));
     Ok(())
 }
 
-/// Plans a pipeline.
-fn draft(app: &App, file: &Path, loaded: Loaded) -> Result<Draft> {
+/// Tells each warning once, whatever it is of: of 1,000 projects most are the same.
+fn warn(app: &App, warnings: &BTreeMap<String, Vec<String>>) {
+    for (warning, pipelines) in warnings {
+        match pipelines.as_slice() {
+            [_] => app.ui.warning(warning),
+            [first, others @ ..] => {
+                let more = others.len();
+                app.ui
+                    .warning(&format!("{warning} (`{first}` and {more} more)"));
+            }
+            [] => {}
+        }
+    }
+}
+
+/// Plans a pipeline, and notes what a person should know.
+fn draft(
+    app: &App,
+    file: &Path,
+    loaded: Loaded,
+    warnings: &mut BTreeMap<String, Vec<String>>,
+) -> Result<Draft> {
     let Loaded {
         pipeline, portable, ..
     } = loaded;
     let table = portable.map_err(|keys| plain_secrets(file, &keys))?;
-    for warning in pipeline.warnings() {
-        app.ui.warning(&warning);
-    }
     let _tidying = Tidying::begin();
     let plan = plan(&pipeline, held(app, &pipeline)?, &interrupt::token())?;
-    for warning in &plan.warnings {
-        app.ui.warning(warning);
+    let all = pipeline.warnings();
+    for warning in all.into_iter().chain(plan.warnings.iter().cloned()) {
+        let of = warnings.entry(warning).or_default();
+        of.push(pipeline.name.clone());
     }
     let info = pipeline.source.info();
     let days = info

@@ -1,6 +1,7 @@
 //! `[[project]]`: one pipeline for each of several projects.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use schemars::JsonSchema;
@@ -160,6 +161,7 @@ impl WrongProject {
 /// Returns the name and the id of each project.
 fn known(tables: &[Spanned<DeValue<'_>>]) -> Result<Vec<(String, String)>, WrongProject> {
     let mut known: Vec<(String, String)> = Vec::new();
+    let mut names = HashSet::new();
     for (n, table) in tables.iter().enumerate() {
         let read = ProjectTable::deserialize(ValueDeserializer::from(table.clone()));
         let read = read.map_err(|error| WrongProject {
@@ -169,7 +171,7 @@ fn known(tables: &[Spanned<DeValue<'_>>]) -> Result<Vec<(String, String)>, Wrong
         })?;
         let id = read.id.0;
         let name = read.name.unwrap_or_else(|| id.clone());
-        if known.iter().any(|(other, _)| *other == name) {
+        if !names.insert(name.clone()) {
             let message = format!("two projects are called `{name}`");
             return Err(WrongProject::new(message).at(table.span()));
         }

@@ -181,3 +181,66 @@ fn a_plan_says_what_the_rows_of_its_units_look_like() {
         ])
     );
 }
+
+#[test]
+fn a_file_of_several_projects_is_one_plan() {
+    let sim = started(
+        mixflow_tests::sim::Simulator::builder()
+            .data(Data::sample())
+            .credentials("sim", crate::support::SECRET),
+    );
+    let projects = "[[project]]\nid = 1\n[[project]]\nid = 2\n[[project]]\nid = 3\n";
+    let many =
+        "from = \"2023-10-01\"\nto = \"2024-01-10\"\nwindow_days = 1\nlimits = { per_hour = 60 }";
+    let source =
+        events(&sim, many).replace("limits = { per_second = 10000, per_hour = 10000 }", "");
+    let sink = SINK.replace("out.db", "{project}.db");
+    let place = Place::new();
+    place.write("test.toml", &pipeline(&[projects, &source, &sink]));
+    let ran = place
+        .mixflow(&["plan", "test.toml", "--output", "plan.json"])
+        .ended(0);
+    // What is the same for all is told once.
+    assert_eq!(
+        ran.stderr
+            .matches("that Mixpanel allows in an hour")
+            .count(),
+        1
+    );
+    let ran = ran.says("(`test-1` and 2 more)");
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    let plan: serde_json::Value = serde_json::from_str(&place.read("plan.json")).unwrap();
+    let pipelines = plan["pipelines"].as_array().unwrap();
+    let said = |n: usize| {
+        let planned = &pipelines[n];
+        let pipeline = &planned["pipeline"];
+        (
+            pipeline["name"].clone(),
+            pipeline["source"]["project_id"].clone(),
+            pipeline["sink"]["path"].clone(),
+            planned["units"].as_array().unwrap().len(),
+        )
+    };
+    assert_eq!(said(2), (json!("test-3"), json!(3), json!("3.db"), 102));
+    // Each project's units have keys of their own.
+    assert_ne!(
+        pipelines[0]["units"][0]["key"],
+        pipelines[1]["units"][0]["key"]
+    );
+    let args = [
+        "unit",
+        "run",
+        "--plan",
+        "plan.json",
+        "--index",
+        "305",
+        "--stage",
+        "stage",
+    ];
+    let receipt = place.mixflow(&args).ended(0);
+    let receipt: serde_json::Value = serde_json::from_slice(&receipt.stdout).unwrap();
+    assert_eq!(receipt["key"], pipelines[2]["units"][101]["key"]);
+    let asked = sim.requests();
+    let project = ("project_id".to_owned(), "3".to_owned());
+    assert!(asked[0].query.contains(&project));
+}

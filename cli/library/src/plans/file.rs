@@ -14,21 +14,101 @@ use sha2::{Digest as _, Sha256};
 
 /// The units of one pipeline or several.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct PlanFile {
     /// The same for the same pipelines and days, and safe in a path.
     pub plan_id: String,
     /// The version that made it.
     pub mixflow_version: String,
-    /// The pipelines; of one alone it stands by itself.
-    #[serde(flatten)]
-    pipelines: Pipelines,
+    pipelines: Vec<Planned>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Pipelines {
-    One(Planned),
-    Several { pipelines: Vec<Planned> },
+/// A plan as it is written: one pipeline alone stands by itself.
+///
+/// Spelled out, for `untagged` and `flatten` would hold all units of a plan of 100,000
+/// a second time: 345 MB.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    plan_id: String,
+    mixflow_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ordered: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expected_rows: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_workers: Option<NonZeroUsize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<Column>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    units: Option<Vec<Unit>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pipelines: Option<Vec<Planned>>,
+}
+
+impl TryFrom<Written> for PlanFile {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<PlanFile, &'static str> {
+        let Written {
+            plan_id,
+            mixflow_version,
+            ..
+        } = written;
+        let pipelines = match (written.pipeline, written.units, written.pipelines) {
+            (Some(pipeline), Some(units), None) => vec![Planned {
+                pipeline,
+                ordered: written.ordered,
+                expected_rows: written.expected_rows,
+                max_workers: written.max_workers,
+                columns: written.columns,
+                units,
+            }],
+            (None, None, Some(pipelines)) => pipelines,
+            _ => return Err("it has neither `pipeline` and `units` nor `pipelines`"),
+        };
+        Ok(PlanFile {
+            plan_id,
+            mixflow_version,
+            pipelines,
+        })
+    }
+}
+
+impl From<PlanFile> for Written {
+    fn from(plan: PlanFile) -> Written {
+        let PlanFile {
+            plan_id,
+            mixflow_version,
+            mut pipelines,
+        } = plan;
+        let mut written = Written {
+            plan_id,
+            mixflow_version,
+            pipeline: None,
+            ordered: false,
+            expected_rows: None,
+            max_workers: None,
+            columns: Vec::new(),
+            units: None,
+            pipelines: None,
+        };
+        if pipelines.len() != 1 {
+            written.pipelines = Some(pipelines);
+            return written;
+        }
+        let one = pipelines.remove(0);
+        Written {
+            pipeline: Some(one.pipeline),
+            ordered: one.ordered,
+            expected_rows: one.expected_rows,
+            max_workers: one.max_workers,
+            columns: one.columns,
+            units: Some(one.units),
+            ..written
+        }
+    }
 }
 
 /// One pipeline, and what is to be read for it.
@@ -115,7 +195,7 @@ impl PlanFile {
     /// Makes the plan of these pipelines. With `nonce` it is another plan than any
     /// before it, so that nothing that was left for those counts.
     pub fn new(drafts: Vec<Draft>, nonce: Option<&str>) -> PlanFile {
-        let mut planned: Vec<Planned> = drafts.into_iter().map(Planned::of).collect();
+        let planned: Vec<Planned> = drafts.into_iter().map(Planned::of).collect();
         let mut hash = Sha256::new();
         for planned in &planned {
             hash.update(Value::Object(planned.pipeline.clone()).to_string());
@@ -128,10 +208,7 @@ impl PlanFile {
         PlanFile {
             plan_id: hex(&hash.finalize()[..16]),
             mixflow_version: env!("CARGO_PKG_VERSION").to_owned(),
-            pipelines: match planned.len() {
-                1 => Pipelines::One(planned.remove(0)),
-                _ => Pipelines::Several { pipelines: planned },
-            },
+            pipelines: planned,
         }
     }
 
@@ -156,8 +233,8 @@ impl PlanFile {
     }
 
     /// Returns the plan as text.
-    pub fn to_json(&self) -> Result<String> {
-        let text = serde_json::to_string_pretty(self);
+    pub fn into_json(self) -> Result<String> {
+        let text = serde_json::to_string_pretty(&Written::from(self));
         let text = text.map_err(|error| {
             Error::new(ErrorKind::Other, "cannot write the plan").with_source(error)
         })?;
@@ -166,17 +243,14 @@ impl PlanFile {
 
     /// Returns the pipelines.
     pub fn pipelines(&self) -> &[Planned] {
-        match &self.pipelines {
-            Pipelines::One(one) => std::slice::from_ref(one),
-            Pipelines::Several { pipelines } => pipelines,
-        }
+        &self.pipelines
     }
 
     /// Returns what the part of pipeline `n` is called on a stage.
     pub fn stage_name(&self, n: usize) -> String {
-        match &self.pipelines {
-            Pipelines::One(_) => self.plan_id.clone(),
-            Pipelines::Several { .. } => format!("{}-{n}", self.plan_id),
+        match self.pipelines.len() {
+            1 => self.plan_id.clone(),
+            _ => format!("{}-{n}", self.plan_id),
         }
     }
 

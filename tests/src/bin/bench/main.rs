@@ -17,6 +17,7 @@ mod measure;
 mod memory;
 mod naive;
 mod report;
+mod scale;
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader};
@@ -58,6 +59,9 @@ struct Args {
     /// Measures instead PostgreSQL and SQLite, against `\copy` and `.import`
     #[arg(long)]
     databases: bool,
+    /// Measures instead what it costs and brings to share a run among machines
+    #[arg(long)]
+    scale: bool,
     /// Where `results.json` and `results.svg` go
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Some(Inner::Naive { file }) => naive::run(file),
         #[cfg(unix)]
         None if args.databases => databases::measure(&args.mixflow, args.events, args.rounds),
+        None if args.scale => scale::measure(&args.mixflow, &args.output),
         None if args.memory => memory::measure(&args.mixflow, &args.output),
         None => benchmark(&args),
     };
