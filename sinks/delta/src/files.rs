@@ -214,13 +214,6 @@ impl Way {
         std::fs::create_dir_all(path.parent().unwrap_or(path))?;
         File::create_new(path).map(Way::File)
     }
-
-    /// Gives up what is on its way.
-    fn give_up(&mut self) {
-        if let Way::Upload(upload) = self {
-            upload.give_up();
-        }
-    }
 }
 
 impl Write for Way {
@@ -244,6 +237,12 @@ impl Target for Way {
         match self {
             Way::File(file) => file.finish(),
             Way::Upload(upload) => upload.finish(),
+        }
+    }
+
+    fn give_up(&mut self) {
+        if let Way::Upload(upload) = self {
+            upload.give_up();
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::files::{Files, Form};
 use crate::leftovers::{Mark, Whose};
 use crate::made_up::{Run, Spot, dataset, held, january, schema};
 use crate::table::LiveFile;
-use crate::txn::added;
+use crate::txn::publish::added;
 
 /// Does to a table what others do: writes the files of each date of `compacts` anew
 /// as one, and removes those of each date of `deletes`.

@@ -27,6 +27,8 @@ impl SinkUnderTest for Parquet {
             mode: Some(mode),
             compression: None,
             partition_by: None,
+            endpoint: None,
+            region: None,
             allow_shrink: None,
             scope: None,
         };

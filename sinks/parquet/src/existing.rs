@@ -1,21 +1,22 @@
 //! The columns of the files that are there.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use mixflow_core::made_of::{Existing, made_of};
 use mixflow_core::{Error, ErrorKind, Result};
 use parquet::arrow::parquet_to_arrow_schema;
-
-use crate::footer::footer;
+use parquet::file::metadata::FileMetaData;
 
 /// Returns the columns of files, in the order in which they come first; `stay`
 /// says whether their rows do. Reads the end of each.
-pub(crate) fn existing(files: impl Iterator<Item = PathBuf>, stay: bool) -> Result<Existing> {
+pub(crate) fn existing(
+    footers: impl Iterator<Item = Result<FileMetaData>>,
+    stay: bool,
+) -> Result<Existing> {
     let mut existing = Existing::default();
-    for path in files {
-        let columns = match columns_of(&path) {
+    for footer in footers {
+        let columns = match footer.and_then(|footer| columns_of(&footer)) {
             Ok(columns) => columns,
             // What is replaced need not be ours, nor whole.
             Err(_) if !stay => continue,
@@ -38,11 +39,10 @@ pub(crate) fn existing(files: impl Iterator<Item = PathBuf>, stay: bool) -> Resu
 }
 
 /// Returns the columns of a file, as the rows that were written had them.
-fn columns_of(path: &Path) -> Result<Vec<Field>> {
-    let footer = footer(path)?;
+fn columns_of(footer: &FileMetaData) -> Result<Vec<Field>> {
     let schema = parquet_to_arrow_schema(footer.schema_descr(), footer.key_value_metadata());
     let schema = schema.map_err(|error| {
-        let what = format!("cannot read the columns of `{}`", path.display());
+        let what = "cannot read the columns of a Parquet file";
         Error::new(ErrorKind::Destination, what).with_source(error)
     })?;
     let fields = schema.fields().iter().map(Arc::clone);
@@ -64,6 +64,7 @@ fn unzoned(field: Field) -> Field {
 #[cfg(test)]
 mod tests {
     use std::fs::{File, write};
+    use std::path::{Path, PathBuf};
 
     use arrow::array::RecordBatch;
     use arrow::datatypes::Schema;
@@ -72,6 +73,7 @@ mod tests {
     use parquet::arrow::ArrowWriter;
 
     use super::*;
+    use crate::footer::footer;
 
     fn file(path: &Path, fields: Vec<Field>) -> PathBuf {
         let schema = Arc::new(Schema::new(fields));
@@ -95,7 +97,8 @@ mod tests {
             file(&at("a.parquet"), vec![time.clone(), json.clone()]),
             file(&at("b.parquet"), vec![time, city.clone(), json]),
         ];
-        let found = existing(files.clone().into_iter(), true).expect("they can be read");
+        let found =
+            existing(files.iter().map(|path| footer(path)), true).expect("they can be read");
         let names: Vec<&str> = found.columns.iter().map(|f| f.name().as_str()).collect();
         assert_eq!(names, ["event_time", "cart", "city"]);
         let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -104,7 +107,8 @@ mod tests {
         assert_eq!(made_of(&found.columns[2]), Some("$city"));
         assert_eq!(found.names, [("$city".to_owned(), "city".to_owned())]);
         write(at("c.parquet"), "no file of ours").expect("a temp folder");
-        let files = || files.clone().into_iter().chain([at("c.parquet")]);
+        let all: Vec<PathBuf> = files.into_iter().chain([at("c.parquet")]).collect();
+        let files = || all.iter().map(|path| footer(path));
         let gone = existing(files(), false).expect("it need not be whole");
         assert!(gone.columns.is_empty() && gone.names.len() == 1);
         assert!(existing(files(), true).is_err());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use mixflow_core::fit::{Provenance, check_columns};
 use mixflow_core::sink::{TxnContext, WriteMode};
 use mixflow_core::{Error, ErrorKind, Result};
@@ -28,21 +28,59 @@ pub(crate) fn check(
     by_day: bool,
     cx: &TxnContext,
 ) -> Result<()> {
-    let stored = Times::of(root, files)?.stored(&cx.schema);
-    let columns = columns(&converted(&stored)?);
+    let fits = Fits::new(&cx.schema, Times::of(root, files)?, by_day, mode)?;
     for found in files.iter().filter(|found| found.is_table()) {
-        if found.day.is_some() != by_day {
-            return Err(other_layout(root, found, mode));
-        }
+        fits.check_layout(root, found)?;
         let path = root.join(&found.path);
-        let footer = footer(&path)?;
-        let shown = format!("`{}`", path.display());
-        check_columns(&shown, &self::columns(footer.schema_descr()), &columns)?;
-        if let (Some(before), Some(rows)) = (provenance(&footer), &cx.source.provenance) {
-            before.check(rows, &shown)?;
-        }
+        fits.check_file(&path.display().to_string(), &footer(&path)?, cx)?;
     }
     Ok(())
+}
+
+/// What files have to be like, so that those of a run can stand beside them.
+pub(crate) struct Fits {
+    columns: Vec<String>,
+    by_day: bool,
+    mode: WriteMode,
+}
+
+impl Fits {
+    /// Returns what is asked of files, for rows of `schema`.
+    pub(crate) fn new(
+        schema: &SchemaRef,
+        times: Times,
+        by_day: bool,
+        mode: WriteMode,
+    ) -> Result<Fits> {
+        Ok(Fits {
+            columns: columns(&converted(&times.stored(schema))?),
+            by_day,
+            mode,
+        })
+    }
+
+    /// Checks that a file stands in the folder of a day, or in none.
+    pub(crate) fn check_layout(&self, root: &Path, found: &Found) -> Result<()> {
+        if found.day.is_some() == self.by_day {
+            return Ok(());
+        }
+        Err(other_layout(root, found, self.mode))
+    }
+
+    /// Checks the columns of a file that people call `path`, and how its rows were made.
+    pub(crate) fn check_file(
+        &self,
+        path: &str,
+        footer: &FileMetaData,
+        cx: &TxnContext,
+    ) -> Result<()> {
+        let shown = format!("`{path}`");
+        check_columns(&shown, &columns(footer.schema_descr()), &self.columns)?;
+        match (provenance(footer), &cx.source.provenance) {
+            (Some(before), Some(rows)) => before.check(rows, &shown),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Returns what columns become in a file, or says that one has no form.

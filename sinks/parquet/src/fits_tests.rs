@@ -56,6 +56,8 @@ impl Place {
             mode: Some(mode),
             compression: None,
             partition_by: by,
+            endpoint: None,
+            region: None,
             allow_shrink: None,
             scope: None,
         });

@@ -21,7 +21,7 @@ use parquet::file::properties::WriterProperties;
 use crate::days::{Home, split, zone_of};
 use crate::going::{Going, Replacement};
 use crate::ledger::{Done, FileLedger};
-use crate::parts::Parts;
+use crate::parts::{Beside, Parts};
 use crate::swap::swap;
 use crate::tree::{self, Found};
 
@@ -57,6 +57,10 @@ impl FolderTxn {
             path.to_owned()
         };
         let staged = StagedFolder::begin(&path)?;
+        let room = Beside {
+            shown: path.clone(),
+            staged: staged.path().to_owned(),
+        };
         let dataset = cx.source.dataset.clone();
         Ok(FolderTxn {
             by_day,
@@ -68,7 +72,7 @@ impl FolderTxn {
             going: Going::new(replacement, dataset.key()),
             dataset,
             days: BTreeMap::new(),
-            parts: Parts::new(&path, staged.path(), &cx.run_id, &cx.schema, properties),
+            parts: Parts::new(&path, room, &cx.run_id, &cx.schema, properties),
             staged,
             rows: 0,
             path,

@@ -172,6 +172,14 @@ enum Day {
     Utc(Date),
 }
 
+#[cfg(feature = "objects")]
+impl<'f> Gone<'f> {
+    /// Returns the file.
+    pub(crate) fn found(&self) -> &'f Found {
+        self.found
+    }
+}
+
 enum Covered {
     Whole,
     InPart,

@@ -109,6 +109,12 @@ impl FileLedger {
             Err(error) if is_absent(&error) => return Ok(FileLedger::default()),
             Err(error) => return Err(cannot(format_args!("read the ledger `{shown}`"))(error)),
         };
+        let ledger = FileLedger::parse(&text, &shown.to_string())?;
+        Ok(ledger.without_lost_files(|path| root.join(path).exists()))
+    }
+
+    /// Reads a ledger that people call `shown`.
+    pub(crate) fn parse(text: &[u8], shown: &str) -> Result<FileLedger> {
         let damaged = || {
             let message = format!("cannot read the ledger `{shown}`");
             Error::new(ErrorKind::Destination, message).hint(
@@ -116,14 +122,14 @@ impl FileLedger {
             )
         };
         let ledger: FileLedger =
-            serde_json::from_slice(&text).map_err(|error| damaged().with_source(error))?;
+            serde_json::from_slice(text).map_err(|error| damaged().with_source(error))?;
         if ledger.version != VERSION {
             return Err(damaged().because(format!(
                 "it is of version {}, and this mixflow knows version {VERSION}",
                 ledger.version
             )));
         }
-        Ok(ledger.without_lost_files(|path| root.join(path).exists()))
+        Ok(ledger)
     }
 
     /// Writes the ledger into a folder that is about to become the target.
@@ -137,6 +143,28 @@ impl FileLedger {
             out.into_inner()?.sync_all()
         };
         write().map_err(cannot("write the ledger of the folder"))
+    }
+
+    /// Returns the ledger as a text, to be [parsed](FileLedger::parse).
+    #[cfg(feature = "objects")]
+    pub(crate) fn text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| {
+            let message = "cannot write the ledger of the folder";
+            Error::new(ErrorKind::Other, message).with_source(error)
+        })
+    }
+
+    /// Returns how many rows are held.
+    #[cfg(feature = "objects")]
+    pub(crate) fn rows(&self) -> u64 {
+        let rows = self.datasets.iter().map(|held| -> u64 {
+            if held.days.is_empty() {
+                held.units.iter().map(|held| held.unit.rows).sum()
+            } else {
+                held.days.iter().filter_map(|day| day.rows).sum()
+            }
+        });
+        rows.sum()
     }
 
     /// Returns what is held of `dataset`.

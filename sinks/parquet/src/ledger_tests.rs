@@ -222,6 +222,8 @@ fn a_file_keeps_no_ledger_and_is_written_whole() {
             mode: Some(mode),
             compression: None,
             partition_by: None,
+            endpoint: None,
+            region: None,
             allow_shrink: None,
             scope: None,
         })

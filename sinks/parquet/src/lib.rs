@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "objects")]
+mod bucket;
 #[cfg(test)]
 mod conformance;
 mod count;
@@ -43,7 +45,8 @@ pub mod files {
     pub use crate::writer::{Target, Writer, keep_memory, properties};
 }
 
-use mixflow_core::registry::{ComponentDoc, OptionDoc, Registry};
+use mixflow_core::config::Invalid;
+use mixflow_core::registry::{BuildContext, ComponentDoc, OptionDoc, Registry};
 use mixflow_core::sink::Sink;
 
 /// What `mixflow components` shows of the sink.
@@ -53,7 +56,7 @@ pub const DOC: ComponentDoc = ComponentDoc {
     options: &[
         OptionDoc::new(
             "path",
-            "a file if it ends in .parquet, else a folder",
+            "a file if it ends in .parquet, else a folder; also s3://… | gs://… | az://…",
             "where to write",
         ),
         OptionDoc::new(
@@ -72,6 +75,12 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "a folder for each UTC day: date=2024-01-31/part-….parquet",
         ),
         OptionDoc::new(
+            "endpoint",
+            "address, default that of the service",
+            "which server has the bucket: MinIO, R2, an emulator",
+        ),
+        OptionDoc::new("region", "text", "the region of the bucket"),
+        OptionDoc::new(
             "allow_shrink",
             "true | false, default false",
             "whether replace and replace_window may leave less than half of what is there",
@@ -87,9 +96,24 @@ pub const DOC: ComponentDoc = ComponentDoc {
 /// Adds the sink of this crate to `registry`.
 pub fn register(registry: &mut Registry) {
     registry
-        .add_sink(DOC, |mut options: ParquetOptions, cx| {
-            options.path = cx.local_path("path", &options.path)?;
-            ParquetSink::new(options).map(|sink| Box::new(sink) as Box<dyn Sink>)
-        })
+        .add_sink(DOC, |options: ParquetOptions, cx| build(options, cx))
         .takes::<ParquetOptions>();
+}
+
+/// Makes the sink of these options: into a file or folder, or into a bucket where its
+/// path is the address of one. Makes no I/O.
+pub fn build(
+    mut options: ParquetOptions,
+    cx: &BuildContext,
+) -> Result<Box<dyn Sink>, Vec<Invalid>> {
+    #[cfg(feature = "objects")]
+    if options
+        .path
+        .to_str()
+        .is_some_and(mixflow_objects::Location::is_bucket)
+    {
+        return Ok(Box::new(bucket::BucketSink::new(options)?));
+    }
+    options.path = cx.local_path("path", &options.path)?;
+    Ok(Box::new(ParquetSink::new(options)?))
 }

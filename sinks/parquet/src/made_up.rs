@@ -107,6 +107,8 @@ impl Place {
             mode: Some(mode),
             compression: None,
             partition_by: Some(PartitionBy::Date),
+            endpoint: None,
+            region: None,
             allow_shrink: None,
             scope: Some(scope),
         })

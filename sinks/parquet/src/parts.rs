@@ -12,13 +12,44 @@ use mixflow_core::staged::cannot;
 use parquet::file::properties::WriterProperties;
 
 use crate::days::Home;
-use crate::writer::Writer;
+use crate::writer::{Target, Writer};
 
 /// What all open writers together may hold; the largest gives way first.
 const OPEN_MEMORY: usize = 64 << 20;
 
-/// Files that are open at once, far below the 1,024 that a process may have.
-const OPEN_FILES: usize = 64;
+/// Where files are made before they count.
+pub(crate) trait Room {
+    /// What a file is there.
+    type Target: Target;
+
+    /// Files that are open at once.
+    const OPEN: usize;
+
+    /// Makes the file that is to be at `path`, relative to the folder.
+    fn create(&self, path: &str) -> Result<Self::Target>;
+}
+
+/// A folder that is built beside the one that it is to become.
+pub(crate) struct Beside {
+    /// The folder as people know it.
+    pub(crate) shown: PathBuf,
+    pub(crate) staged: PathBuf,
+}
+
+impl Room for Beside {
+    type Target = File;
+    /// Far below the 1,024 that a process may have.
+    const OPEN: usize = 64;
+
+    fn create(&self, path: &str) -> Result<File> {
+        let target = self.staged.join(path);
+        let folder = target.parent().unwrap_or(&self.staged);
+        let shown = self.shown.join(path);
+        fs::create_dir_all(folder)
+            .and_then(|()| File::create_new(&target))
+            .map_err(cannot(format_args!("create `{}`", shown.display())))
+    }
+}
 
 /// A file that was begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,36 +61,36 @@ pub struct Part {
 }
 
 /// Writes the files of one run, those of several days at once.
-pub(crate) struct Parts {
+pub(crate) struct Parts<R: Room = Beside> {
     /// The folder as people know it.
     shown: PathBuf,
-    staged: PathBuf,
+    room: R,
     schema: SchemaRef,
     properties: WriterProperties,
     run_id: String,
-    open: BTreeMap<Home, Open>,
+    open: BTreeMap<Home, Open<R::Target>>,
     begun: Vec<Part>,
     rows: BTreeMap<Home, u64>,
     clock: u64,
 }
 
-struct Open {
-    writer: Writer,
+struct Open<T: Target> {
+    writer: Writer<T>,
     /// When it was last written to.
     used: u64,
 }
 
-impl Parts {
+impl<R: Room> Parts<R> {
     pub(crate) fn new(
         shown: &Path,
-        staged: &Path,
+        room: R,
         run_id: &str,
         schema: &SchemaRef,
         properties: WriterProperties,
-    ) -> Parts {
+    ) -> Parts<R> {
         Parts {
             shown: shown.to_owned(),
-            staged: staged.to_owned(),
+            room,
             schema: schema.clone(),
             properties,
             run_id: run_id.to_owned(),
@@ -75,7 +106,7 @@ impl Parts {
         self.clock += 1;
         *self.rows.entry(home).or_default() += records.num_rows() as u64;
         if !self.open.contains_key(&home) {
-            if self.open.len() >= OPEN_FILES {
+            if self.open.len() >= R::OPEN {
                 self.finish_oldest()?;
             }
             let writer = self.begin(home)?;
@@ -103,7 +134,9 @@ impl Parts {
 
     /// Closes files as they are, for a run that is given up.
     pub(crate) fn close(&mut self) {
-        self.open.clear();
+        for mut open in std::mem::take(&mut self.open).into_values() {
+            open.writer.target().give_up();
+        }
     }
 
     /// Returns the files that were begun.
@@ -116,23 +149,19 @@ impl Parts {
         &self.rows
     }
 
-    fn begin(&mut self, home: Home) -> Result<Writer> {
+    fn begin(&mut self, home: Home) -> Result<Writer<R::Target>> {
         let name = format!("part-{}-{}.parquet", self.run_id, self.begun.len());
         let path = match home.folder {
             Some(day) => format!("date={day}/{name}"),
             None => name,
         };
         let shown = self.shown.join(&path).display().to_string();
-        let target = self.staged.join(&path);
-        let folder = target.parent().unwrap_or(&self.staged);
-        let file = fs::create_dir_all(folder)
-            .and_then(|()| File::create_new(&target))
-            .map_err(cannot(format_args!("create `{shown}`")))?;
+        let target = self.room.create(&path)?;
         self.begun.push(Part {
             path,
             day: home.day,
         });
-        Writer::new(file, &self.schema, &self.properties, shown)
+        Writer::new(target, &self.schema, &self.properties, shown)
     }
 
     fn finish_oldest(&mut self) -> Result<()> {

@@ -23,6 +23,7 @@ use crate::existing::existing;
 use crate::file::FileTxn;
 use crate::fits;
 use crate::folder::FolderTxn;
+use crate::footer::footer;
 use crate::going::{Going, Replacement};
 use crate::ledger::FileLedger;
 use crate::times::Times;
@@ -33,7 +34,8 @@ use crate::writer::{self, Compression};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetOptions {
-    /// A file if it ends in `.parquet`, else a folder.
+    /// A file if it ends in `.parquet`, else a folder; also one in a bucket, such as
+    /// `s3://bucket/events`.
     pub path: PathBuf,
     /// What happens to what is there.
     pub mode: Option<WriteMode>,
@@ -41,6 +43,10 @@ pub struct ParquetOptions {
     pub compression: Option<Compression>,
     /// Whether each day has a folder.
     pub partition_by: Option<PartitionBy>,
+    /// Which server has the bucket, if not that of the service.
+    pub endpoint: Option<String>,
+    /// The region of the bucket.
+    pub region: Option<String>,
     /// Whether `replace` and `replace_window` may leave less than half of what
     /// is there, or of a day.
     pub allow_shrink: Option<bool>,
@@ -85,6 +91,11 @@ impl ParquetSink {
         let path = options.path;
         if path.file_name().is_none() {
             return refuse("path", "this names no file and no folder of its own");
+        }
+        for (key, given) in [("endpoint", &options.endpoint), ("region", &options.region)] {
+            if given.is_some() {
+                return refuse(key, "a file or folder of this machine has none");
+            }
         }
         let mode = options.mode.unwrap_or_default();
         let by_day = options.partition_by.map(|by| by == PartitionBy::Date);
@@ -184,7 +195,7 @@ fn layout(path: &Path, mode: WriteMode, by_day: Option<bool>) -> Result<Layout, 
     }
 }
 
-fn has_day(schema: &Schema) -> bool {
+pub(crate) fn has_day(schema: &Schema) -> bool {
     schema.field_with_name(DAY_COLUMN).is_ok_and(|field| {
         matches!(
             field.data_type(),
@@ -246,7 +257,7 @@ impl Sink for ParquetSink {
     fn existing(&self, cx: &TxnContext) -> Result<Existing> {
         let (mode, by_day) = match self.layout {
             Layout::File(_) => {
-                let file = self.path.is_file().then(|| self.path.clone());
+                let file = self.path.is_file().then(|| footer(&self.path));
                 return existing(file.into_iter(), false);
             }
             Layout::Folder { mode, by_day } => (mode, by_day),
@@ -255,7 +266,10 @@ impl Sink for ParquetSink {
             let stay = matches!(mode, WriteMode::Append | WriteMode::ReplaceWindow);
             let files = tree::list(&self.path)?;
             let tables = files.iter().filter(|found| found.is_table());
-            existing(tables.map(|found| self.path.join(&found.path)), stay)?
+            existing(
+                tables.map(|found| footer(&self.path.join(&found.path))),
+                stay,
+            )?
         } else {
             Existing::default()
         };

@@ -89,13 +89,13 @@ fn add_folder(
 }
 
 /// Returns the day of a folder's name, `date=2024-01-31`.
-fn day(name: &str) -> Option<Date> {
+pub(crate) fn day(name: &str) -> Option<Date> {
     name.strip_prefix("date=")?.parse().ok()
 }
 
 /// Whether a file may stand in a folder of Parquet files. Readers skip names
 /// that begin with `.` or `_`.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     name.ends_with(".parquet") || name.starts_with(['.', '_'])
 }
 
@@ -121,7 +121,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn foreign(root: &Path, path: &Path) -> Error {
+pub(crate) fn foreign(root: &Path, path: &Path) -> Error {
     Error::new(
         ErrorKind::Destination,
         format!("cannot write the folder `{}`", root.display()),

@@ -108,6 +108,20 @@ pub(crate) fn check_schema(schema: &Schema) -> Result<()> {
 pub trait Target: Write + Send {
     /// Has everything arrive, and returns how many bytes there are.
     fn finish(self) -> io::Result<u64>;
+
+    /// Gives up what is on its way.
+    fn give_up(&mut self) {}
+}
+
+#[cfg(feature = "objects")]
+impl Target for mixflow_objects::Upload {
+    fn finish(self) -> io::Result<u64> {
+        mixflow_objects::Upload::finish(self)
+    }
+
+    fn give_up(&mut self) {
+        mixflow_objects::Upload::give_up(self);
+    }
 }
 
 impl Target for File {

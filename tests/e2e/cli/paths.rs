@@ -44,6 +44,10 @@ fn urls_are_no_paths() {
     let place = Place::new();
     for (kind, _) in SINKS {
         for url in ["md:mine", "s3://bucket/out.parquet"] {
+            if kind == "parquet" && url.starts_with("s3") {
+                // It goes there.
+                continue;
+            }
             let sink = format!("[sink]\ntype = \"{kind}\"\npath = \"{url}\"\n");
             place
                 .run(&pipeline(&[&events(&sim, ""), &sink]))

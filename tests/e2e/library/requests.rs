@@ -127,6 +127,8 @@ fn a_request_goes_into_any_sink() {
         mode: None,
         compression: None,
         partition_by: None,
+        endpoint: None,
+        region: None,
         allow_shrink: None,
         scope: None,
     };

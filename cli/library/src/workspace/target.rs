@@ -10,7 +10,7 @@ use mixflow_sink_dynamic::{PluginOptions, PluginSink};
 #[cfg(unix)]
 use mixflow_sink_exec::{ExecOptions, ExecSink};
 use mixflow_sink_jsonl::{JsonlOptions, JsonlSink};
-use mixflow_sink_parquet::{ParquetOptions, ParquetSink};
+use mixflow_sink_parquet::ParquetOptions;
 
 type Built = Result<Box<dyn Sink>, Vec<Invalid>>;
 
@@ -65,10 +65,7 @@ macro_rules! target_of {
 
 target_of! {
     DuckdbOptions => "duckdb", |options, cx| Ok(Box::new(DuckdbSink::new(options, cx)?));
-    ParquetOptions => "parquet", |mut options, cx| {
-        options.path = cx.local_path("path", &options.path)?;
-        Ok(Box::new(ParquetSink::new(options)?))
-    };
+    ParquetOptions => "parquet", mixflow_sink_parquet::build;
     #[cfg(feature = "lake")]
     DeltaOptions => "delta", |options, cx| {
         Ok(Box::new(DeltaSink::new(options, cx.home.as_deref())?))

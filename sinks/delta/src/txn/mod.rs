@@ -1,6 +1,6 @@
 //! A run's writes into a table, which become one commit.
 
-mod publish;
+pub(crate) mod publish;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -25,9 +25,6 @@ use crate::leftovers::{Mark, Whose};
 use crate::place::Place;
 use crate::runs::has_committed;
 use crate::table::Table;
-
-#[cfg(test)]
-pub(crate) use publish::added;
 
 /// The writes of one run.
 pub(crate) struct DeltaTxn {
