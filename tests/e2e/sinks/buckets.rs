@@ -303,3 +303,220 @@ fn a_bucket_that_is_not_there_and_wrong_credentials_are_told_before_any_request(
     let ran = table.run(&place, &text).ended(2).says("environment");
     assert!(!ran.stderr.contains("pa55word"), "{}", ran.stderr);
 }
+
+/// Parquet in a bucket.
+struct Parquet<'s> {
+    table: Table<'s>,
+}
+
+impl Parquet<'_> {
+    fn text(&self, sim: &Simulator, from: i8, to: i8, mode: &str) -> String {
+        let text = self.table.text(sim, from, to, mode);
+        text.replace("type = \"delta\"", "type = \"parquet\"")
+    }
+
+    fn run(&self, place: &Place, text: &str) -> Ran {
+        self.table.run(place, text)
+    }
+
+    /// Has Python say something of the bucket by `s3`, with the names in it as `names`
+    /// and the ids of all rows that a reader of all files sees as `ids`.
+    #[track_caller]
+    fn said(&self, script: &str) -> String {
+        const BEFORE: &str = "
+import sys, boto3, io, pyarrow.parquet as pq
+s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1',
+                  aws_access_key_id='key', aws_secret_access_key=sys.argv[2])
+prefix = sys.argv[3]
+found = s3.list_objects_v2(Bucket='lake', Prefix=prefix).get('Contents', [])
+names = [o['Key'][len(prefix):].lstrip('/') for o in found]
+# As Spark, pyarrow and Hive do.
+tables = [o['Key'] for o in found if not any(part[:1] in '_.' for part in o['Key'][len(prefix):].lstrip('/').split('/') if part)]
+read = lambda key: pq.read_table(io.BytesIO(s3.get_object(Bucket='lake', Key=key)['Body'].read()), partitioning=None)
+ids = ' '.join(sorted(i for key in tables for i in read(key)['insert_id'].to_pylist()))
+";
+        let after = "\nimport os\nsys.stdout.flush()\nos._exit(0)";
+        let prefix = self.table.url.strip_prefix("s3://lake/").unwrap();
+        let output = Command::new(&self.table.service.python)
+            .args(["-c", &format!("{BEFORE}\n{script}{after}")])
+            .args([&self.table.service.endpoint, S3_SECRET, prefix])
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn ids(&self) -> String {
+        self.said("print(ids)")
+    }
+}
+
+#[test]
+fn one_parquet_object_appears_whole() {
+    let Some(service) = s3() else { return };
+    let parquet = Parquet {
+        table: Table {
+            service: &service,
+            url: "s3://lake/whole/events.parquet",
+            more: "",
+        },
+    };
+    let sim = started(sim(data()));
+    let place = Place::new();
+    let run = |from, to, mode| parquet.run(&place, &parquet.text(&sim, from, to, mode));
+    run(1, 2, "create")
+        .ended(0)
+        .says("s3://lake/whole/events.parquet");
+    assert_eq!(parquet.ids(), expected(&sim, 1, 2));
+    let before = sim.requests().len();
+    run(1, 2, "create").ended(6).says("already exists");
+    run(1, 2, "append").ended(2).says("leave `.parquet` out");
+    assert_eq!(sim.requests().len(), before);
+    // A run that is killed leaves the object as it was.
+    place.write("test.toml", &parquet.text(&sim, 1, 6, "replace"));
+    kill_after_a_partition(&parquet.table, &place);
+    assert_eq!(parquet.ids(), expected(&sim, 1, 2));
+    // One that would be smaller by far is refused. Else it takes the windows that
+    // the killed one has kept.
+    std::fs::remove_dir_all(place.path("state")).unwrap();
+    sim.set_data(Data::generated_between(
+        date(2024, 1, 1),
+        date(2024, 1, 2),
+        100,
+        0,
+        2,
+    ));
+    run(1, 2, "replace").ended(1).says("less than half");
+    sim.set_data(data());
+    run(1, 4, "replace").ended(0);
+    assert_eq!(parquet.ids(), expected(&sim, 1, 4));
+    assert_eq!(parquet.said("print(names)"), "['']");
+}
+
+fn kill_after_a_partition(table: &Table<'_>, place: &Place) {
+    let mut child = table
+        .command(place, &["run", "test.toml", "--progress", "json"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = std::io::BufRead::lines(told).map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("\"partition_done\"")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_folder_of_parquet_objects_holds_what_its_ledger_says() {
+    let Some(service) = s3() else { return };
+    let parquet = Parquet {
+        table: Table {
+            service: &service,
+            url: "s3://lake/days",
+            more: "",
+        },
+    };
+    let sim = started(sim(data()));
+    let place = Place::new();
+    let run = |from, to, mode| parquet.run(&place, &parquet.text(&sim, from, to, mode));
+    run(1, 2, "create").ended(0);
+    assert_eq!(parquet.ids(), expected(&sim, 1, 2));
+    let before = sim.requests().len();
+    run(1, 2, "create").ended(6).says("already exists");
+    assert_eq!(sim.requests().len(), before);
+    run(3, 4, "append").ended(0);
+    assert_eq!(parquet.ids(), expected(&sim, 1, 4));
+    sim.set_data(Data::generated_between(
+        date(2024, 1, 1),
+        date(2024, 1, 8),
+        4_000,
+        0,
+        2,
+    ));
+    run(1, 4, "replace_window").ended(0);
+    assert_eq!(parquet.ids(), expected(&sim, 1, 4));
+    let gaps = [
+        "gaps",
+        "test.toml",
+        "--from",
+        "2024-01-01",
+        "--to",
+        "2024-01-05",
+        "--format",
+        "csv",
+    ];
+    let gaps = parquet.table.mixflow(&place, &gaps).ended(3);
+    assert_eq!(
+        gaps.stdout_lossy(),
+        "first,last,days\n2024-01-05,2024-01-05,1\n"
+    );
+    // A run that dies has staged what no reader sees.
+    place.write("test.toml", &parquet.text(&sim, 5, 8, "append"));
+    kill_after_a_partition(&parquet.table, &place);
+    assert_eq!(parquet.ids(), expected(&sim, 1, 4));
+    run(5, 8, "append").ended(0);
+    assert_eq!(parquet.ids(), expected(&sim, 1, 8));
+    run(1, 8, "replace").ended(0);
+    assert_eq!(parquet.ids(), expected(&sim, 1, 8));
+    // What readers do not skip is rows, and nothing ours is.
+    let ours = "print(*sorted({n.split('/')[0] for n in names if not n.startswith('date=')}), any(n.endswith('.parquet') for n in names if n.startswith('_')))";
+    assert_eq!(parquet.said(ours), "_mixflow False");
+    parquet
+        .table
+        .mixflow(&place, &["vacuum", "test.toml"])
+        .ended(0);
+}
+
+#[test]
+fn of_two_runs_into_a_folder_of_objects_one_is_told_and_no_row_is_lost() {
+    let Some(service) = s3() else { return };
+    let parquet = Parquet {
+        table: Table {
+            service: &service,
+            url: "s3://lake/pairs",
+            more: "",
+        },
+    };
+    let sim = started(sim(data()));
+    let mut held: Vec<i8> = Vec::new();
+    for round in 0..3 {
+        let days = [2 * round + 1, 2 * round + 2];
+        let places = [Place::new(), Place::new()];
+        let mut children = Vec::new();
+        for (place, (day, url)) in places.iter().zip(
+            days.into_iter()
+                .zip(["s3://lake/pairs", "s3://lake/p%61irs"]),
+        ) {
+            let text = parquet.text(&sim, day, day, "append");
+            place.write("test.toml", &text.replace("s3://lake/pairs", url));
+            children.push(
+                parquet
+                    .table
+                    .command(place, &["run", "test.toml"])
+                    .spawn()
+                    .unwrap(),
+            );
+        }
+        for (child, day) in children.iter_mut().zip(days) {
+            match child.wait().unwrap().code() {
+                Some(0) => held.push(day),
+                Some(6) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        held.sort_unstable();
+        let mut ids: Vec<String> = held
+            .iter()
+            .flat_map(|day| {
+                expected(&sim, *day, *day)
+                    .split(' ')
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        ids.sort();
+        assert_eq!(parquet.ids(), ids.join(" "), "{held:?}");
+    }
+    assert!(held.len() >= 3, "{held:?}");
+}
