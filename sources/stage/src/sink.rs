@@ -76,7 +76,10 @@ impl Sink for PartSink {
     }
 
     fn destination(&self, _kind: &DataKind) -> Destination {
-        Destination::named(self.stage.location().join(self.key.as_str()).to_string())
+        // Not as a URI, which one process of a machine alone may write to: of two that
+        // read a unit, the first receipt counts.
+        let unit = self.stage.location().join(self.key.as_str());
+        Destination::named(format!("the stage, as {unit}"))
     }
 
     /// The stage has receipts; nobody is to keep a ledger of parts.
