@@ -7,7 +7,7 @@
 # All link a prebuilt DuckDB that sinks/duckdb/libduckdb.sh gets in seconds.
 # Where there is none for the platform, DuckDB is compiled (an hour of CPU).
 
-.PHONY: demo test setup lint doctest docs dist bench bench-small bench-memory bench-databases bench-scale
+.PHONY: demo test setup lint doctest spark-test docs dist bench bench-small bench-memory bench-databases bench-scale
 
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
@@ -34,6 +34,11 @@ lint: setup
 
 doctest: setup
 	cargo test --workspace --doc $(FEATURES)
+
+# Spark, and the recipes for other engines: a cluster of two executors on this
+# machine. Gets Java and Spark itself; skipped in words where they cannot be had.
+spark-test: setup
+	@cli/spark/test.sh
 
 # Brings the tables in the pages up to date with what the binary knows.
 docs: setup
