@@ -304,7 +304,11 @@ impl Address {
             let uri = uri.resolve("`uri` of the database", &self.env, cancel)?;
             let shown = Shown::of(self.dialect, &self.driver, uri.expose(), None);
             secrets.extend(shown.secrets);
-            options.push((OptionDatabase::Uri, uri.expose().into()));
+            let text = match self.dialect {
+                Dialect::Postgres => with_timeout(uri.expose()),
+                _ => uri.expose().to_owned(),
+            };
+            options.push((OptionDatabase::Uri, text.into()));
         }
         for (name, value) in &self.options {
             let what = format!("option `{name}` of the database");
@@ -343,6 +347,20 @@ impl Address {
             format!("file:{path}?mode={mode}").into(),
         ))
     }
+}
+
+/// Returns a URI, or a connection string, of Postgres with which an address that
+/// nobody answers at is not waited for as long as the system likes.
+fn with_timeout(uri: &str) -> String {
+    if uri.contains("connect_timeout") {
+        return uri.to_owned();
+    }
+    let separator = match (uri.contains("://"), uri.contains('?')) {
+        (false, _) => " ",
+        (true, false) => "?",
+        (true, true) => "&",
+    };
+    format!("{uri}{separator}connect_timeout=10")
 }
 
 /// Returns the values of a row as texts.

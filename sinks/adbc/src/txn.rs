@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Field;
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{Field, TimestampMicrosecondType};
 use mixflow_core::batch::Batch;
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, WriteMode, already_exists,
@@ -56,6 +56,10 @@ pub(crate) struct AdbcTxn {
     old_rows: OldRows,
     announced: Vec<PartitionInfo>,
     rows: u64,
+    /// The first and the last time of the rows, in microseconds since 1970.
+    span: Option<(i64, i64)>,
+    /// Whether some of the rows have no time.
+    some_untimed: bool,
     mender: Mender,
 }
 
@@ -112,6 +116,8 @@ impl AdbcTxn {
                 outside: prepared.outside,
                 announced: Vec::new(),
                 rows: 0,
+                span: None,
+                some_untimed: false,
                 mender: Mender::new(target.on_mismatch),
                 table,
             }),
@@ -218,7 +224,7 @@ impl AdbcTxn {
         let what = format!("count what was written to {}", self.place());
         let whose = match self.is_beside() {
             true => "1 = 1".to_owned(),
-            false => self.age.is_new("t"),
+            false => format!("{}{}", self.age.is_new("t"), self.within_span()?),
         };
         let by_day = match self.target.mode {
             WriteMode::ReplaceWindow => count_days(session, &self.into, &whose, &what)?,
@@ -230,6 +236,35 @@ impl AdbcTxn {
         };
         self.check_count(by_day.values().sum())?;
         Ok(by_day)
+    }
+
+    /// Returns a condition, behind another one, that is true of the times of the
+    /// rows: where a table is large, an index then finds them.
+    fn within_span(&self) -> Result<String> {
+        let is_bound = self.exists && !self.some_untimed;
+        let Some((first, last)) = self.span.filter(|_| is_bound) else {
+            return Ok(String::new());
+        };
+        let dialect = self.session().dialect;
+        Ok(format!(
+            " AND t.event_time >= {} AND t.event_time <= {}",
+            dialect.instant(first)?,
+            dialect.instant(last)?
+        ))
+    }
+
+    /// Notes the times of rows.
+    fn note_times(&mut self, records: &RecordBatch) {
+        let times = records.column_by_name("event_time");
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let Some(times) = times.filter(|times| times.null_count() == 0) else {
+            self.some_untimed = true;
+            return;
+        };
+        for us in times.values() {
+            let (first, last) = self.span.unwrap_or((*us, *us));
+            self.span = Some((first.min(*us), last.max(*us)));
+        }
     }
 
     fn check_count(&self, there: u64) -> Result<()> {
@@ -556,6 +591,7 @@ impl SinkTxn for AdbcTxn {
                 self.write_outside()?;
             }
         }
+        self.note_times(&records);
         self.push(&records)?;
         self.rows += records.num_rows() as u64;
         Ok(())
