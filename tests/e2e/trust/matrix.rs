@@ -20,10 +20,10 @@ fn status(code: u16, retry_after: Option<&str>) -> Action {
 }
 
 /// A 429 as of 2026. One that stays ends the run under any policy.
-const TODAY: &str = "429 of today";
+pub const TODAY: &str = "429 of today";
 
 /// A fault, and the exit code of a run that meets it for ever.
-fn faults() -> Vec<(&'static str, Action, i32)> {
+pub fn faults() -> Vec<(&'static str, Action, i32)> {
     let early = |after_rows| Action::TerminatedEarly {
         after_rows,
         text: "terminated early".to_owned(),

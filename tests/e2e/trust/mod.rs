@@ -12,7 +12,7 @@ mod interrupts;
 pub mod kills;
 mod ledger;
 mod locks;
-mod matrix;
+pub mod matrix;
 mod metrics;
 mod notify;
 mod readers;

@@ -2,6 +2,7 @@
 
 mod asking;
 mod daily;
+mod faults;
 mod lost;
 mod mishaps;
 mod server;
