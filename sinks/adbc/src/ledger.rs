@@ -417,7 +417,7 @@ fn day_record(row: Row) -> Option<DayRecord> {
         bytes: cells.count(),
         fetched_at: cells.time().unwrap_or_default(),
         run_id: cells.text(),
-        unit_key: UnitKey::of_digits(&cells.text()),
+        unit_key: UnitKey::of_digits(cells.text()),
     })
 }
 
