@@ -43,10 +43,30 @@ pub(super) struct Pages {
     dataset: DatasetKey,
     people: Mutex<People>,
     early: EarlyPages,
-    /// Pages that were empty where profiles were announced.
-    empty: AtomicU32,
+    empty: EmptyPages,
     /// Pages that could not be had because other ones came.
     strays: AtomicU32,
+}
+
+/// Pages that were empty where profiles were announced.
+///
+/// Workers are through with pages in any order. Those that come after a page say
+/// nothing of it: its worker may be the slowest, and it the last one with profiles.
+#[derive(Debug, Default)]
+struct EmptyPages(Mutex<Vec<u64>>);
+
+impl EmptyPages {
+    fn note(&self, n: u64) {
+        self.lock().push(n);
+    }
+
+    fn are_enough_before(&self, n: u64) -> bool {
+        self.lock().iter().filter(|page| **page < n).count() >= ENOUGH as usize
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Hears the opening of an answer.
@@ -77,7 +97,7 @@ impl Pages {
             dataset,
             people: Mutex::default(),
             early: EarlyPages::default(),
-            empty: AtomicU32::new(0),
+            empty: EmptyPages::default(),
             strays: AtomicU32::new(0),
         }
     }
@@ -109,10 +129,10 @@ impl Pages {
         }
     }
 
-    /// Returns whether so many pages were empty that no other is to be asked
-    /// for, whatever was announced.
-    pub(super) fn has_ended(&self) -> bool {
-        self.empty.load(Ordering::Relaxed) >= ENOUGH
+    /// Returns whether so many pages before page `n` were empty that it is not to be
+    /// asked for, whatever was announced.
+    pub(super) fn has_ended_before(&self, n: u64) -> bool {
+        self.empty.are_enough_before(n)
     }
 
     /// Fetches a page until it is whole.
@@ -216,7 +236,7 @@ impl Pages {
         });
         let page = fetched.map_err(|error| self.judged(error, other, asked))?;
         if page.count() == 0 && asked.announced > 0 {
-            self.empty.fetch_add(1, Ordering::Relaxed);
+            self.empty.note(asked.number);
         }
         Ok(page)
     }
@@ -368,4 +388,21 @@ fn has_expired(error: &Error) -> bool {
 
 fn unspooled(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, "cannot keep a page on disk").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_after_one_say_nothing_of_it() {
+        let empty = EmptyPages::default();
+        for page in [9, 7, 8] {
+            empty.note(page);
+        }
+        // Page 6 has not been read yet.
+        for (page, ended) in [(6, false), (7, false), (9, false), (10, true), (11, true)] {
+            assert_eq!(empty.are_enough_before(page), ended, "page {page}");
+        }
+    }
 }

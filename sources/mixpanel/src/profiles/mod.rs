@@ -196,7 +196,7 @@ impl Session for ProfilesSession {
         {
             return self.read_first(&unit.label, &first, cx);
         }
-        if page < snapshot.pages && self.pages.has_ended() {
+        if page < snapshot.pages && self.pages.has_ended_before(page) {
             return Ok(Box::new(std::iter::empty()));
         }
         Ok(Box::new(PageRows::of(page, snapshot, &self.pages, cx)?))
