@@ -12,9 +12,10 @@
 # Read when a recipe runs, after `setup`.
 FEATURES = $$(test -e .libduckdb/libduckdb.so || echo --features bundled)
 
+# Without object stores and drivers of databases, which are half of a first build.
 demo: setup
-	cargo run -q $(FEATURES) -p mixflow-cli -- run pipelines/demo.toml
-	cargo run -q $(FEATURES) -p mixflow-cli -- query --db demo.db "\
+	cargo run -q --no-default-features $(FEATURES) -p mixflow-cli -- run pipelines/demo.toml
+	cargo run -q --no-default-features $(FEATURES) -p mixflow-cli -- query --db demo.db "\
 	    SELECT event_name, count(*) AS events, count(DISTINCT distinct_id) AS users, \
 	           min(event_time) AS first, max(event_time) AS last \
 	    FROM events GROUP BY event_name ORDER BY events DESC"
