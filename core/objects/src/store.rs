@@ -68,12 +68,8 @@ impl StoreOptions {
         if let Some(region) = &self.region {
             builder = builder.with_region(region);
         }
-        let from_env = || ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-        let endpoint = self.endpoint.clone().or_else(|| {
-            let mut names = from_env().into_iter();
-            names.find_map(|name| std::env::var(name).ok())
-        });
-        if let Some(endpoint) = endpoint {
+        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+        if let Some(endpoint) = self.endpoint_or(&variables) {
             builder = builder
                 .with_client_options(client(&endpoint))
                 .with_endpoint(endpoint);
@@ -98,12 +94,20 @@ impl StoreOptions {
         let mut builder = MicrosoftAzureBuilder::from_env()
             .with_url(url.as_str())
             .with_retry(retry());
-        if let Some(endpoint) = &self.endpoint {
+        if let Some(endpoint) = self.endpoint_or(&["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"]) {
             builder = builder
-                .with_client_options(client(endpoint))
-                .with_endpoint(endpoint.clone());
+                .with_client_options(client(&endpoint))
+                .with_endpoint(endpoint);
         }
         builder.build()
+    }
+
+    /// Returns the address of the service: what the options say, else the first of
+    /// these variables.
+    fn endpoint_or(&self, variables: &[&str]) -> Option<String> {
+        let mut variables = variables.iter();
+        let said = || variables.find_map(|name| std::env::var(name).ok());
+        self.endpoint.clone().or_else(said)
     }
 }
 

@@ -267,7 +267,7 @@ fn several_pipelines_are_planned_and_committed_together() {
             "plan.json",
         ])
         .ended(0);
-    let machines = Machines { place };
+    let machines = Machines::at(place);
     let plan = machines.planned();
     let pipelines = plan["pipelines"].as_array().unwrap();
     assert_eq!(pipelines.len(), 2);
@@ -300,7 +300,8 @@ fn machines_that_are_killed_anywhere_change_nothing() {
     let mut after = 5;
     for n in 0..6 {
         loop {
-            let mut child = machines.begin(n, &super::unit(["0", "1", "2", "3", "4", "5"][n]));
+            let mut child =
+                machines.begin(n, &super::unit(["0", "1", "2", "3", "4", "5"][n], "stage"));
             std::thread::sleep(Duration::from_millis(after));
             // A later kill each time, so that one of them comes too late.
             after += 13;

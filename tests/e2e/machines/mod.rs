@@ -1,5 +1,6 @@
 //! Plans, units and commits: one run on several machines.
 
+mod buckets;
 mod commits;
 mod plans;
 mod units;
@@ -17,17 +18,26 @@ const SINK: &str = "[sink]\ntype = \"duckdb\"\npath = \"out.db\"\nmode = \"repla
 /// Machines that share nothing but a stage and a plan.
 struct Machines {
     place: Place,
+    /// What all of them have in their environment.
+    environment: Vec<(&'static str, String)>,
+    stage: &'static str,
 }
 
 impl Machines {
     /// Plans a pipeline text, in `plan.json`.
     fn planning(pipeline: &str) -> Machines {
-        let machines = Machines {
-            place: Place::new(),
-        };
+        let machines = Machines::at(Place::new());
         machines.place.write("test.toml", pipeline);
         machines.plan(&[]).ended(0);
         machines
+    }
+
+    fn at(place: Place) -> Machines {
+        Machines {
+            place,
+            environment: Vec::new(),
+            stage: "stage",
+        }
     }
 
     /// Plans the days of the sample, from one to another.
@@ -56,6 +66,7 @@ impl Machines {
     /// Begins a command on machine `n`.
     fn begin(&self, n: usize, args: &[&str]) -> Child {
         let mut command = self.place.command(args);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("MIXFLOW_STATE_DIR", self.place.path(format!("machine-{n}")));
         command.stdout(std::process::Stdio::piped());
         command.stderr(std::process::Stdio::piped());
@@ -68,7 +79,7 @@ impl Machines {
 
     /// Runs a unit on machine `n`.
     fn unit(&self, n: usize, index: usize) -> Ran {
-        self.on(n, &unit(&index.to_string()))
+        self.on(n, &unit(&index.to_string(), self.stage))
     }
 
     fn receipt(&self, n: usize, index: usize) -> Value {
@@ -77,7 +88,7 @@ impl Machines {
     }
 
     fn commit(&self, n: usize, more: &[&str]) -> Ran {
-        let mut args = vec!["commit", "--plan", "plan.json", "--stage", "stage"];
+        let mut args = vec!["commit", "--plan", "plan.json", "--stage", self.stage];
         args.extend(more);
         self.on(n, &args)
     }
@@ -108,7 +119,7 @@ fn days(sim: &Simulator, first: u8, last: u8, sink: &str) -> String {
 }
 
 /// Returns the arguments that run a unit.
-fn unit(index: &str) -> [&str; 8] {
+fn unit<'a>(index: &'a str, stage: &'a str) -> [&'a str; 8] {
     [
         "unit",
         "run",
@@ -117,6 +128,6 @@ fn unit(index: &str) -> [&str; 8] {
         "--index",
         index,
         "--stage",
-        "stage",
+        stage,
     ]
 }

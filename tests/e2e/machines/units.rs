@@ -62,7 +62,7 @@ fn of_two_machines_that_read_a_unit_at_once_one_leaves_it() {
     );
     let sim = started(sim(Data::sample()).fault(slow));
     let machines = Machines::of_days(&sim, 1, 1);
-    let both = [1, 2].map(|n| machines.begin(n, &unit("0")));
+    let both = [1, 2].map(|n| machines.begin(n, &unit("0", "stage")));
     let both = both.map(|child| Ran::of(child.wait_with_output().unwrap()).ended(0));
     assert_eq!(both[0].stdout, both[1].stdout);
     assert_eq!(sim.requests().len(), 2);
@@ -105,7 +105,7 @@ fn the_hour_is_shared_by_all_machines() {
     let machines = Machines::planning(&pipeline(&[&source, SINK]));
     // Each has a state of its own, so none knows of what the others ask.
     let children: Vec<_> = (0..6)
-        .map(|n| machines.begin(n, &unit(["0", "1", "2", "3", "4", "5"][n])))
+        .map(|n| machines.begin(n, &unit(["0", "1", "2", "3", "4", "5"][n], "stage")))
         .collect();
     let mut codes: Vec<i32> = children
         .into_iter()
