@@ -68,6 +68,7 @@ mod lock;
 #[cfg(feature = "lake")]
 pub mod plans;
 mod rejects;
+mod trial;
 mod workspace;
 
 use std::path::{Path, PathBuf};
@@ -98,6 +99,7 @@ pub use mixflow_source_mixpanel::options::{
 pub use mixflow_source_mixpanel::quota::LimitOptions;
 pub use mixflow_source_mixpanel::retry::RetryOptions;
 pub use mixflow_transforms::{self as transforms, Catalog, Property};
+pub use trial::Trial;
 pub use workspace::{
     Event, Events, FetchResult, Profile, Profiles, RawRecord, Request, Step, Stream, Target,
     Workspace, WorkspaceBuilder,

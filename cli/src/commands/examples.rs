@@ -15,6 +15,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "check",
         &["check pipelines/*.toml", "check --online daily.toml"],
     ),
+    ("test", &["test pipelines/daily.toml"]),
     (
         "plan",
         &[

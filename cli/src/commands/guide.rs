@@ -38,6 +38,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         &[
             "init",
             "check",
+            "test",
             "components",
             "schema-file",
             "connections",

@@ -32,6 +32,7 @@ mod sql;
 mod status;
 mod summarize;
 mod tables;
+mod test;
 #[cfg(feature = "lake")]
 mod unit;
 mod vacuum;
@@ -72,6 +73,11 @@ pub(crate) enum Command {
     ///
     /// With --online, a small request says whether the credentials are right.
     Check(check::CheckArgs),
+    /// Run the tests of pipelines, offline
+    ///
+    /// For `daily.toml` they are in `daily.test.toml`: each `[[test]]` has a `name`, records as
+    /// `input`, and the `rows` that are to come of them. Neither source nor sink is asked.
+    Test(test::TestArgs),
     /// Show what a run would do, without asking Mixpanel
     ///
     /// With --output, write the units for `unit run` and `commit` instead, so that several machines
@@ -192,6 +198,7 @@ pub(crate) fn dispatch(app: &App, command: &Command) -> Exit {
     match command {
         Command::Run(args) => run::run(app, args),
         Command::Check(args) => check::check(app, args),
+        Command::Test(args) => test::test(app, args),
         Command::Plan(args) => plan::plan(app, args),
         Command::Status(args) => status::status(app, args),
         Command::Gaps(args) => gaps::gaps(app, args),

@@ -25,3 +25,4 @@ mod schema;
 mod shell;
 mod tables;
 mod terminal;
+mod trials;
