@@ -22,9 +22,7 @@ impl Secrets {
             .0
             .iter()
             .fold(text.to_owned(), |text, secret| secret.hide_in(&text));
-        let words: Vec<&str> = hidden.split_whitespace().collect();
-        let line = words.join(" ");
-        let line = line.replace(" . SQLSTATE", ". SQLSTATE");
+        let line = in_a_line(&hidden).replace(" . SQLSTATE", ". SQLSTATE");
         match line.char_indices().nth(SHOWN) {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
@@ -69,6 +67,13 @@ impl Secrets {
     }
 }
 
+/// Returns a text in one line, with one space where there are several: libpq writes
+/// `FATAL:  role`.
+fn in_a_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ")
+}
+
 /// Sorts of trouble with a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -93,6 +98,11 @@ pub(crate) enum Trouble {
 
 impl Trouble {
     pub(crate) fn of(error: &AdbcError) -> Trouble {
+        // Before any code: of a connection that is refused a client library says only
+        // that there is none.
+        if Trouble::is_refusal(error) {
+            return Trouble::Refused;
+        }
         let state: String = error.sqlstate.iter().map(|c| *c as u8 as char).collect();
         match state.get(..2).unwrap_or_default() {
             "28" => return Trouble::Refused,
@@ -112,20 +122,22 @@ impl Trouble {
         Trouble::by_words(error)
     }
 
+    fn is_refusal(error: &AdbcError) -> bool {
+        let text = in_a_line(&error.message).to_lowercase();
+        let words = [
+            "authentication failed",
+            "fatal: role ",
+            "no pg_hba.conf entry",
+        ];
+        matches!(error.status, Status::Unauthenticated | Status::Unauthorized)
+            || words.iter().any(|words| text.contains(words))
+    }
+
     /// For drivers that give no code, and for what a client library says of itself.
     fn by_words(error: &AdbcError) -> Trouble {
-        let text = error.message.to_lowercase();
+        let text = in_a_line(&error.message).to_lowercase();
         let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
         match error.status {
-            Status::Unauthenticated | Status::Unauthorized => Trouble::Refused,
-            _ if says(&[
-                "authentication failed",
-                "fatal: role ",
-                "no pg_hba.conf entry",
-            ]) =>
-            {
-                Trouble::Refused
-            }
             _ if says(&["database is locked", "could not set lock on file"]) => Trouble::Busy,
             _ if says(&["disk is full", "no space left", "disk full"]) => Trouble::Full,
             _ if says(&[
