@@ -26,6 +26,7 @@ use mixflow_core::slots::RequestSlots;
 use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind};
 use mixflow_state::State;
+#[cfg(feature = "lake")]
 use serde_json::{Map, Value};
 
 use crate::args::Global;
@@ -63,6 +64,7 @@ pub(crate) struct Loaded {
     /// Who says which project is asked.
     pub(crate) facts: Vec<Fact>,
     /// What another machine can build it from, or the keys of secrets in plain text.
+    #[cfg(feature = "lake")]
     pub(crate) portable: Result<Map<String, Value>, Vec<String>>,
 }
 
@@ -265,11 +267,13 @@ impl App {
         defaults.tell(&mut document);
         let known = Known::of(&document, self.home.as_deref());
         let facts = provenance::of(&document);
+        #[cfg(feature = "lake")]
         let portable = document.portable();
         let built = build(document, name, &self.registry, &cx);
         let loaded = |pipeline| Loaded {
             pipeline,
             facts,
+            #[cfg(feature = "lake")]
             portable,
         };
         built.map(loaded).map_err(|problems| {
@@ -322,8 +326,11 @@ impl App {
         if overrides.iter().any(|change| change.key == "project") {
             return vec![alone];
         }
-        // What cannot be read is told when it is loaded.
-        let names = projects(&std::fs::read_to_string(file).unwrap_or_default());
+        // A pipe can be read once, and that is for who builds the pipeline. What cannot
+        // be read is told then.
+        let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
+        let text = is_file.then(|| std::fs::read_to_string(file).unwrap_or_default());
+        let names = projects(&text.unwrap_or_default());
         if names.is_empty() {
             return vec![alone];
         }
