@@ -83,7 +83,11 @@ impl Trial {
     /// what ends a run, such as a transform that lacks its secret.
     pub fn check(&self, pipeline: &mut Pipeline) -> Result<Vec<String>> {
         let seen = Seen::default();
-        let (mut report, schema, rows) = self.run(pipeline, &seen)?;
+        let Ran {
+            mut report,
+            schema,
+            rows,
+        } = self.run(pipeline, &seen)?;
         // What has only rejects has failed for a run, and may be what a test shows.
         let only_rejects = report.rejected == self.input.len() as u64;
         if report.status != Status::Committed
@@ -125,11 +129,7 @@ impl Trial {
         Ok(wrong)
     }
 
-    fn run(
-        &self,
-        pipeline: &mut Pipeline,
-        seen: &Seen,
-    ) -> Result<(RunReport, SchemaRef, Vec<Map<String, Value>>)> {
+    fn run(&self, pipeline: &mut Pipeline, seen: &Seen) -> Result<Ran> {
         if pipeline.sinks.records() == RecordFormat::Raw {
             return Err(Error::new(ErrorKind::Config, "cannot test this pipeline")
                 .because("it passes records on as they come, so there are no columns to compare"));
@@ -157,8 +157,19 @@ impl Trial {
         pipeline.sinks = sinks;
         pipeline.options = options;
         let (schema, rows) = seen.rows()?;
-        Ok((report, schema, rows))
+        Ok(Ran {
+            report,
+            schema,
+            rows,
+        })
     }
+}
+
+/// What came of the records.
+struct Ran {
+    report: RunReport,
+    schema: SchemaRef,
+    rows: Vec<Map<String, Value>>,
 }
 
 fn setup(silent: &mut Silent) -> RunSetup<'_> {
