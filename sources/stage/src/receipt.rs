@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use mixflow_core::carried::Carried;
 use mixflow_core::fit::Provenance;
+use mixflow_core::ledger::{Ledger, days};
 use mixflow_core::unit::UnitKey;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,21 @@ pub struct Receipt {
     /// How the rows were made, where others would have to share it.
     #[serde(default, skip_serializing_if = "Provenance::is_empty")]
     pub provenance: Provenance,
+}
+
+impl Receipt {
+    /// Returns whether a destination with this ledger has the days of the unit
+    /// already, as they were fetched then or later. Of what stands for no days nobody
+    /// can tell.
+    pub fn is_held_by(&self, ledger: &Ledger) -> bool {
+        let range = self.counted.record.days;
+        range.is_some_and(|range| {
+            days(range.first, range.last).all(|day| {
+                let held = ledger.get(day);
+                held.is_some_and(|held| held.fetched_at >= self.fetched_at)
+            })
+        })
+    }
 }
 
 /// What was committed of a plan.

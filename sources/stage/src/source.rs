@@ -8,9 +8,9 @@ use arrow::datatypes::SchemaRef;
 use mixflow_core::context::{RunContext, UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::fit::Provenance;
-use mixflow_core::ledger::{Earlier, Held, days};
+use mixflow_core::ledger::{Earlier, Held};
 use mixflow_core::source::{BatchIter, Outline, Plan, Session, Source, SourceInfo};
-use mixflow_core::unit::{Extent, Unit, UnitKey};
+use mixflow_core::unit::{Unit, UnitKey};
 
 use crate::part::rows;
 use crate::receipt::Receipt;
@@ -119,16 +119,8 @@ impl StageSession {
         if self.held.earlier == Earlier::Go {
             return false;
         }
-        let Some(receipt) = self.staged.receipts.get(&unit.key) else {
-            return false;
-        };
-        let Extent::Days(range) = unit.extent else {
-            return false;
-        };
-        days(range.first, range.last).all(|day| {
-            let held = self.held.ledger.get(day);
-            held.is_some_and(|held| held.fetched_at >= receipt.fetched_at)
-        })
+        let receipt = self.staged.receipts.get(&unit.key);
+        receipt.is_some_and(|receipt| receipt.is_held_by(&self.held.ledger))
     }
 }
 

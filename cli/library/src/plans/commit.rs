@@ -1,11 +1,11 @@
 //! The commit of a plan.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use mixflow_core::engine::{OnFailure, Pipeline, RunOptions};
-use mixflow_core::ledger::{Earlier, Ledger, days};
+use mixflow_core::ledger::Earlier;
 use mixflow_core::report::RunReport;
-use mixflow_core::unit::{Extent, Unit};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_source_stage::{Committed, Receipt, Stage, StageSource, Staged};
 
@@ -70,7 +70,8 @@ pub fn commit_work(
         });
     }
     let mut receipts = stage.receipts()?;
-    receipts.retain(|key, _| planned.units.iter().any(|unit| unit.key == *key));
+    let keys: HashSet<_> = planned.units.iter().map(|unit| &unit.key).collect();
+    receipts.retain(|key, _| keys.contains(key));
     let missing = planned.without(&receipts);
     let labels: Vec<String> = missing.map(|unit| unit.label.clone()).collect();
     if !labels.is_empty() && !options.allow_missing {
@@ -171,18 +172,8 @@ fn is_held(
     let mut units = planned.units.iter();
     Ok(units.all(|unit| {
         let receipt = receipts.get(&unit.key);
-        receipt.is_some_and(|receipt| has(&ledger, unit, receipt))
+        receipt.is_some_and(|receipt| receipt.is_held_by(&ledger))
     }))
-}
-
-fn has(ledger: &Ledger, unit: &Unit, receipt: &Receipt) -> bool {
-    let Extent::Days(range) = unit.extent else {
-        return false;
-    };
-    days(range.first, range.last).all(|day| {
-        let held = ledger.get(day);
-        held.is_some_and(|held| held.fetched_at >= receipt.fetched_at)
-    })
 }
 
 /// Returns the run that commits: the stage in the place of the source, and only the
