@@ -249,6 +249,12 @@ impl Error {
         self
     }
 
+    /// Marks the error of a commit of which it was found out that it did not happen.
+    pub fn without_doubt(mut self) -> Error {
+        self.inner.in_doubt = false;
+        self
+    }
+
     /// Marks the error of a destination that somebody else has just now, so that
     /// waiting for it makes sense.
     pub fn busy(mut self) -> Error {

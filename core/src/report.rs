@@ -111,6 +111,44 @@ impl RunReport {
         let failed = move |sink: &&SinkReport| stands && sink.status == Status::Aborted;
         self.sinks.iter().filter(failed)
     }
+
+    /// Says what became of a commit that was in doubt, of the `sink`th sink of the
+    /// run, counted from 0.
+    pub fn settle(&mut self, sink: usize, is_committed: bool) {
+        let done = |part: &&PartitionReport| part.status == PartitionStatus::Done;
+        let parts = self.partitions.iter().filter(done);
+        let is_whole = self.failed_partitions.is_empty();
+        let Some(one) = self.sinks.get_mut(sink) else {
+            let rows = parts.map(|part| part.rows).sum();
+            let mut alone = SinkReport {
+                error: self.error.take(),
+                ..SinkReport::default()
+            };
+            alone.settle(is_committed.then_some((rows, is_whole)));
+            self.status = alone.status;
+            self.row_count = alone.row_count;
+            self.residue = alone.residue;
+            self.error = alone.error;
+            return;
+        };
+        let wants = |part: &&PartitionReport| match (&one.units, &part.unit) {
+            (Some(own), Some(unit)) => own.contains(&unit.key),
+            (wanted, _) => wanted.is_none(),
+        };
+        let rows = parts.filter(wants).map(|part| part.rows).sum();
+        one.settle(is_committed.then_some((rows, is_whole)));
+        if !is_committed {
+            return;
+        }
+        self.row_count = self.row_count.max(rows);
+        let is_committed = |sink: &SinkReport| sink.status == Status::Committed;
+        self.status = match self.sinks.iter().all(is_committed) {
+            true => Status::Committed,
+            false => Status::Partial,
+        };
+        self.residue = Residue::None;
+        self.error = None;
+    }
 }
 
 /// How a run ended for one of its sinks.
@@ -135,6 +173,29 @@ pub struct SinkReport {
     /// Why it did not end well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
+}
+
+impl SinkReport {
+    /// Says what became of a commit in doubt: how many rows it made visible, and
+    /// whether these are all; `None` if nothing.
+    fn settle(&mut self, committed: Option<(u64, bool)>) {
+        self.residue = Residue::None;
+        match committed {
+            Some((rows, is_whole)) => {
+                self.row_count = rows;
+                self.status = match is_whole {
+                    true => Status::Committed,
+                    false => Status::Partial,
+                };
+                self.error = None;
+            }
+            None => {
+                self.row_count = 0;
+                self.status = Status::Aborted;
+                self.error = self.error.take().map(Error::without_doubt);
+            }
+        }
+    }
 }
 
 /// How a run ended.
@@ -338,6 +399,62 @@ mod tests {
             Some(1)
         );
         assert_eq!(back.partitions[1].timing, None);
+    }
+
+    #[test]
+    fn a_commit_in_doubt_is_settled_one_way_or_the_other() {
+        let doubtful = || Error::new(ErrorKind::Network, "the connection is gone").in_doubt();
+        let part = |rows, status| PartitionReport {
+            rows,
+            status,
+            ..PartitionReport::default()
+        };
+        let run = || RunReport {
+            partitions: vec![
+                part(3, PartitionStatus::Done),
+                part(5, PartitionStatus::Done),
+                part(7, PartitionStatus::Failed),
+            ],
+            residue: Residue::Unknown,
+            error: Some(doubtful()),
+            ..RunReport::default()
+        };
+        let mut made = run();
+        made.settle(0, true);
+        assert_eq!((made.status, made.row_count), (Status::Committed, 8));
+        assert!(made.error.is_none() && made.residue == Residue::None);
+        let mut made = run();
+        made.failed_partitions.push("2024-01-03".to_owned());
+        made.settle(0, true);
+        assert_eq!(made.status, Status::Partial);
+        let mut lost = run();
+        lost.settle(0, false);
+        assert_eq!(
+            (lost.status, lost.residue),
+            (Status::Aborted, Residue::None)
+        );
+        assert!(lost.error.is_some_and(|error| !error.is_in_doubt()));
+        // One of two sinks has committed, and of the other it was not known.
+        let sink = |status, error| SinkReport {
+            status,
+            error,
+            ..SinkReport::default()
+        };
+        let mut two = RunReport {
+            status: Status::Partial,
+            sinks: vec![
+                sink(Status::Committed, None),
+                sink(Status::Aborted, Some(doubtful())),
+            ],
+            error: None,
+            ..run()
+        };
+        two.settle(1, true);
+        assert_eq!(
+            (two.status, two.sinks[1].status),
+            (Status::Committed, Status::Committed)
+        );
+        assert_eq!(two.sinks[1].row_count, 8);
     }
 
     #[test]

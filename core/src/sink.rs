@@ -94,6 +94,15 @@ pub trait Sink {
         }
     }
 
+    /// Returns whether the run `run_id` has committed rows of `kind`, of which the
+    /// run itself does not know it; `None`, which is the default, if the sink cannot
+    /// tell. Changes nothing.
+    ///
+    /// Fails with [`Error::is_busy`] while that may still change.
+    fn has_committed(&self, _run_id: &str, _kind: &DataKind) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
     /// Returns the columns that the destination has, for transforms whose columns
     /// go by them; nothing, which is the default, if the sink cannot tell. Changes
     /// and creates nothing.

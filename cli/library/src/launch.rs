@@ -77,8 +77,7 @@ impl Launch {
             let _ = history.begin_run(&begin);
             tell(history, observer);
         }
-        let ledgers = state.as_deref().map(|state| state as &dyn LedgerStore);
-        let mut report = self.run_as(&run_id, pipeline, ledgers, observer, cancel);
+        let mut report = self.run_as(&run_id, pipeline, state.as_deref(), observer, cancel);
         report.only_failed_of.clone_from(&entry.only_failed_of);
         if let Some(history) = history
             && let Err(error) = history.end_run(&begin, &report)
@@ -97,7 +96,7 @@ impl Launch {
         self,
         run_id: &str,
         pipeline: &Pipeline,
-        ledgers: Option<&dyn LedgerStore>,
+        store: Option<&State>,
         observer: &mut dyn Observer,
         cancel: &CancelToken,
     ) -> RunReport {
@@ -117,6 +116,9 @@ impl Launch {
             let destinations = pipeline.destinations();
             let runs = self.patience.runs;
             let held = lock_all(state, &destinations, &holder, runs, &mut hear, cancel)?;
+            if let Some(store) = store {
+                find_out(store, pipeline, &mut hear);
+            }
             Ok(Box::new(held))
         };
         run(
@@ -136,9 +138,39 @@ impl Launch {
                     .filter(|state| state.is_dir())
                     .unwrap_or(&temporary)
                     .to_owned(),
-                ledgers,
+                ledgers: store.map(|store| store as &dyn LedgerStore),
             },
         )
+    }
+}
+
+/// Finds out what became of earlier commits to the destinations of which nobody
+/// knows whether they were made, and tells it.
+fn find_out(state: &State, pipeline: &Pipeline, observer: &mut dyn Observer) {
+    let kind = pipeline.source.info().dataset.kind;
+    for named in pipeline.sinks.iter() {
+        let destination = named.sink.destination(&kind);
+        for doubt in state.doubts(&destination).unwrap_or_default() {
+            let run = format!("the run {} into {destination}", doubt.run_id);
+            let is_committed = match named.sink.has_committed(&doubt.run_id, &kind) {
+                Ok(Some(is_committed)) => is_committed,
+                Ok(None) => continue,
+                Err(error) => {
+                    let why = error.in_a_line();
+                    log::info!("whether {run} was committed is not known yet: {why}");
+                    continue;
+                }
+            };
+            let what = match is_committed {
+                true => "was committed: its rows are there",
+                false => "was not committed: none of its rows are there",
+            };
+            let text = format!("{run}, of which that was in doubt, {what}");
+            observer.on_event(&RunEvent::Notice(&Notice::Warning(text)));
+            if let Err(error) = state.settle(&destination, &doubt, is_committed) {
+                log::info!("what became of {run} is not in the history: {error}");
+            }
+        }
     }
 }
 

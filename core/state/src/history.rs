@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use mixflow_core::destination::Destination;
 use mixflow_core::report::RunReport;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, TransactionBehavior, params};
 
+use crate::doubts;
 use crate::failure::Unavailable;
 use crate::gaps::{NEXT, WHOLE, missing_after};
 use crate::identity::key_of_all;
@@ -97,7 +98,8 @@ impl State {
         let ended = self.with(|db| {
             let json = serde_json::to_string(report)?;
             db.durably(|conn| {
-                conn.execute(
+                let txn = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                txn.execute(
                     &format!(
                         "INSERT INTO runs (run_id, position, pipeline_path, destination, begun_at, ended_at, report)
                          VALUES (?1, {NEXT}, ?2, ?3, ?4, ?5, ?6)
@@ -113,7 +115,8 @@ impl State {
                         json
                     ],
                 )?;
-                Ok(())
+                doubts::note(&txn, report)?;
+                Ok(txn.commit()?)
             })
         });
         ended.inspect_err(|_| self.note_that_a_run_is_missing())

@@ -1,6 +1,7 @@
-//! What mixflow remembers from run to run: the history of runs, the requests
-//! that count for a quota, what bodies earlier runs have left, and what
-//! destinations hold whose sinks keep no ledger.
+//! What mixflow remembers from run to run: the history of runs, the commits of
+//! which nobody knows yet whether they were made, the requests that count for a
+//! quota, what bodies earlier runs have left, and what destinations hold whose
+//! sinks keep no ledger.
 //!
 //! It is all in `state.db`, an SQLite database in the state folder, which any
 //! number of processes share and any of them may leave at any moment. Nothing
@@ -15,6 +16,7 @@
 
 mod checkpoints;
 mod damage;
+mod doubts;
 mod failure;
 mod file;
 mod gaps;
@@ -32,6 +34,7 @@ mod tests;
 mod turn;
 
 pub use checkpoints::Checkpoint;
+pub use doubts::Doubt;
 pub use failure::Unavailable;
 pub use history::{Begin, LastRuns, Origin, PastRun};
 pub use identity::{is_lockable, is_one, place, real};

@@ -87,6 +87,14 @@ const STEPS: &[&str] = &[
         outside INTEGER NOT NULL,
         PRIMARY KEY (ledger, unit_key, run_id)
     ) STRICT, WITHOUT ROWID;",
+    // Commits of which nobody knows whether they were made. `sink` is the place of
+    // the sink among those of the run.
+    "CREATE TABLE doubts (
+        destination TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        sink INTEGER NOT NULL,
+        PRIMARY KEY (destination, run_id, sink)
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// What a file is to this program.

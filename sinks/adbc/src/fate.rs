@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use mixflow_core::cancel::CancelToken;
 use mixflow_core::sink::TxnContext;
 use mixflow_core::{Error, Result};
 
@@ -57,6 +58,16 @@ fn look(address: &Address, table: &str, cx: &TxnContext) -> Result<Fate> {
     })
 }
 
+/// Returns whether an earlier run was committed.
+///
+/// Fails, busy, while its transaction still goes on.
+pub(crate) fn look_back(address: &Address, table: &str, run_id: &str) -> Result<bool> {
+    let session = Session::open(address, None, Access::Read, &CancelToken::never())?;
+    lock::check_free(&session, table)?;
+    // What the lock was looked at for is seen by a statement that comes after it.
+    runs::knows(&session, run_id)
+}
+
 /// Turns what a driver said of a commit, and what is there, into what a run says.
 pub(crate) fn judged(trouble: Error, fate: Result<Fate>) -> Result<Vec<String>> {
     match fate {
@@ -68,7 +79,7 @@ pub(crate) fn judged(trouble: Error, fate: Result<Fate>) -> Result<Vec<String>> 
         Err(error) => {
             log::warn!("cannot look for the rows: {}", error.in_a_line());
             Err(trouble
-                .hint("look whether the run is in `_mixflow_runs`; the next run with `from = \"last\"` goes by what is there")
+                .hint("run it again when the database is back: the next run into the table looks for this one in `_mixflow_runs`, and says what became of it")
                 .in_doubt())
         }
     }

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use crate::columns::check_columns_of_rows;
 use crate::dialect::Dialect;
 use crate::driver;
+use crate::fate;
 use crate::ledger::TableLedger;
 use crate::lock;
 use crate::made_of;
@@ -257,6 +258,13 @@ impl Sink for AdbcSink {
         let session = Session::open(address, None, Access::Read, &CancelToken::never())?;
         let table = self.target.table_for(&dataset.kind);
         TableLedger::new(&session, table).read(dataset).map(Some)
+    }
+
+    fn has_committed(&self, run_id: &str, kind: &DataKind) -> Result<Option<bool>> {
+        if self.target.file().is_some_and(|file| !file.exists()) {
+            return Ok(Some(false));
+        }
+        fate::look_back(&self.target.address, self.target.table_for(kind), run_id).map(Some)
     }
 
     fn set_mode(&mut self, mode: WriteMode) -> Result<()> {

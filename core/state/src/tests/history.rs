@@ -71,6 +71,43 @@ fn ids(state: &State) -> Vec<String> {
 }
 
 #[test]
+fn a_commit_in_doubt_is_remembered_until_somebody_finds_out() {
+    use mixflow_core::report::Status;
+    use mixflow_core::{Error, ErrorKind};
+
+    let folder = Folder::new();
+    let state = folder.state();
+    let of = of("1", PIPELINE, "a.db").begins(&state);
+    let gone = || Error::new(ErrorKind::Network, "the connection is gone");
+    let report = |error| RunReport {
+        run_id: "1".to_owned(),
+        destination: Destination::at("a.db"),
+        error: Some(error),
+        ..RunReport::default()
+    };
+    let doubts = |place: &str| {
+        state
+            .doubts(&Destination::at(place))
+            .expect("it can be used")
+    };
+    state
+        .end_run(&of.begin(), &report(gone()))
+        .expect("there is room");
+    assert_eq!(doubts("a.db"), [], "that run is known to have failed");
+    let ended = state.end_run(&of.begin(), &report(gone().in_doubt()));
+    ended.expect("there is room");
+    // By whatever name, and of no other.
+    let [doubt] = doubts("./a.db").try_into().expect("one");
+    assert_eq!((doubt.run_id.as_str(), doubt.sink), ("1", 0));
+    assert_eq!(doubts("b.db"), []);
+    let settled = state.settle(&Destination::at("a.db"), &doubt, true);
+    settled.expect("there is room");
+    assert_eq!(doubts("a.db"), []);
+    let runs = state.runs(1).expect("it can be used");
+    assert_eq!(runs[0].status, Status::Committed);
+}
+
+#[test]
 fn runs_are_found_by_the_pipelines_path_and_the_destination() {
     let folder = Folder::new();
     let state = folder.state();

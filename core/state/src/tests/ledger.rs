@@ -244,7 +244,7 @@ fn a_database_of_the_version_before_is_brought_up_to_date() {
     super::count(&folder.state());
     let conn = Connection::open(folder.db()).expect("it is there");
     conn.execute_batch(
-        "DROP TABLE ledgers; DROP TABLE ledger_days; DROP TABLE ledger_units; PRAGMA user_version = 1",
+        "DROP TABLE doubts; DROP TABLE ledgers; DROP TABLE ledger_days; DROP TABLE ledger_units; PRAGMA user_version = 1",
     )
     .expect("it can be written");
     drop(conn);

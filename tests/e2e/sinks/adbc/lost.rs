@@ -90,7 +90,7 @@ fn pass_on(
         let mut bytes = vec![0; 1 << 16];
         while let Ok(n @ 1..) = client.read(&mut bytes) {
             let said = &bytes[..n];
-            let commits = said.windows(6).any(|word| word == b"COMMIT");
+            let commits = said.windows(7).any(|word| word == b"COMMIT\0");
             match commits.then(&at_commit).flatten() {
                 Some(When::Before) => break,
                 Some(When::After) => is_deaf.store(true, Ordering::SeqCst),
@@ -132,12 +132,9 @@ fn check(when: When, for_good: bool, code: i32) {
         .tempdir_in("/tmp")
         .unwrap();
     let proxy = Proxy::listen(folder.path(), &warehouse.server.socket(), when, for_good);
-    let straight = std::mem::replace(
-        &mut warehouse.uri,
-        format!(
-            "postgresql:///postgres?host={}&user={USER}",
-            folder.path().display()
-        ),
+    warehouse.uri = format!(
+        "postgresql:///postgres?host={}&user={USER}",
+        folder.path().display()
     );
     let ran = warehouse.at("2024-01-05T03:00:00Z", &run).ended(code);
     assert!(proxy.cuts.load(Ordering::SeqCst) > 0, "nothing was cut");
@@ -159,11 +156,55 @@ fn check(when: When, for_good: bool, code: i32) {
             assert_eq!(report["status"], "aborted");
         }
     }
+    let doubtful = report["run_id"].as_str().unwrap();
+    let status = |warehouse: &Warehouse| {
+        let runs = warehouse.mixflow(&["runs", "--format", "json"]).ended(0);
+        let runs: Vec<serde_json::Value> = serde_json::from_slice(&runs.stdout).unwrap();
+        let run = runs.into_iter().find(|run| run["run_id"] == doubtful);
+        let run = run.unwrap();
+        (
+            run["status"].clone(),
+            run["row_count"].clone(),
+            run["error"].clone(),
+        )
+    };
+    if for_good {
+        assert_eq!(status(&warehouse).0, "aborted");
+        // Nobody gets through: it is still not known.
+        let ran = warehouse.at("2024-01-05T03:00:00Z", &run).ended(6);
+        assert!(!ran.stderr.contains("in doubt, was"), "{}", ran.stderr);
+    }
     // The next run finds out which it was, and adds nothing twice.
-    warehouse.uri = straight;
-    warehouse.at("2024-01-05T03:00:00Z", &run).ended(0);
+    proxy.is_shut.store(false, Ordering::SeqCst);
+    let ran = warehouse.at("2024-01-05T03:00:00Z", &run).ended(0);
     assert_same(&warehouse.rows().unwrap(), &expected(4));
     warehouse.ledger_agrees();
+    let said = format!(
+        "the run {doubtful} into table events in {}",
+        warehouse.uri.replace("&user=mixflow", "")
+    );
+    let (what, ended) = match committed {
+        true => ("was committed: its rows are there", "committed"),
+        false => ("was not committed: none of its rows are there", "aborted"),
+    };
+    let said = format!("{said}, of which that was in doubt, {what}");
+    assert_eq!(
+        ran.stderr.contains(&said),
+        for_good,
+        "{said}\n{}",
+        ran.stderr
+    );
+    let (status, rows, error) = status(&warehouse);
+    let new = (expected(4).len() - expected(2).len()) as u64;
+    assert_eq!(status, ended);
+    assert_eq!(
+        (rows == new, error.is_null()),
+        (committed, committed),
+        "{rows}, {error}"
+    );
+    // It is said once.
+    let ran = warehouse.at("2024-01-05T03:00:00Z", &run).ended(0);
+    assert!(!ran.stderr.contains("in doubt"), "{}", ran.stderr);
 }
 
 #[test]
