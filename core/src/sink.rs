@@ -1,5 +1,6 @@
 //! Where rows go.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,8 @@ impl WriteMode {
 /// The engine calls, in this order: [`capabilities`](Sink::capabilities) and
 /// [`check_schema`](Sink::check_schema) while the pipeline is built (no I/O), and
 /// again when columns that go by the rows are fixed,
-/// [`preview`](Sink::preview) before the first request, and
+/// [`preview`](Sink::preview) and [`reserve`](Sink::reserve) before the first
+/// request, and
 /// [`begin`](Sink::begin) when the first rows are there, or, if the sink is
 /// [`exclusive`](Sink::exclusive), later, when they come slowly. All calls come from
 /// one thread, so a sink need be neither `Send` nor `Sync`; inside it may use
@@ -100,6 +102,16 @@ pub trait Sink {
     ///
     /// Fails with [`Error::is_busy`] while that may still change.
     fn has_committed(&self, _run_id: &str, _kind: &DataKind) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
+    /// Takes the destination for a run, before its first request, so that another
+    /// one that comes meanwhile is refused at once. It is given back when what is
+    /// returned is dropped; `None`, which is the default, if there is nothing to
+    /// take. Readers are not held up.
+    ///
+    /// Fails with [`Error::is_busy`], and names who has it.
+    fn reserve(&self, _cx: &TxnContext) -> Result<Option<Box<dyn Any>>> {
         Ok(None)
     }
 

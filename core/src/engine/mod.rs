@@ -237,10 +237,11 @@ impl<'r, 'o> Run<'r, 'o> {
         Ok(Some(late))
     }
 
-    /// Looks at the destinations, and returns what they hold already.
+    /// Looks at the destinations, takes them, and returns what they hold already.
     fn look_at(&mut self, writers: &mut Writers<'r>) -> Result<Held> {
         let (patience, books) = (self.patience_at_start, &mut self.books);
         writers.preview(patience, books)?;
+        writers.reserve(patience, books)?;
         let calendar = self.txn_cx.source.calendar.as_ref();
         let is_planned_by = |calendar: &&Calendar| calendar.catches_up && self.units.is_none();
         let calendar = calendar.filter(is_planned_by);

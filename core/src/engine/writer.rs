@@ -1,5 +1,6 @@
 //! The transaction of a sink: begun late, ended once.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct Writer<'r> {
     cx: TxnContext,
     /// The partitions that it is given; `None` is all of them.
     wanted: Option<BTreeSet<PartitionId>>,
+    /// What keeps others from the destination before the transaction has begun.
+    reserved: Option<Box<dyn Any>>,
     /// Rows that were written.
     rows: u64,
     /// How long to wait for a destination that somebody else has when the first
@@ -81,6 +84,7 @@ impl<'r> Writer<'r> {
             sink: &*named.sink,
             cx,
             wanted: None,
+            reserved: None,
             rows: 0,
             patience,
             reads_since: Instant::now(),
@@ -104,6 +108,12 @@ impl<'r> Writer<'r> {
     /// Looks at the destination before the first request.
     pub(super) fn preview(&self, patience: Duration, books: &mut Books<'_>) -> Result<Preview> {
         self.patiently(patience, books, |sink, cx| sink.preview(cx))
+    }
+
+    /// Takes the destination before the first request, to the end of the attempt.
+    pub(super) fn reserve(&mut self, patience: Duration, books: &mut Books<'_>) -> Result<()> {
+        self.reserved = self.patiently(patience, books, |sink, cx| sink.reserve(cx))?;
+        Ok(())
     }
 
     /// Returns the columns that the destination has.

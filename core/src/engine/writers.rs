@@ -79,6 +79,15 @@ impl<'r> Writers<'r> {
         Ok(())
     }
 
+    /// Takes all destinations before the first request, in an order that is the same
+    /// for every run, so that two runs do not wait for each other.
+    pub(super) fn reserve(&mut self, patience: Duration, books: &mut Books<'_>) -> Result<()> {
+        let mut lanes: Vec<&mut Lane<'r>> = self.lanes.iter_mut().collect();
+        lanes.sort_by_cached_key(|lane| lane.destination().to_string());
+        let mut lanes = lanes.into_iter();
+        lanes.try_for_each(|lane| lane.writer.reserve(patience, books))
+    }
+
     /// Returns the columns that the destinations have.
     pub(super) fn existing(
         &self,

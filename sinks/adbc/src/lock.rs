@@ -3,16 +3,20 @@
 //! Postgres has advisory locks, which go with the transaction, however it ends.
 //! SQLite and DuckDB have one writer at a time by themselves. For the others a
 //! row in `_mixflow_locks` names who writes; one that died there is found out.
+//!
+//! A run takes its turn before its first request, and the lock when it has rows: by
+//! then an idle connection may have been cut, and the lock is in the transaction.
 
 use arrow::array::RecordBatch;
 use jiff::Timestamp;
 use mixflow_core::remedy::Remedy;
+use mixflow_core::sink::TxnContext;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{Relation, find};
 use crate::dialect::Dialect;
 use crate::ledger::{Cells, Kind, create, is_about, texts};
-use crate::session::Session;
+use crate::session::{Access, Address, Session};
 
 const TABLE: &str = "_mixflow_locks";
 
@@ -25,14 +29,7 @@ const BELIEVED: i64 = 24 * 3600;
 /// Fails with [`ErrorKind::Locked`], busy, and names who has it.
 pub(crate) fn take(session: &Session, table: &str, run_id: &str) -> Result<()> {
     match session.dialect {
-        Dialect::Postgres => {
-            let key = key(session, table);
-            let sql = format!("SELECT pg_try_advisory_xact_lock({key})::text");
-            match session.one("lock the table", &sql)?.as_deref() {
-                Some("true") => Ok(()),
-                _ => Err(taken(session, table, &holder(session, key)?)),
-            }
-        }
+        Dialect::Postgres => take_advisory(session, table, key(session, table)),
         // A write that is not committed takes the database's own lock now, and
         // not when rows are there.
         Dialect::Sqlite => {
@@ -49,18 +46,74 @@ pub(crate) fn take(session: &Session, table: &str, run_id: &str) -> Result<()> {
     }
 }
 
-/// Checks that nobody has the lock of a table. Changes nothing.
+/// A run's turn with a table. It ends when this is dropped.
+pub(crate) struct Turn {
+    session: Session,
+    table: String,
+    run_id: String,
+}
+
+impl Turn {
+    /// Takes a turn; `None` for a database that has its own lock.
+    ///
+    /// Fails with [`ErrorKind::Locked`], busy, and names who has it.
+    pub(crate) fn take(address: &Address, table: &str, cx: &TxnContext) -> Result<Option<Turn>> {
+        if address.dialect.is_file() {
+            return Ok(None);
+        }
+        let access = Access::Run(&cx.run_id);
+        let mut session = Session::open(address, None, access, &cx.cancel)?;
+        if session.dialect == Dialect::Other {
+            take_row(&session, table, &cx.run_id)?;
+        } else {
+            // A transaction that has written nothing, and holds no snapshot, is in
+            // nobody's way. A lock of the session would stay with a pooler's connection.
+            session.begin()?;
+            let what = "take a turn with the table";
+            let level = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+            session.execute(what, level)?;
+            session.execute(what, "SET LOCAL idle_in_transaction_session_timeout = 0")?;
+            take_advisory(&session, table, turn_key(&session, table))?;
+        }
+        Ok(Some(Turn {
+            session,
+            table: table.to_owned(),
+            run_id: cx.run_id.clone(),
+        }))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // The end of a connection is noticed a moment later, which another attempt
+        // would take for another run.
+        let _ = self.session.roll_back();
+        release(&self.session, &self.table, &self.run_id);
+    }
+}
+
+/// Takes an advisory lock to the end of the transaction.
+fn take_advisory(session: &Session, table: &str, key: i64) -> Result<()> {
+    let sql = format!("SELECT pg_try_advisory_xact_lock({key})::text");
+    match session.one("lock the table", &sql)?.as_deref() {
+        Some("true") => Ok(()),
+        _ => Err(taken(session, table, &holder(session, &[key])?)),
+    }
+}
+
+/// Checks that nobody has the lock of a table, or a turn. Changes nothing.
 pub(crate) fn check_free(session: &Session, table: &str) -> Result<()> {
     match session.dialect {
         Dialect::Postgres => {
-            let who = holder(session, key(session, table))?;
+            let keys = [key(session, table), turn_key(session, table)];
+            let who = holder(session, &keys)?;
             match who.is_empty() {
                 true => Ok(()),
                 false => Err(taken(session, table, &who)),
             }
         }
         Dialect::Other => match living(session, table)? {
-            Some(who) => Err(taken(session, table, &who)),
+            Some((_, who)) => Err(taken(session, table, &who)),
             None => Ok(()),
         },
         Dialect::Sqlite | Dialect::Duckdb => Ok(()),
@@ -113,15 +166,24 @@ fn key(session: &Session, table: &str) -> i64 {
     xxhash_rust::xxh3::xxh3_64(name.as_bytes()) as i64
 }
 
-/// Says who has an advisory lock; nothing if nobody has.
-fn holder(session: &Session, key: i64) -> Result<String> {
-    let (high, low) = ((key >> 32) as u32, key as u32);
+/// Returns the key of the lock that is a run's turn with a table.
+fn turn_key(session: &Session, table: &str) -> i64 {
+    let name = format!("mixflow turn {}", session.table(table));
+    xxhash_rust::xxh3::xxh3_64(name.as_bytes()) as i64
+}
+
+/// Says who has one of these advisory locks; nothing if nobody has.
+fn holder(session: &Session, keys: &[i64]) -> Result<String> {
+    let halves = keys
+        .iter()
+        .map(|key| format!("({}, {})", (key >> 32) as u32, *key as u32));
+    let halves = halves.collect::<Vec<_>>().join(", ");
     let sql = format!(
         "SELECT format('%s (PID %s of the database%s)', \
             coalesce(nullif(a.application_name, ''), 'another run'), l.pid, \
             coalesce(', from ' || host(a.client_addr), '')) \
          FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-         WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {high} AND l.objid = {low} \
+         WHERE l.locktype = 'advisory' AND l.granted AND (l.classid, l.objid) IN ({halves}) \
          AND l.objsubid = 1 AND l.pid <> pg_backend_pid() \
          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     );
@@ -151,7 +213,10 @@ fn take_row(session: &Session, table: &str, run_id: &str) -> Result<()> {
         TABLE,
         &["table_name", "run_id", "host", "pid", "since"].map(|name| (name, Kind::Text)),
     )?;
-    if let Some(who) = living(session, table)? {
+    if let Some((holder, who)) = living(session, table)? {
+        if holder == run_id {
+            return Ok(());
+        }
         return Err(taken(session, table, &who));
     }
     // Those that are left are of runs that died.
@@ -186,8 +251,9 @@ fn take_row(session: &Session, table: &str, run_id: &str) -> Result<()> {
     Err(taken(session, table, &format!("the run {first}")))
 }
 
-/// Says which run has the row of a table, if it is not known to be dead.
-fn living(session: &Session, table: &str) -> Result<Option<String>> {
+/// Returns which run has the row of a table, if it is not known to be dead, and says
+/// who that is.
+fn living(session: &Session, table: &str) -> Result<Option<(String, String)>> {
     if find(session, TABLE)? == Relation::None {
         return Ok(None);
     }
@@ -201,9 +267,8 @@ fn living(session: &Session, table: &str) -> Result<Option<String>> {
         let (run_id, host_of, pid) = (cells.text(), cells.text(), cells.text());
         let since = cells.time().unwrap_or_default();
         if is_alive(&host_of, &pid, since) {
-            return Ok(Some(format!(
-                "the run {run_id} (PID {pid} on {host_of}, since {since})"
-            )));
+            let who = format!("the run {run_id} (PID {pid} on {host_of}, since {since})");
+            return Ok(Some((run_id, who)));
         }
     }
     Ok(None)

@@ -1,5 +1,6 @@
 //! The sink: its options, and what a run would do.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use arrow::datatypes::Schema;
@@ -331,6 +332,12 @@ impl Sink for AdbcSink {
         Ok(Preview {
             actions: actions.collect(),
         })
+    }
+
+    fn reserve(&self, cx: &TxnContext) -> Result<Option<Box<dyn Any>>> {
+        let table = self.target.table_for(&cx.source.dataset.kind);
+        let turn = lock::Turn::take(&self.target.address, table, cx)?;
+        Ok(turn.map(|turn| Box::new(turn) as Box<dyn Any>))
     }
 
     fn exclusive(&self) -> Option<Exclusive> {

@@ -159,6 +159,20 @@ fn a_database_without_transactions_gets_what_can_be_promised() {
     txn.abort().unwrap();
     assert_eq!(count(&driver, &file, "events").as_deref(), Some("2"));
     assert_eq!(count(&driver, &file, "_mixflow_rows_events"), None);
+    // It is taken before there are rows.
+    let (one, other) = (context(&events(0, &[])), context(&events(0, &[])));
+    let turn = made(WriteMode::Append).reserve(&one).unwrap();
+    let error = made(WriteMode::Append)
+        .reserve(&other)
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        error.is_busy() && error.causes()[0].contains(&one.run_id),
+        "{error:?}"
+    );
+    drop(appending.begin(&one).unwrap());
+    drop(turn);
+    drop(made(WriteMode::Append).reserve(&other).unwrap());
     // A lock of a run that died is taken over, one of a run elsewhere is not.
     let lock = |host: &str, pid: u32| {
         execute(&driver, &file, "DELETE FROM _mixflow_locks");

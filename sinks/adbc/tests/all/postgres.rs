@@ -428,3 +428,44 @@ fn a_statement_that_takes_too_long_is_said_and_nothing_is_left() {
         "0"
     );
 }
+
+#[test]
+fn a_turn_is_taken_before_there_are_rows() {
+    let Some(db) = Database::start() else { return };
+    let (one, other) = (context(&events(0, &[])), context(&events(0, &[])));
+    let sink = db.sink(WriteMode::Append);
+    let turn = sink.reserve(&one).unwrap().expect("there is a turn");
+    for error in [
+        sink.reserve(&other).map(drop),
+        sink.preview(&other).map(drop),
+    ] {
+        let error = error.unwrap_err();
+        assert_eq!((error.kind(), error.is_busy()), (ErrorKind::Locked, true));
+        assert!(
+            error.causes()[0].starts_with(&format!("mixflow {} (PID ", one.run_id)),
+            "{error:?}"
+        );
+    }
+    // Readers and vacuum are not held up.
+    let held = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'mixflow run%' AND backend_xmin IS NULL AND backend_xid IS NULL";
+    assert_eq!(db.sql(held), "1");
+    drop(turn);
+    // At once, although the database may see the connection's end later.
+    drop(sink.reserve(&other).unwrap().expect("it is free"));
+    store_as(&sink, &one, &[(0, events(0, &["{}"]))]).unwrap();
+    let turn = sink.reserve(&other).unwrap();
+    let mut txn = sink.begin(&other).unwrap();
+    write(&mut *txn, 0, events(0, &["{}"])).unwrap();
+    assert!(sink.reserve(&one).is_err());
+    drop((txn, turn));
+    assert_eq!(
+        sink.has_committed(&one.run_id, &one.source.dataset.kind)
+            .unwrap(),
+        Some(true)
+    );
+    assert_eq!(
+        sink.has_committed(&other.run_id, &one.source.dataset.kind)
+            .unwrap(),
+        Some(false)
+    );
+}

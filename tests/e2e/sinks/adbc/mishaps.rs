@@ -1,10 +1,12 @@
 //! Kills, of mixflow and of the database's processes, and disks that fill.
 
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use jiff::civil::date;
-use mixflow_tests::databases::Postgres;
-use mixflow_tests::sim::{Data, ExportQuery};
+use mixflow_tests::databases::{Postgres, USER};
+use mixflow_tests::sim::{Action, Data, ExportQuery, Fault, Matcher};
 
 use super::server::Warehouse;
 use crate::rows::form::{Event, assert_same, expected_events, sorted};
@@ -100,6 +102,62 @@ fn model_of_last(sim: &mixflow_tests::sim::Simulator, days: &ExportQuery) -> Vec
     sorted(expected_events(sim, days))
 }
 
+/// Both would have fetched all there is before one of them was refused.
+#[test]
+fn of_two_runs_that_start_together_one_asks_mixpanel_nothing() {
+    let Some(warehouse) = Warehouse::start() else {
+        return;
+    };
+    let sim = started(sim(data(1)));
+    warehouse.write(&sim, DAYS, "replace_window", "");
+    let stays = Action::SlowBody {
+        bytes_per_chunk: 100,
+        pause: Duration::from_secs(3_600),
+    };
+    sim.add_fault(Fault::always(Matcher::export_from(date(2024, 1, 1)), stays));
+    let roads = tempfile::Builder::new()
+        .prefix("mixflow-rd")
+        .tempdir_in("/tmp")
+        .unwrap();
+    // As each machine has its own locks, each has its own way to the server.
+    let on = |machine: &str| {
+        let mut command = warehouse.command(&["run", "test.toml"]);
+        let road = roads.path().join(machine);
+        let _ = std::os::unix::fs::symlink(warehouse.server.folder(), &road);
+        command
+            .env("MIXFLOW_STATE_DIR", warehouse.place.path(machine))
+            .env("DATABASE_URL", uri_by(&road));
+        command
+    };
+    let mut first = on("one").stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while sim.requests().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it asks nothing");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    sim.clear_log();
+    // Its first rows have not come.
+    Ran::of(on("two").output().unwrap())
+        .ended(6)
+        .says("cannot write to the table `events`")
+        .says("mixflow 20")
+        .says("is writing to it");
+    assert_eq!(sim.requests().len(), 0);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    settle(&warehouse);
+    sim.clear_faults();
+    Ran::of(on("two").output().unwrap()).ended(0);
+}
+
+/// Returns the URI of the server whose socket is in a folder.
+fn uri_by(folder: &Path) -> String {
+    format!(
+        "postgresql:///postgres?host={}&user={USER}",
+        folder.display()
+    )
+}
+
 /// Waits until no process of the database works for a mixflow that is gone.
 fn settle(warehouse: &Warehouse) {
     let began = Instant::now();
@@ -173,10 +231,17 @@ fn two_runs_from_two_machines_take_turns() {
     let sim = started(sim(data(1)));
     warehouse.write(&sim, DAYS, "replace_window", "");
     warehouse.mixflow(&["run", "test.toml"]).ended(0);
-    let child = |state: &str| {
+    let roads = tempfile::Builder::new()
+        .prefix("mixflow-rd")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let child = |machine: &str| {
         let mut command = warehouse.command(&["run", "test.toml", "--wait"]);
+        let road = roads.path().join(machine);
+        std::os::unix::fs::symlink(warehouse.server.folder(), &road).unwrap();
         command
-            .env("MIXFLOW_STATE_DIR", warehouse.place.path(state))
+            .env("MIXFLOW_STATE_DIR", warehouse.place.path(machine))
+            .env("DATABASE_URL", uri_by(&road))
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
         command.spawn().unwrap()
