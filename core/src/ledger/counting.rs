@@ -12,7 +12,7 @@ use crate::unit::{DayRange, Extent};
 pub struct BodyFacts {
     /// When it was asked for.
     pub fetched_at: Timestamp,
-    /// The SHA-256 of what came, decompressed, in hexadecimal.
+    /// The SHA-256 of what came, compressed if it was, in hexadecimal.
     pub sha256: Option<String>,
 }
 

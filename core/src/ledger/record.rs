@@ -102,8 +102,8 @@ pub struct UnitRecord {
     pub rejected: u64,
     /// Its records before compression; `None` if the source does not say.
     pub bytes: Option<u64>,
-    /// The SHA-256 of what came, decompressed, in hexadecimal; `None` if the
-    /// source does not say.
+    /// The SHA-256 of the body as it came, compressed if it was, in hexadecimal;
+    /// `None` if the source does not say.
     pub sha256: Option<String>,
     /// The largest version among its records: `mp_processing_time_ms`.
     pub latest_version: Option<i64>,

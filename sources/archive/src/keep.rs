@@ -33,6 +33,8 @@ pub struct NewBody<'a> {
     pub fetched_at: Timestamp,
     /// What it is before compression, counted while it came.
     pub body: Facts,
+    /// What it is as it came.
+    pub wire: Facts,
     /// How it is to be read, in its source's own terms.
     pub reading: Value,
 }
@@ -115,6 +117,7 @@ impl Archive {
             fetched_at,
             body: new.body.clone(),
             file,
+            wire: Some(new.wire.clone()),
             reading: new.reading.clone(),
             refused: false,
         };

@@ -62,7 +62,7 @@ impl Kept {
         let note = self.note.as_ref().ok();
         BodyFacts {
             fetched_at: self.fetched_at(),
-            sha256: note.map(|note| note.body.sha256.to_string()),
+            sha256: note.map(|note| note.wire().sha256.to_string()),
         }
     }
 

@@ -30,6 +30,9 @@ pub struct Note {
     pub body: Facts,
     /// The file.
     pub file: Facts,
+    /// What came, compressed if it was; older files do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<Facts>,
     /// How it is to be read, in its source's own terms.
     pub reading: Value,
     /// Whether a run has refused its rows for what they say: then it counts only
@@ -46,6 +49,12 @@ struct File<'a> {
 }
 
 impl Note {
+    /// Returns what came; of older files what was made of it, which is the same
+    /// but for a body that came without compression.
+    pub(crate) fn wire(&self) -> &Facts {
+        self.wire.as_ref().unwrap_or(&self.file)
+    }
+
     /// Returns the file's text.
     pub(crate) fn to_text(&self) -> String {
         text_of(&serde_json::to_string(self).expect("all of it has a form in JSON"))
@@ -89,7 +98,8 @@ mod tests {
             dataset,
             fetched_at: Timestamp::UNIX_EPOCH,
             body: facts.clone(),
-            file: facts,
+            file: facts.clone(),
+            wire: Some(facts),
             reading: json!({ "time_in_ms": false }),
             refused: true,
         };

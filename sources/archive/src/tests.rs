@@ -73,6 +73,7 @@ impl Place {
             unit: &unit,
             fetched_at: Timestamp::from_second(seconds).expect("a time"),
             body: facts(body),
+            wire: facts(body),
             reading: json!(null),
         };
         self.archive.keep(&new, content).expect("there is room");
@@ -228,6 +229,7 @@ fn bytes_that_are_not_what_came_are_not_kept() {
         unit: &unit,
         fetched_at: Timestamp::UNIX_EPOCH,
         body: facts(BODY),
+        wire: facts(BODY),
         reading: json!(null),
     };
     let packed = gzip(BODY);
@@ -330,6 +332,7 @@ fn old_days_of_the_dataset_are_pruned_and_no_other() {
             unit: &unit,
             fetched_at: Timestamp::UNIX_EPOCH,
             body: facts(BODY),
+            wire: facts(BODY),
             reading: json!(null),
         };
         let kept = place.archive.keep(&new, Content::Plain(&mut &BODY[..]));

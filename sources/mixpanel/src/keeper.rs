@@ -10,6 +10,7 @@ use mixflow_source_archive::{Archive, NewBody};
 use serde_json::Value;
 
 use crate::http::body::Body;
+use crate::http::hashing::Hashed;
 
 /// Keeps the whole bodies of one run.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ impl Keeper {
             dataset: &self.dataset,
             unit,
             fetched_at: body.asked_at(),
-            body: body.facts().map_err(unread)?.decoded,
+            body: body.decoded().map_err(unread)?,
+            wire: body.wire().map_err(unread)?,
             reading,
         };
         let kept = body.give(|content| self.archive.keep(&new, content));
@@ -56,6 +58,15 @@ impl Keeper {
             if let Err(error) = self.archive.refuse(&path) {
                 log::warn!("{}", error.in_a_line());
             }
+        }
+    }
+
+    /// Returns what of a body is to be hashed while it comes, if whoever keeps it is
+    /// `keeper`.
+    pub(crate) fn hashed(keeper: Option<&Keeper>) -> Hashed {
+        match keeper {
+            Some(_) => Hashed::Decoded,
+            None => Hashed::AsItCame,
         }
     }
 

@@ -111,7 +111,9 @@ impl<'a> Asking<'a> {
         let EventWindow { client, room, .. } = self.window;
         let mut answer = client.send(&self.request, self.label(), self.cx)?;
         let mut after = 0;
-        let body = receive(&mut answer.wire, Content::Lines(room), place, |bytes| {
+        let hashed = self.window.hashed();
+        let content = Content::Lines(room);
+        let body = receive(&mut answer.wire, content, place, hashed, |bytes| {
             after += bytes;
             self.cx.count_bytes(bytes);
         });

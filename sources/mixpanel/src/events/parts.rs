@@ -213,7 +213,8 @@ impl<'a> Parts<'a> {
         self.cx.notify(Notice::Warning(format!(
             "{label} was too large in one answer: fetched in {n} parts by {way}"
         )));
-        joined(bodies, self.window.room, self.window.spool).map_err(spool_error)
+        let hashed = self.window.hashed();
+        joined(bodies, self.window.room, self.window.spool, hashed).map_err(spool_error)
     }
 
     /// Returns the error of answers that cannot be those to `where` with times.

@@ -27,10 +27,10 @@ pub(super) fn read<'a>(window: EventWindow<'a>, cx: &'a UnitContext) -> Result<B
         return Ok(Box::new(rows));
     }
     let mut body = Parts::fetch(&window, cx)?;
-    let facts = body.facts().map_err(spool_error)?;
+    let came = body.wire().map_err(spool_error)?;
     cx.note_body(BodyFacts {
         fetched_at: body.asked_at(),
-        sha256: Some(facts.decoded.sha256.to_string()),
+        sha256: Some(came.sha256.to_string()),
     });
     if let Some(keeper) = window.keeper {
         keeper.keep(window.unit, json!(window.reading), &mut body)?;

@@ -11,6 +11,7 @@ use super::windows::Window;
 use crate::decode::Form;
 use crate::http::checkpoint::Checkpoints;
 use crate::http::client::{Client, Request};
+use crate::http::hashing::Hashed;
 use crate::http::room::Room;
 use crate::keeper::Keeper;
 
@@ -47,5 +48,10 @@ impl EventWindow<'_> {
             form: None,
             counts: true,
         }
+    }
+
+    /// Returns what of the body is to be hashed while it comes.
+    pub(super) fn hashed(&self) -> Hashed {
+        Keeper::hashed(self.keeper)
     }
 }

@@ -7,6 +7,7 @@ use mixflow_source_archive::{Content as Bytes, Facts, Hasher};
 
 use super::checkpoint::BodyFile;
 use super::encoding::{Encoding, Reader, STEP, decoded};
+use super::hashing::Hashed;
 use super::store::{Loan, Retention, Storage, Store};
 use super::sum::{Sum, SumHasher};
 use super::tail::{BodyError, Check, Content};
@@ -38,17 +39,10 @@ pub(crate) struct Body {
     sum: Sum,
     proven: bool,
     asked_at: Timestamp,
-    /// What it is, if that was counted while it came.
-    facts: Option<BodyFacts>,
-}
-
-/// What a body is.
-#[derive(Clone, Debug)]
-pub(crate) struct BodyFacts {
-    /// As it came.
-    wire: Facts,
-    /// Decoded.
-    pub(crate) decoded: Facts,
+    /// What it is as it came, if that was counted while it came.
+    wire: Option<Facts>,
+    /// What it is decoded, likewise.
+    decoded: Option<Facts>,
 }
 
 /// Reads `wire` to its end, checking it while it comes in.
@@ -60,10 +54,11 @@ pub(crate) fn receive(
     wire: &mut Wire,
     content: Content<'_>,
     place: Retention<'_>,
+    hashed: Hashed,
     mut count: impl FnMut(u64),
 ) -> Result<Body, BodyError> {
     let mut store = Store::new(place);
-    let mut check = Check::new(wire.encoding, content);
+    let mut check = Check::new(wire.encoding, content, hashed);
     let mut sum = SumHasher::default();
     let mut wire_hasher = Hasher::default();
     let mut buffer = vec![0; STEP];
@@ -91,10 +86,8 @@ pub(crate) fn receive(
         sum: sum.done(),
         proven: wire.proves_its_end(),
         asked_at: wire.asked_at,
-        facts: Some(BodyFacts {
-            wire: wire_hasher.finish().into(),
-            decoded,
-        }),
+        wire: Some(wire_hasher.finish().into()),
+        decoded,
     })
 }
 
@@ -114,7 +107,8 @@ impl Body {
             sum,
             proven: true,
             asked_at,
-            facts: None,
+            wire: None,
+            decoded: None,
         }
     }
 
@@ -123,17 +117,25 @@ impl Body {
         self.asked_at
     }
 
-    /// Returns what the body is; one that an earlier run has left is read for it.
-    pub(crate) fn facts(&mut self) -> io::Result<BodyFacts> {
-        if let Some(facts) = &self.facts {
+    /// Returns what came; of a body that an earlier run has left it is read.
+    pub(crate) fn wire(&mut self) -> io::Result<Facts> {
+        if let Some(facts) = &self.wire {
             return Ok(facts.clone());
         }
-        let encoding = self.encoding;
-        let wire = counted(self.store.reader()?)?;
-        let decoded = counted(decoded(self.store.reader()?, encoding))?;
-        let facts = BodyFacts { wire, decoded };
-        self.facts = Some(facts.clone());
-        Ok(facts)
+        let facts = counted(self.store.reader()?)?;
+        Ok(self.wire.insert(facts).clone())
+    }
+
+    /// Returns what it decodes to, which is read unless it was hashed.
+    pub(crate) fn decoded(&mut self) -> io::Result<Facts> {
+        if self.encoding == Encoding::Identity {
+            return self.wire();
+        }
+        if let Some(facts) = &self.decoded {
+            return Ok(facts.clone());
+        }
+        let facts = counted(self.reader()?)?;
+        Ok(self.decoded.insert(facts).clone())
     }
 
     /// Reads what it decodes to.
@@ -143,7 +145,7 @@ impl Body {
 
     /// Gives its bytes to `take`.
     pub(crate) fn give<T>(&mut self, take: impl FnOnce(Bytes<'_>) -> T) -> io::Result<T> {
-        let facts = self.facts()?.wire;
+        let facts = self.wire()?;
         let file = self.store.path().map(ToOwned::to_owned);
         let mut reader = self.store.reader()?;
         Ok(match self.encoding {
@@ -217,6 +219,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use mixflow_core::cancel::CancelToken;
+    use mixflow_source_archive::Hash;
 
     use super::*;
     use crate::http::room::Room;
@@ -241,6 +244,7 @@ mod tests {
             &mut wire,
             Content::Lines(&room),
             Retention::ThisRun(None),
+            Hashed::AsItCame,
             |_| {},
         ) {
             Ok(body) => {
@@ -317,12 +321,38 @@ mod tests {
                 framed: true,
                 asked_at: Timestamp::UNIX_EPOCH,
             };
-            let content = Content::Lines(&room);
-            let kept = receive(&mut read, content, Retention::ThisRun(None), |bytes| {
+            let (content, place) = (Content::Lines(&room), Retention::ThisRun(None));
+            let kept = receive(&mut read, content, place, Hashed::AsItCame, |bytes| {
                 counted += bytes
             });
             assert_eq!(kept.is_ok(), wire.len() == gzipped.len());
             assert_eq!(counted, wire.len() as u64);
+        }
+    }
+
+    #[test]
+    fn what_a_body_is_does_not_depend_on_when_it_is_hashed() {
+        let room = Room::new(&CancelToken::never());
+        for (encoding, wire) in [
+            (Encoding::Gzip, gzip(WHOLE)),
+            (Encoding::Identity, WHOLE.to_vec()),
+        ] {
+            for hashed in [Hashed::AsItCame, Hashed::Decoded] {
+                let mut read = Wire {
+                    reader: Box::new(Cursor::new(wire.clone())),
+                    encoding,
+                    framed: true,
+                    asked_at: Timestamp::UNIX_EPOCH,
+                };
+                let (content, place) = (Content::Lines(&room), Retention::ThisRun(None));
+                let kept = receive(&mut read, content, place, hashed, |_| {});
+                let mut body = kept.unwrap_or_else(|_| panic!("it is whole"));
+                let came = body.wire().expect("memory can be read");
+                assert_eq!(came.sha256, Hash::of(&wire));
+                let decoded = body.decoded().expect("memory can be read");
+                assert_eq!(decoded.sha256, Hash::of(WHOLE));
+                assert_eq!(decoded.bytes, WHOLE.len() as u64);
+            }
         }
     }
 

@@ -14,6 +14,16 @@ const LARGE: usize = if cfg!(test) { 64 } else { 16 << 20 };
 /// Bytes that go over together.
 const PIECE: usize = if cfg!(test) { 32 } else { 256 << 10 };
 
+/// What of a body is hashed while it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hashed {
+    /// What came, compressed if it was.
+    AsItCame,
+    /// Also what it decodes to: for the archive, and six times as many bytes. Of a
+    /// run that reads a million events it was 6 to 9 % of the CPU.
+    Decoded,
+}
+
 /// Hashes the pieces of a body.
 pub(super) enum Hashing {
     Here { hasher: Hasher, bytes: usize },

@@ -9,6 +9,7 @@ use flate2::read::GzEncoder;
 
 use super::body::{Body, Wire, receive};
 use super::encoding::{Encoding, Reader};
+use super::hashing::Hashed;
 use super::room::Room;
 use super::store::Retention;
 use super::tail::{BodyError, Content};
@@ -17,7 +18,12 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Puts bodies of lines together, one after the other. What comes of it is as
 /// old as the oldest of them.
-pub(crate) fn joined(bodies: Vec<Body>, room: &Room, spool: Option<&Path>) -> io::Result<Body> {
+pub(crate) fn joined(
+    bodies: Vec<Body>,
+    room: &Room,
+    spool: Option<&Path>,
+    hashed: Hashed,
+) -> io::Result<Body> {
     let times = bodies.iter().map(Body::asked_at);
     let asked_at = times.min().unwrap_or_else(mixflow_core::clock::now);
     let lines = LinesOf {
@@ -32,7 +38,8 @@ pub(crate) fn joined(bodies: Vec<Body>, room: &Room, spool: Option<&Path>) -> io
         asked_at,
     };
     let place = Retention::ThisRun(spool);
-    receive(&mut wire, Content::Lines(room), place, |_| {}).map_err(|broken| match broken {
+    let content = Content::Lines(room);
+    receive(&mut wire, content, place, hashed, |_| {}).map_err(|broken| match broken {
         BodyError::Io(error) => error,
         BodyError::Truncated(reason) | BodyError::Malformed(reason) => io::Error::other(reason),
     })
@@ -111,7 +118,8 @@ mod tests {
             asked_at: Timestamp::from_second(second).expect("a time"),
         };
         let content = Content::Lines(&room);
-        match receive(&mut wire, content, Retention::ThisRun(None), |_| {}) {
+        let place = Retention::ThisRun(None);
+        match receive(&mut wire, content, place, Hashed::AsItCame, |_| {}) {
             Ok(body) => body,
             Err(_) => panic!("it is whole"),
         }
@@ -127,7 +135,7 @@ mod tests {
             body(b"\xEF\xBB\xBF{\"event\":\"c\"}", Encoding::Identity, 8),
         ];
         let room = Room::new(&CancelToken::never());
-        let joined = joined(bodies, &room, None).expect("memory can be read");
+        let joined = joined(bodies, &room, None, Hashed::AsItCame).expect("memory can be read");
         assert_eq!(joined.asked_at().as_second(), 7);
         let mut text = String::new();
         let mut reader = joined.into_reader().expect("it is open");
@@ -141,7 +149,8 @@ mod tests {
     #[test]
     fn of_nothing_comes_an_empty_body() {
         let room = Room::new(&CancelToken::never());
-        let mut joined = joined(Vec::new(), &room, None).expect("memory can be read");
-        assert_eq!(joined.facts().expect("it is known").decoded.bytes, 0);
+        let mut joined =
+            joined(Vec::new(), &room, None, Hashed::AsItCame).expect("memory can be read");
+        assert_eq!(joined.decoded().expect("it is known").bytes, 0);
     }
 }

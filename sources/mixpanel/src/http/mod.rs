@@ -21,7 +21,7 @@ pub(crate) mod client;
 mod connector;
 pub(crate) mod encoding;
 pub(crate) mod endpoint;
-mod hashing;
+pub(crate) mod hashing;
 pub(crate) mod joined;
 pub(crate) mod last_line;
 pub(crate) mod lines;

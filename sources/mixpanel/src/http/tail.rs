@@ -6,7 +6,7 @@ use flate2::write::MultiGzDecoder as MultiGzWriter;
 use mixflow_source_archive::Facts;
 
 use super::encoding::Encoding;
-use super::hashing::Hashing;
+use super::hashing::{Hashed, Hashing};
 use super::last_line::LastLine;
 use super::lines::{MAX_LINE, too_long};
 use super::room::{Place, Room, USUAL};
@@ -43,8 +43,8 @@ pub(crate) enum Check<'a> {
 }
 
 impl Check<'_> {
-    pub(crate) fn new(encoding: Encoding, content: Content<'_>) -> Check<'_> {
-        let tail = Tail::new(content);
+    pub(crate) fn new(encoding: Encoding, content: Content<'_>, hashed: Hashed) -> Check<'_> {
+        let tail = Tail::new(content, hashed);
         match encoding {
             Encoding::Identity => Check::Identity(Box::new(tail)),
             Encoding::Gzip => Check::Gzip {
@@ -68,8 +68,9 @@ impl Check<'_> {
         })
     }
 
-    /// Returns what the body is, decoded, if it is whole.
-    pub(crate) fn finish(self) -> Result<Facts, String> {
+    /// Returns what the body is, decoded, if that was to be hashed. Fails if the
+    /// body is not whole.
+    pub(crate) fn finish(self) -> Result<Option<Facts>, String> {
         let tail = match self {
             Check::Identity(tail) => *tail,
             Check::Gzip { empty: true, .. } => {
@@ -93,23 +94,24 @@ pub(crate) struct Tail<'a> {
     last: Vec<u8>,
     /// Held while one of them is long.
     place: Option<Place>,
-    hashing: Hashing,
+    /// Of all bytes, if they are hashed.
+    hashing: Option<Hashing>,
 }
 
 impl<'a> Tail<'a> {
-    fn new(content: Content<'a>) -> Tail<'a> {
+    fn new(content: Content<'a>, hashed: Hashed) -> Tail<'a> {
         Tail {
             content,
             head: Vec::new(),
             line: Vec::new(),
             last: Vec::new(),
             place: None,
-            hashing: Hashing::default(),
+            hashing: (hashed == Hashed::Decoded).then(Hashing::default),
         }
     }
 
-    fn judge(self) -> Result<Facts, String> {
-        let facts = self.hashing.finish();
+    fn judge(self) -> Result<Option<Facts>, String> {
+        let facts = self.hashing.map(Hashing::finish);
         if let Some(page) = html(&self.head) {
             return Err(format!("it is an HTML page: {page}"));
         }
@@ -150,7 +152,9 @@ impl<'a> Tail<'a> {
 
 impl Write for Tail<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hashing.add(bytes);
+        if let Some(hashing) = &mut self.hashing {
+            hashing.add(bytes);
+        }
         let missing = HEAD.saturating_sub(self.head.len());
         self.head.extend(bytes.iter().take(missing));
         if matches!(self.content, Content::Page) {
@@ -226,7 +230,7 @@ mod tests {
     fn an_html_page_is_called_that() {
         let room = Room::new(&CancelToken::never());
         for content in [Content::Lines(&room), Content::Page] {
-            let mut tail = Tail::new(content);
+            let mut tail = Tail::new(content, Hashed::AsItCame);
             tail.write_all(b"\n<!DOCTYPE html>\n<p>Please log in</p>\n")
                 .expect("memory");
             let said = "it is an HTML page: <!DOCTYPE html>\n<p>Please log in</p>";
@@ -238,7 +242,7 @@ mod tests {
     #[test]
     fn a_long_line_gives_its_room_back_when_another_is_the_last() {
         let room = Room::new(&CancelToken::never());
-        let mut tail = Tail::new(Content::Lines(&room));
+        let mut tail = Tail::new(Content::Lines(&room), Hashed::AsItCame);
         tail.write_all(&vec![b'x'; USUAL]).expect("memory");
         tail.write_all(b"x\nshort").expect("memory");
         assert!(tail.place.is_some());
@@ -255,7 +259,7 @@ mod tests {
         ) {
             let body = parts.join("\n");
             let room = Room::new(&CancelToken::never());
-            let mut tail = Tail::new(Content::Lines(&room));
+            let mut tail = Tail::new(Content::Lines(&room), Hashed::AsItCame);
             let mut rest = body.as_bytes();
             let mut cuts = cuts.iter().cycle();
             while !rest.is_empty() {

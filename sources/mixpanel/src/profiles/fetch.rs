@@ -354,6 +354,7 @@ impl Pages {
             &mut answer.wire,
             Content::Page,
             Retention::ThisRun(None),
+            Keeper::hashed(self.keeper.as_ref()),
             count,
         );
         kept.map_err(|broken| match broken {
