@@ -128,6 +128,16 @@ impl Trouble {
             "authentication failed",
             "fatal: role ",
             "no pg_hba.conf entry",
+            // Snowflake gives the code of a lost connection to what it refuses.
+            "incorrect username or password",
+            "jwt token is invalid",
+            "http: 401",
+            "http: 403",
+            // BigQuery has no codes.
+            "invalid_grant",
+            "credentials: ",
+            "permission_denied",
+            "accessdenied",
         ];
         matches!(error.status, Status::Unauthenticated | Status::Unauthorized)
             || words.iter().any(|words| text.contains(words))
@@ -147,6 +157,9 @@ impl Trouble {
                 "connection not open",
                 "could not receive data",
                 "could not send data",
+                "dial tcp",
+                "connection refused",
+                "no such host",
                 "ssl connection has been closed",
             ]) =>
             {
@@ -172,7 +185,7 @@ impl Trouble {
     fn hint(self) -> Option<&'static str> {
         match self {
             Trouble::Refused => Some(
-                "check user, password and what that user may do in the database; nothing was changed",
+                "check user, password or key, and what that user may do in the database; nothing was changed",
             ),
             Trouble::Lost => {
                 Some("check that the database is up and can be reached, and run it again")
@@ -217,6 +230,21 @@ mod tests {
             ("database is locked", "", ErrorKind::Locked),
             (
                 "server closed the connection unexpectedly",
+                "",
+                ErrorKind::Network,
+            ),
+            (
+                "[Snowflake] 390100 (08004): Incorrect username or password was specified.",
+                "08004",
+                ErrorKind::Auth,
+            ),
+            (
+                "auth: cannot fetch token: 400 Response: {\"error\": \"invalid_grant\"}",
+                "",
+                ErrorKind::Auth,
+            ),
+            (
+                "[FlightSQL] dial tcp 127.0.0.1:9: connect: connection refused",
                 "",
                 ErrorKind::Network,
             ),

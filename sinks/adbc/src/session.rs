@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use adbc_core::error::Result as AdbcResult;
 use adbc_core::options::{
@@ -11,6 +13,7 @@ use adbc_core::{Connection as _, Database as _, Driver as _, Optionable as _, St
 use adbc_driver_manager::{ManagedConnection, ManagedDatabase, ManagedStatement};
 use arrow::datatypes::Schema;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
+use crossbeam::channel::{RecvTimeoutError, bounded};
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, SecretSource};
 use mixflow_core::{Error, ErrorKind, Result};
@@ -18,7 +21,10 @@ use mixflow_core::{Error, ErrorKind, Result};
 use crate::dialect::Dialect;
 use crate::driver;
 use crate::failure::Secrets;
-use crate::place::Shown;
+use crate::place::{Shown, name_of};
+
+/// How long a driver may take to connect that knows no limit itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How to reach a database.
 #[derive(Clone, Debug)]
@@ -74,13 +80,29 @@ impl Session {
         let mut driver = driver::load(&address.driver)?;
         let shown = address.shown.uri.clone();
         let (options, secrets) = address.driver_options(file, access, cancel)?;
-        let what = format!("connect to `{shown}`");
-        let database = driver
-            .new_database_with_opts(options)
-            .map_err(secrets.unreachable(&what))?;
-        let connection = database
-            .new_connection()
-            .map_err(secrets.unreachable(&what))?;
+        let what = match address.dialect {
+            Dialect::Other => {
+                let driver = name_of(&address.driver);
+                format!("connect to `{shown}` with the driver `{driver}`")
+            }
+            _ => format!("connect to `{shown}`"),
+        };
+        let connect = move || {
+            let database = driver.new_database_with_opts(options)?;
+            let connection = database.new_connection()?;
+            Ok((database, connection))
+        };
+        let connected = match address.dialect {
+            Dialect::Other => within(PATIENCE, cancel, move || {
+                let (database, connection) = connect()?;
+                // Some look at the credentials only when they are asked something.
+                ask_anything(&connection)?;
+                Ok((database, connection))
+            })
+            .map_err(|error| error.context(format!("cannot {what}")))?,
+            _ => connect(),
+        };
+        let (database, connection) = connected.map_err(secrets.unreachable(&what))?;
         let mut session = Session {
             connection,
             _database: database,
@@ -349,6 +371,48 @@ impl Address {
     }
 }
 
+/// Does what a driver may do for ever: Go's try again without end where nobody
+/// answers.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    cancel: &CancelToken,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let done = cancel.attempt(move || {
+        let (done, result) = bounded(1);
+        let thread = thread::Builder::new().name("mixflow-connect".to_owned());
+        thread.spawn(move || {
+            // Nobody may wait any more.
+            let _ = done.send(work());
+        })?;
+        Ok::<_, std::io::Error>(result.recv_timeout(limit))
+    })?;
+    let done = done.map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            "cannot start a thread for the database driver",
+        )
+        .with_source(error)
+    })?;
+    done.map_err(|error| match error {
+        RecvTimeoutError::Timeout => {
+            let message = format!("there was no answer within {} s", limit.as_secs());
+            Error::new(ErrorKind::Destination, message).hint(
+                "check that the database can be reached, and what `uri` and `options` say of it",
+            )
+        }
+        RecvTimeoutError::Disconnected => {
+            Error::new(ErrorKind::Panic, "the database driver panicked")
+        }
+    })
+}
+
+fn ask_anything(connection: &ManagedConnection) -> AdbcResult<()> {
+    let mut statement = connection.clone().new_statement()?;
+    statement.set_sql_query("SELECT 1")?;
+    statement.execute().map(drop)
+}
+
 /// Returns a URI, or a connection string, of Postgres with which an address that
 /// nobody answers at is not waited for as long as the system likes.
 fn with_timeout(uri: &str) -> String {
@@ -374,4 +438,22 @@ fn texts(batch: &RecordBatch, row: usize) -> Result<Row> {
         Ok(Some(text))
     });
     cells.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_tries_for_ever_is_left_to_itself() {
+        let (guard, token) = mixflow_core::cancel::cancellation();
+        let for_ever = || thread::park();
+        let error = within(Duration::from_millis(1), &token, for_ever).expect_err("no answer");
+        assert_eq!(error.kind(), ErrorKind::Destination);
+        let quick = within(PATIENCE, &token, || 7).expect("an answer");
+        assert_eq!(quick, 7);
+        drop(guard);
+        let error = within(PATIENCE, &token, for_ever).expect_err("the run is to end");
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
 }

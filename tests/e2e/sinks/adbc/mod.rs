@@ -1,6 +1,7 @@
 //! Pipelines into databases that have an ADBC driver.
 
 mod asking;
+mod clouds;
 mod daily;
 mod faults;
 mod lost;
