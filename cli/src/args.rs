@@ -115,7 +115,7 @@ pub(crate) struct DaysArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DbArg {
     /// DuckDB file [default: ~/.mixpanel_data/{MIXPANEL_PROJECT_ID}.db]; of `tables`, `schema`,
-    /// `metadata` and `query` also postgresql://…, sqlite:FILE, or env:NAME of a variable with one
+    /// `metadata`, `status` and `query` also postgresql://…, sqlite:FILE, or env:NAME of a variable with one
     #[arg(long, value_name = "PATH", value_parser = database)]
     pub(crate) db: Option<PathBuf>,
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use mixflow_core::config::DateSpec;
 use mixflow_core::destination::Destination;
 use mixflow_core::engine::Pipeline;
-use mixflow_core::ledger::{Calendar, DayRecord, Ledger, Standing, ranges};
+use mixflow_core::ledger::{Calendar, DayRecord, Holding, Ledger, Standing, ranges};
 use mixflow_core::sink::{Dataset, Sink};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_state::State;
@@ -76,6 +77,22 @@ pub struct DaysAsked {
     pub to: Option<DateSpec>,
 }
 
+impl DaysAsked {
+    /// Returns the days that were asked for, as far as they were.
+    fn days(self, calendar: &Calendar) -> Result<(Option<Date>, Option<Date>)> {
+        let now = mixflow_core::clock::now();
+        let day = |spec: Option<DateSpec>| resolve(spec, now, calendar);
+        let (from, to) = (day(self.from)?, day(self.to)?);
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            let message = format!("the first day, {from}, is after the last one, {to}");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok((from, to))
+    }
+}
+
 /// The days of a pipeline's destination, and how each stands now.
 #[derive(Clone, Debug)]
 pub struct Days {
@@ -97,28 +114,36 @@ impl Days {
         let Some(calendar) = pipeline.source.info().calendar else {
             return Err(no_days(pipeline));
         };
-        let now = mixflow_core::clock::now();
-        let day = |spec: Option<DateSpec>| resolve(spec, now, &calendar);
-        let (from, to) = (day(asked.from)?, day(asked.to)?);
-        if let (Some(from), Some(to)) = (from, to)
-            && from > to
-        {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("the first day, {from}, is after the last one, {to}"),
-            ));
-        }
+        let (from, to) = asked.days(&calendar)?;
         let ledger = ledger_of(pipeline, state)?;
-        let last = to.unwrap_or_else(|| calendar.yesterday(now));
         let first = from
             .or(calendar.start)
             .or_else(|| ledger.first_day())
             .or_else(|| pipeline.source.info().from_date);
-        let range = first.map(|first| (first, last));
         Ok(Days {
-            range: range.filter(|(first, last)| first <= last),
+            range: range(first, to, &calendar),
             calendar,
             ledger,
+        })
+    }
+
+    /// Takes the days that a table holds. As no pipeline says how long a day may
+    /// still change, none is stale.
+    ///
+    /// Fails with [`ErrorKind::Config`] for days that are in the wrong order.
+    pub fn held(holding: &Holding, asked: DaysAsked) -> Result<Days> {
+        let calendar = Calendar {
+            zone: TimeZone::get(&holding.dataset.zone).unwrap_or(TimeZone::UTC),
+            lookback: 0,
+            start: None,
+            catches_up: false,
+        };
+        let (from, to) = asked.days(&calendar)?;
+        let first = from.or_else(|| holding.ledger.first_day());
+        Ok(Days {
+            range: range(first, to, &calendar),
+            calendar,
+            ledger: holding.ledger.clone(),
         })
     }
 
@@ -147,6 +172,13 @@ impl Days {
         days.filter(|(_, standing, _)| !standing.is_whole())
             .map(|(day, _, _)| day)
     }
+}
+
+/// Returns the days from `first` to `last`, or to yesterday, if there are any.
+fn range(first: Option<Date>, last: Option<Date>, calendar: &Calendar) -> Option<(Date, Date)> {
+    let last = last.unwrap_or_else(|| calendar.yesterday(mixflow_core::clock::now()));
+    let range = first.map(|first| (first, last));
+    range.filter(|(first, last)| first <= last)
 }
 
 fn resolve(spec: Option<DateSpec>, now: Timestamp, calendar: &Calendar) -> Result<Option<Date>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::BooleanArray;
 use mixflow::databases::{Database, TableMetadata};
 use mixflow::duckdb::sql::{parameters, statements, with_values};
+use mixflow_core::ledger::Holding;
 use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
@@ -89,6 +90,10 @@ fn known(data: TableMetadata) -> Known {
         status: data.status,
         missing: data.missing,
     }
+}
+
+pub(super) fn holdings(app: &App, db: &DbArg, table: Option<&str>) -> Result<Vec<Holding>> {
+    open(app, db)?.holdings(table)
 }
 
 pub(super) fn query(app: &App, args: &QueryArgs) -> Result<()> {

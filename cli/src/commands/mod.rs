@@ -86,7 +86,8 @@ pub(crate) enum Command {
     /// Show what a pipeline's destination holds, day by day
     ///
     /// On a terminal it is a calendar; elsewhere, and with --format, a row a day.
-    /// Needs no secret, asks no server, and changes nothing.
+    /// Needs no secret, asks no server, and changes nothing. With --db it shows what the tables
+    /// of a database hold, or one of them, whichever pipeline wrote it.
     Status(status::StatusArgs),
     /// Show the days that a pipeline's destination lacks, as ranges
     ///

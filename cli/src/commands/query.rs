@@ -118,7 +118,9 @@ pub(super) fn path(app: &App, args: &DbArg) -> Result<std::path::PathBuf> {
         let error = Error::new(ErrorKind::Config, "this command asks DuckDB files only");
         return Err(error
             .because(format!("`--db {scheme}:…` is no file of DuckDB's"))
-            .hint("ask other databases with `tables`, `schema`, `metadata` and `query`"));
+            .hint(
+                "ask other databases with `tables`, `schema`, `metadata`, `status` and `query`",
+            ));
     }
     let path = args.db.clone().or_else(|| app.default_db());
     path.ok_or_else(|| {

@@ -18,7 +18,7 @@ mod store;
 pub use calendar::{Calendar, Standing, days, ranges, start_of};
 pub use counting::{BodyFacts, DayCount, DayCounter};
 pub use missing::{Missing, add_missing, missing_days, still_missing};
-pub use record::{DayRecord, DayState, FetchedUnit, Ledger, UnitRecord};
+pub use record::{DayRecord, DayState, FetchedUnit, Holding, Ledger, UnitRecord};
 pub use scope::{Scope, check_scope};
 pub use store::{Earlier, Held, LedgerStore, Recorded};
 

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::PartitionId;
-use crate::unit::{DayRange, UnitKey};
+use crate::unit::{Dataset, DayRange, UnitKey};
 
 /// How much of a day a destination holds. A day of which it holds nothing has
 /// no record.
@@ -120,6 +120,17 @@ pub struct FetchedUnit {
     pub record: UnitRecord,
     /// What is recorded of its days; none if it stands for no days.
     pub days: Vec<DayRecord>,
+}
+
+/// What a table of a database holds of a dataset.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// The table.
+    pub table: String,
+    /// Which data.
+    pub dataset: Dataset,
+    /// Its days.
+    pub ledger: Ledger,
 }
 
 /// What a destination holds of a dataset.

@@ -11,12 +11,14 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Env, Secret, SecretSource};
+use mixflow_core::ledger::Holding;
 use mixflow_core::remedy::Remedy;
 use mixflow_core::suggest::did_you_mean;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{columns_of, nullable};
 use crate::dialect::Dialect;
+use crate::ledger::TableLedger;
 use crate::place::Shown;
 use crate::runs::{self, TableMetadata};
 use crate::session::{Access, Address, Session};
@@ -172,6 +174,31 @@ impl Database {
         })
     }
 
+    /// Returns what the tables hold of each dataset, day by day, or this one; what
+    /// mixflow did not write has none.
+    ///
+    /// Fails with [`ErrorKind::TableNotFound`] if there is no such table.
+    pub fn holdings(&mut self, table: Option<&str>) -> Result<Vec<Holding>> {
+        let all = match table {
+            Some(table) => vec![self.one(table)?],
+            None => self.all()?,
+        };
+        let mut holdings = Vec::new();
+        for found in all {
+            let shown = self.shown(&found);
+            self.session.schema = found.schema;
+            let ledger = TableLedger::new(&self.session, &found.table);
+            for dataset in ledger.datasets()? {
+                holdings.push(Holding {
+                    ledger: ledger.read(&dataset)?,
+                    table: shown.clone(),
+                    dataset,
+                });
+            }
+        }
+        Ok(holdings)
+    }
+
     /// Asks a query; the answer streams.
     ///
     /// Fails with [`ErrorKind::Query`] for one that does more than read, and with
@@ -201,15 +228,20 @@ impl Database {
     /// Returns the name of a table as it was made, in the schema that is looked
     /// into from now on, or says that there is none.
     fn table(&mut self, name: &str) -> Result<String> {
+        let found = self.one(name)?;
+        self.session.schema = found.schema;
+        Ok(found.table)
+    }
+
+    /// Looks a table up, or says that there is none.
+    fn one(&self, name: &str) -> Result<Found> {
         let all = self.all()?;
         let names: Vec<String> = all.iter().map(|found| self.shown(found)).collect();
         let is_it = |known: &String| known == name;
         let like = |known: &String| known.eq_ignore_ascii_case(name);
         let place = names.iter().position(is_it);
         if let Some(at) = place.or_else(|| names.iter().position(like)) {
-            let found = all.into_iter().nth(at).expect("it has a name");
-            self.session.schema = found.schema;
-            return Ok(found.table);
+            return Ok(all.into_iter().nth(at).expect("it has a name"));
         }
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let has = match known.as_slice() {

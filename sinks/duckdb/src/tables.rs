@@ -1,6 +1,7 @@
 //! The tables of a store: which there are, and what is known of them.
 
 use duckdb::{OptionalExt, params};
+use mixflow_core::ledger::Holding;
 use mixflow_core::remedy::Remedy;
 use mixflow_core::suggest::did_you_mean;
 use mixflow_core::{Error, ErrorKind, Result};
@@ -173,6 +174,33 @@ impl Store {
             )
             .because("mixflow did not write this table")
         })
+    }
+
+    /// Returns what the tables hold of each dataset, day by day, or this one; what
+    /// mixflow did not write has none.
+    ///
+    /// Fails with [`ErrorKind::TableNotFound`] if there is no such table.
+    pub fn holdings(&self, table: Option<&str>) -> Result<Vec<Holding>> {
+        let tables = match table {
+            Some(table) => vec![self.table(table)?],
+            None => self
+                .table_names()?
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect(),
+        };
+        let mut holdings = Vec::new();
+        for table in tables {
+            let ledger = TableLedger::new(self.connection()?, &table);
+            for dataset in ledger.datasets()? {
+                holdings.push(Holding {
+                    ledger: ledger.read(&dataset)?,
+                    table: table.clone(),
+                    dataset,
+                });
+            }
+        }
+        Ok(holdings)
     }
 
     /// Removes a table and what is known of it.

@@ -406,3 +406,34 @@ fn the_picture_of_the_page_is_what_a_terminal_shows() {
         "set {AGAIN}=1 to draw it again"
     );
 }
+
+#[test]
+fn a_database_is_asked_without_the_pipeline_that_wrote_it() {
+    let (place, _sim) = filled();
+    let members = ["day", "state", "rows", "run_id"];
+    let mut by_file = shown(&place, NOW, &["status", "daily.toml"], &members);
+    for day in &mut by_file {
+        // Nobody says how long it may still change.
+        if day[1] == "stale" {
+            day[1] = json!("complete");
+        }
+    }
+    let before = std::fs::read(place.path("mixpanel.db")).unwrap();
+    let args = ["status", "--db", "mixpanel.db", "events"];
+    assert_eq!(shown(&place, NOW, &args, &members), by_file);
+    assert_eq!(shown(&place, NOW, &args[..3], &members), by_file);
+    assert_eq!(
+        shown(&place, NOW, &args, &["table_name", "filters"])[0],
+        json!(["events", {}])
+    );
+    assert_eq!(std::fs::read(place.path("mixpanel.db")).unwrap(), before);
+    run_at(&place, NOW, &["status", "--db", "nowhere.db"]).ended(6);
+    run_at(&place, NOW, &["status"]).ended(2);
+    run_at(&place, NOW, &["status", "--db", "mixpanel.db", "evnts"])
+        .ended(6)
+        .says("there is no table `evnts`");
+    let Some(drawn) = on_a_terminal(&at(&place, NOW, &args), 80) else {
+        return;
+    };
+    assert!(drawn.contains("table events"), "{drawn}");
+}

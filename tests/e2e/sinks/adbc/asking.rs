@@ -26,6 +26,20 @@ const WRITING: [&str; 9] = [
     "ATTACH '/tmp/mixflow-x.db' AS x",
 ];
 
+/// Returns the days of `status` as CSV, and how each stands.
+fn states_of(ran: &Ran) -> Vec<String> {
+    let text = ran.stdout_lossy();
+    let mut lines = text.lines();
+    let columns = "table_name,day,state,rows,duplicates,bytes,fetched_at,run_id,filters";
+    assert_eq!(lines.next(), Some(columns), "{}", ran.stderr);
+    let state = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert_eq!(cells[0], "events");
+        format!("{} {}", cells[1], cells[2])
+    };
+    lines.map(state).collect()
+}
+
 #[test]
 fn postgres_is_asked_by_its_uri_and_not_changed() {
     let Some(warehouse) = Warehouse::start() else {
@@ -59,6 +73,40 @@ fn postgres_is_asked_by_its_uri_and_not_changed() {
     let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
     assert_eq!(metadata[0]["row_count"], 300);
     assert_eq!(metadata[0]["status"], "committed");
+    // Who may only read sees which days there are, and nothing is made for it.
+    warehouse.sql("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; REVOKE CREATE ON SCHEMA public FROM PUBLIC");
+    let relations = "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    let before = warehouse.sql(relations);
+    let reader = db.replace("user=mixflow", "user=reader");
+    let days = [
+        "status",
+        "--to",
+        "2024-01-03",
+        "--format",
+        "csv",
+        "--db",
+        &reader,
+    ];
+    for table in [&["events"][..], &[]] {
+        let shown = warehouse.mixflow(&[&days[..], table].concat()).ended(0);
+        assert_eq!(
+            states_of(&shown),
+            [
+                "2024-01-01 complete",
+                "2024-01-02 complete",
+                "2024-01-03 missing"
+            ]
+        );
+    }
+    assert_eq!(warehouse.sql(relations), before);
+    warehouse
+        .mixflow(&[&days[..], &["names"]].concat())
+        .ended(6)
+        .says("nothing is known of the days of `names`");
+    warehouse
+        .mixflow(&[&days[..], &["evnts"]].concat())
+        .ended(6)
+        .says("there is no table `evnts`");
     ask(&["schema", "other.people"]).ended(0);
     ask(&["schema", "evnts"])
         .ended(6)
@@ -153,6 +201,21 @@ fn sqlite_is_asked_by_its_uri_and_not_changed() {
     ])
     .ended(0);
     assert!(schema.stdout_lossy().contains("properties,JSON_TEXT,true"));
+    let days = [
+        "status",
+        "events",
+        "--db",
+        "sqlite:out.db",
+        "--to",
+        "2024-01-02",
+        "--format",
+        "csv",
+    ];
+    let shown = ask(&days).ended(0);
+    assert_eq!(
+        states_of(&shown),
+        ["2024-01-01 complete", "2024-01-02 complete"]
+    );
     let os = "SELECT count(DISTINCT properties->>'$.$os') > 1 FROM events";
     let ran = ask(&["query", os, "--db", "sqlite:out.db", "--scalar"]).ended(0);
     assert_eq!(ran.stdout_lossy(), "1\n");
