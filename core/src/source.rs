@@ -62,6 +62,12 @@ pub trait Source: Send + Sync {
     fn max_rejects(&self) -> u64 {
         u64::MAX
     }
+
+    /// Returns what must be known of a record to read it, beside its dataset; the
+    /// source's own, and null for one that needs nothing.
+    fn reading(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
 }
 
 /// A source in one run.

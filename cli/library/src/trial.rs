@@ -142,6 +142,7 @@ impl Trial {
         let lines = Lines {
             schema: pipeline.source.schema(),
             records: self.input.clone(),
+            in_ms: pipeline.source.reading()["time_in_ms"] == true,
             info,
         };
         let source = std::mem::replace(&mut pipeline.source, Box::new(lines));
@@ -249,6 +250,8 @@ struct Lines {
     schema: SchemaRef,
     info: SourceInfo,
     records: Vec<String>,
+    /// Whether their times are asked for in milliseconds.
+    in_ms: bool,
 }
 
 impl Lines {
@@ -258,7 +261,8 @@ impl Lines {
             _ => {
                 let zone = &self.info.dataset.zone;
                 let zone = TimeZone::get(zone).ok().filter(|_| zone != "UTC");
-                Form::Events(EventClock { in_ms: false, zone })
+                let in_ms = self.in_ms;
+                Form::Events(EventClock { in_ms, zone })
             }
         }
     }

@@ -71,6 +71,26 @@ fn records_become_the_rows_that_are_expected() {
     );
 }
 
+/// Times of today are read right in any case; these are of a second of 1970.
+#[test]
+fn times_are_read_as_the_pipeline_asks_for_them() {
+    let place = Place::new();
+    let tests = r#"
+[[test]]
+name = "a second"
+input = ['{"event":"x","properties":{"time":1000,"distinct_id":"b","plan":"pro"}}']
+rows = [{ event_time = 1970-01-01T08:00:01Z }]
+"#;
+    let in_ms = PIPELINE.replace(
+        "[[transform]]\ntype = \"filter\"",
+        "time_in_ms = true\n\n[[transform]]\ntype = \"filter\"",
+    );
+    for (pipeline, code) in [(in_ms.as_str(), 0), (PIPELINE, 1)] {
+        place.write("a.toml", pipeline).write("a.test.toml", tests);
+        place.mixflow(&["test", "a.toml"]).ended(code);
+    }
+}
+
 #[test]
 fn what_is_not_as_it_should_be_is_named() {
     let wrong = [

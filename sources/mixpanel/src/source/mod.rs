@@ -10,7 +10,9 @@ use mixflow_core::ledger::Held;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::source::{Outline, Probe, Session, Source, SourceInfo};
 use mixflow_source_archive::Archive;
+use serde_json::json;
 
+use crate::decode::Form;
 use crate::events::Events;
 use crate::options::{EventsOptions, ProfilesOptions};
 use crate::probe::probe;
@@ -103,6 +105,13 @@ impl Source for MixpanelSource {
 
     fn max_rejects(&self) -> u64 {
         self.project.max_rejects
+    }
+
+    fn reading(&self) -> serde_json::Value {
+        match self.stream.form() {
+            Form::Events(clock) => json!({ "time_in_ms": clock.in_ms }),
+            _ => serde_json::Value::Null,
+        }
     }
 }
 
