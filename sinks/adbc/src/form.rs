@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::AsArray as _;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use mixflow_core::batch::is_json;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::columns_of;
 use crate::dialect::Dialect;
+use crate::keys;
 use crate::session::Session;
 
 /// The columns of a table that rows have, in the table's order and by its names.
@@ -17,6 +19,8 @@ pub(crate) struct Form {
     pub(crate) schema: SchemaRef,
     /// Which column of the rows each of them is.
     from: Vec<usize>,
+    /// Which of them are `jsonb`.
+    jsonb: Vec<usize>,
 }
 
 impl Form {
@@ -26,7 +30,7 @@ impl Form {
     /// column's type.
     pub(crate) fn of(session: &Session, table: &str, schema: &Schema) -> Result<Form> {
         let dialect = session.dialect;
-        let (mut fields, mut from) = (Vec::new(), Vec::new());
+        let (mut fields, mut from, mut jsonb) = (Vec::new(), Vec::new(), Vec::new());
         for column in columns_of(session, table)? {
             let found = schema.fields().iter().position(|field| {
                 let name = dialect.name(field.name());
@@ -37,6 +41,9 @@ impl Form {
             });
             if let Some(at) = found {
                 let is_jsonb = column.kind.eq_ignore_ascii_case("jsonb");
+                if is_jsonb && *schema.field(at).data_type() == DataType::Utf8 {
+                    jsonb.push(fields.len());
+                }
                 fields.push(written(schema.field(at), &column.name, is_jsonb));
                 from.push(at);
             }
@@ -49,6 +56,7 @@ impl Form {
         Ok(Form {
             schema: Arc::new(Schema::new(fields)),
             from,
+            jsonb,
         })
     }
 
@@ -62,8 +70,12 @@ impl Form {
     /// Returns rows in this form.
     pub(crate) fn shape(&self, records: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.from.iter().map(|at| Arc::clone(records.column(*at)));
+        let mut columns: Vec<_> = columns.collect();
+        for at in &self.jsonb {
+            columns[*at] = keys::sorted(columns[*at].as_string::<i32>());
+        }
         let schema = Arc::clone(&self.schema);
-        Ok(RecordBatch::try_new(schema, columns.collect())?)
+        Ok(RecordBatch::try_new(schema, columns)?)
     }
 }
 

@@ -16,6 +16,7 @@ mod failure;
 mod fate;
 mod feed;
 mod form;
+mod keys;
 mod ledger;
 mod lock;
 mod made_of;

@@ -163,6 +163,42 @@ fn what_postgres_cannot_hold_is_mended_and_counted_or_refused() {
     assert_eq!(db.sql("SELECT count(*) FROM events"), "4");
 }
 
+/// Its members are sorted on their way, and keys that are there twice come last.
+#[test]
+fn an_object_is_the_one_that_postgres_would_make_of_it() {
+    let Some(db) = Database::start() else { return };
+    let objects = [
+        r#"{"plan":"pro","a":1,"zz":{"y":1,"x":[2,1]},"b":null}"#,
+        r#"{"b":1,"a":2,"b":{"c":3},"a":4,"aa":"}"}"#,
+        r#"{"\u0061":1,"b":2,"a":3}"#,
+        r#"{"b":2,"a":3,"\u0061":1}"#,
+        r#"{"größe":1,"\"":2,"":3,"é":4}"#,
+        r#"{"größe":1,"":3,"é":4,"e":-1.50e2}"#,
+        "{}",
+        r#"{"b" : 1, "a" : [ {"d":1,"c":2} ]}"#,
+    ];
+    store(&db.sink(WriteMode::Create), &[(0, events(0, &objects))]).unwrap();
+    let wanted: Vec<String> = objects
+        .iter()
+        .map(|object| format!("('{object}'::jsonb)"))
+        .collect();
+    let differ = format!(
+        "SELECT count(*) FROM (SELECT properties FROM events EXCEPT ALL SELECT * FROM (VALUES {}) v) d",
+        wanted.join(", ")
+    );
+    assert_eq!(db.sql(&differ), "0");
+    let plain = sink(AdbcOptions {
+        ddl: Some(Statements(vec!["CREATE TABLE {table} (event_name text, event_time timestamptz, distinct_id text, insert_id text, properties json)".to_owned()])),
+        ..db.options(WriteMode::Replace)
+    });
+    store(&plain, &[(0, events(0, &objects[..1]))]).unwrap();
+    assert_eq!(
+        db.sql("SELECT properties FROM events"),
+        objects[0],
+        "json keeps its text"
+    );
+}
+
 #[test]
 fn names_and_texts_cannot_break_out_of_sql() {
     let Some(db) = Database::start() else { return };
