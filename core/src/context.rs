@@ -294,6 +294,11 @@ impl UnitContext {
         self.run.rejects.count_elsewhere(rejected, &label)
     }
 
+    /// Returns whether the unit was read and counted elsewhere.
+    pub(crate) fn is_carried(&self) -> bool {
+        self.carried.get().is_some()
+    }
+
     /// Returns what was counted elsewhere, if the unit was read there.
     pub(crate) fn take_carried(&mut self) -> Option<Box<Carried>> {
         self.carried.take()

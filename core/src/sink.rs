@@ -2,9 +2,11 @@
 
 use std::any::Any;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,6 +129,12 @@ pub trait Sink {
     /// Checks that rows of `schema` can be written. Makes no I/O.
     fn check_schema(&self, schema: &Schema) -> Result<()>;
 
+    /// Returns what tells rows that the destination cannot hold, if these are to be
+    /// rejected; nothing, which is the default, if they are not. Makes no I/O.
+    fn row_check(&self) -> Option<Arc<dyn RowCheck>> {
+        None
+    }
+
     /// Looks whether what the sink needs of this machine is there, such as a
     /// program; for `check`, which asks nobody and opens nothing.
     ///
@@ -162,6 +170,13 @@ pub trait Sink {
     /// Fails with [`Error::is_busy`] if somebody else has the destination just
     /// now; then a later call may succeed.
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>>;
+}
+
+/// Looks at rows for a sink before they are written, on the threads that read.
+pub trait RowCheck: Send + Sync {
+    /// Returns which rows the destination cannot hold, in their order, and why. They are
+    /// rejected like records that cannot be read, and go to none of the sinks.
+    fn refused(&self, records: &RecordBatch) -> Vec<(usize, String)>;
 }
 
 /// How long a run waits for a destination that somebody else has just now,

@@ -18,6 +18,7 @@ mod planning;
 mod probe;
 mod room;
 mod row_file;
+mod screen;
 mod sinks;
 mod worker;
 mod writer;

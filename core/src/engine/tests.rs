@@ -7,6 +7,7 @@ mod faults;
 mod late;
 mod ledgers;
 mod runs;
+mod screens;
 mod several;
 mod transforms;
 mod waiting;

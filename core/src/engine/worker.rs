@@ -17,12 +17,14 @@ use super::ending::contained;
 use super::late::Late;
 use super::pipeline::{OnFailure, Pipeline, RunOptions};
 use super::room::{Door, Place, Room};
+use super::screen::Screen;
 use crate::batch::PartitionId;
 use crate::carried::Carried;
 use crate::context::{RunContext, Tally, UnitContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::UnitFacts;
 use crate::roles::ColumnRoles;
+use crate::sink::RowCheck;
 use crate::source::{BatchIter, Plan, Session, Unit};
 use crate::stand_in;
 use crate::transform::{OpenTransform, settled_after};
@@ -121,6 +123,11 @@ impl Crew {
     ) -> Crew {
         let (size, warning) = workers(&pipeline.options, plan);
         let roles = pipeline.source.info().roles;
+        let checks: Arc<[_]> = pipeline
+            .sinks
+            .iter()
+            .filter_map(|named| named.sink.row_check())
+            .collect();
         let (work, work_out) = channel::unbounded();
         let (messages_in, messages) = channel::bounded(queue.map_or(size + 2, NonZeroUsize::get));
         let (alive, ended) = channel::bounded(0);
@@ -135,6 +142,7 @@ impl Crew {
                 session: Arc::clone(session),
                 transforms: Arc::clone(transforms),
                 late: late.map(Arc::clone),
+                checks: Arc::clone(&checks),
                 roles,
                 on_failure: pipeline.options.on_failure,
             };
@@ -210,6 +218,8 @@ struct Worker {
     transforms: Arc<[OpenTransform]>,
     /// The last transform, if its columns go by the rows.
     late: Option<Arc<Late>>,
+    /// What the sinks refuse.
+    checks: Arc<[Arc<dyn RowCheck>]>,
     /// What the columns are for that rows are counted by.
     roles: Option<ColumnRoles>,
     on_failure: OnFailure,
@@ -299,9 +309,10 @@ impl Worker {
         if let Some(late) = &self.late {
             batches = timed(&mut spent.decode, || late.stream(work.id, batches, cx))?;
         }
+        let mut screen = Screen::new(&self.checks, &work.unit.label);
         while let Some(records) = timed(&mut spent.decode, || batches.next()) {
             let records = records?;
-            if records.num_rows() > 0 {
+            for records in timed(&mut spent.decode, || screen.let_through(records, cx))? {
                 let by_event = &mut counts.rows_by_event;
                 timed(&mut spent.decode, || {
                     let kind = self.roles.map(|roles| roles.kind);
@@ -312,8 +323,8 @@ impl Worker {
             }
         }
         drop(batches);
-        counts.given = given.get();
-        count_unexplained(counts.given, &self.transforms, &passed, cx);
+        count_unexplained(given.get(), &self.transforms, &passed, cx);
+        counts.given = given.get() - screen.end(cx)?;
         match (counts.given, cx.rejected.load(Ordering::Relaxed)) {
             (0, rejected @ 1..) => Err(nothing_readable(&work.unit.label, rejected)),
             _ => Ok(()),

@@ -79,7 +79,7 @@ pub const DOC: ComponentDoc = ComponentDoc {
         ),
         OptionDoc::new(
             "on_mismatch",
-            "mend | fail, default mend",
+            "mend | reject | fail, default mend",
             "what happens to a text that the database cannot hold, such as one with \\u0000",
         ),
         OptionDoc::new(

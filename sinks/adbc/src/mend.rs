@@ -2,16 +2,17 @@
 //!
 //! Postgres takes no NUL in a text, and in `jsonb` also no lone surrogate and no
 //! number beyond its own. Mixpanel may send all of them. They are mended and
-//! counted, or the run is refused.
+//! counted, or their rows are rejected, or the run is refused.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray, StringBuilder};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use arrow::record_batch::RecordBatch;
 use memchr::{memchr, memchr2, memmem};
 use mixflow_core::batch::is_json;
+use mixflow_core::sink::RowCheck;
 use mixflow_core::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,6 +24,8 @@ pub enum OnMismatch {
     /// What cannot be held in it is replaced, and counted in a warning.
     #[default]
     Mend,
+    /// The row is rejected, like a record that cannot be read.
+    Reject,
     /// The run fails.
     Fail,
 }
@@ -38,6 +41,37 @@ const DIGITS: i64 = 131_000;
 
 /// Digits behind it.
 const FRACTION: i64 = 16_000;
+
+/// Finds the rows that Postgres cannot hold.
+pub(crate) struct Unholdable;
+
+impl RowCheck for Unholdable {
+    fn refused(&self, records: &RecordBatch) -> Vec<(usize, String)> {
+        let mut refused = Vec::new();
+        for (field, column) in records.schema_ref().fields().iter().zip(records.columns()) {
+            let Some(texts) = column.as_string_opt::<i32>() else {
+                continue;
+            };
+            let mend = mending(field);
+            let is_odd = |text: &str| matches!(mend(text), Cow::Owned(_));
+            for (row, text) in texts.iter().enumerate() {
+                if text.is_some_and(is_odd) {
+                    let name = field.name();
+                    refused.push((row, format!("the database cannot hold its `{name}`: there is a NUL, half of a surrogate pair, or a number that is too large in it")));
+                }
+            }
+        }
+        refused
+    }
+}
+
+/// Returns what mends the texts of a column.
+fn mending(field: &Field) -> fn(&str) -> Cow<'_, str> {
+    match is_json(field) {
+        true => mended_json,
+        false => mended_text,
+    }
+}
 
 /// Mends the batches of a run, and counts.
 #[derive(Debug, Default)]
@@ -75,12 +109,7 @@ impl Mender {
                 continue;
             }
             let texts = records.column(at).as_string::<i32>();
-            let mend = if is_json(field) {
-                mended_json
-            } else {
-                mended_text
-            };
-            let Some(mended) = self.column(texts, field.name(), mend)? else {
+            let Some(mended) = self.column(texts, field.name(), mending(field))? else {
                 continue;
             };
             columns.get_or_insert_with(|| records.columns().to_vec())[at] = mended;
@@ -103,13 +132,13 @@ impl Mender {
         if !values.any(is_odd) {
             return Ok(None);
         }
-        if self.on_mismatch == OnMismatch::Fail {
+        if self.on_mismatch != OnMismatch::Mend {
             let message = format!("the database cannot hold a value of `{name}`");
             return Err(Error::new(ErrorKind::Data, message)
                 .because(
                     "there is a NUL, half of a surrogate pair, or a number that is too large in it",
                 )
-                .hint("have such values mended with `on_mismatch = \"mend\"`"));
+                .hint("have such values mended with `on_mismatch = \"mend\"`, or their rows rejected with \"reject\""));
         }
         let mut mended = StringBuilder::with_capacity(texts.len(), texts.value_data().len());
         for text in texts {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use mixflow_core::cancel::CancelToken;
@@ -11,7 +12,7 @@ use mixflow_core::ledger::{Earlier, Ledger};
 use mixflow_core::made_of::Existing;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
-    Capabilities, Exclusive, Preview, RecordFormat, Sink, SinkTxn, TxnContext, WriteMode,
+    Capabilities, Exclusive, Preview, RecordFormat, RowCheck, Sink, SinkTxn, TxnContext, WriteMode,
 };
 use mixflow_core::staged::{check_folder, folder_of};
 use mixflow_core::unit::{DataKind, Dataset};
@@ -26,7 +27,7 @@ use crate::fate;
 use crate::ledger::TableLedger;
 use crate::lock;
 use crate::made_of;
-use crate::mend::OnMismatch;
+use crate::mend::{OnMismatch, Unholdable};
 use crate::place::{Shown, name_of};
 use crate::session::{Access, Address, Session};
 use crate::statements::Statements;
@@ -300,6 +301,12 @@ impl Sink for AdbcSink {
             ));
         }
         Ok(())
+    }
+
+    fn row_check(&self) -> Option<Arc<dyn RowCheck>> {
+        let rejects = self.target.dialect() == Dialect::Postgres
+            && self.target.on_mismatch == OnMismatch::Reject;
+        rejects.then(|| Arc::new(Unholdable) as Arc<dyn RowCheck>)
     }
 
     fn check_machine(&self) -> Result<()> {

@@ -240,3 +240,63 @@ fn sqlite_is_a_file_like_any_other() {
     );
     assert!(count("SELECT count(DISTINCT properties->>'$.$os') FROM events") > 1);
 }
+
+#[test]
+fn rows_that_the_database_cannot_hold_are_put_aside_where_that_is_wanted() {
+    let Some(warehouse) = Warehouse::start() else {
+        return;
+    };
+    let record = |id: u32, more: &str| {
+        let time = 1_704_067_200 + id;
+        format!(
+            r#"{{"event":"x","properties":{{"time":{time},"distinct_id":"a","$insert_id":"{id}","p":{more}}}}}"#
+        )
+    };
+    let odd = r#""a\u0000b""#;
+    let lines = [
+        record(1, "1"),
+        record(2, odd),
+        record(3, "3"),
+        record(4, odd),
+    ];
+    let sim = started(sim(Data::from_lines(lines, []).unwrap()));
+    let run = ["run", "test.toml", "--report", "report.json"];
+    let written = |most: u32| {
+        let days = format!("from = \"2024-01-01\"\nto = \"2024-01-01\"\nmax_rejects = {most}\n");
+        let sink = format!("{}on_mismatch = \"reject\"\n", Warehouse::sink("replace"));
+        warehouse
+            .place
+            .write("test.toml", &pipeline(&[&events(&sim, &days), &sink]));
+        warehouse.at("2024-01-03T03:00:00Z", &run)
+    };
+    written(1).ended(1).says("max_rejects");
+    assert_eq!(warehouse.rows(), None);
+    written(2).ended(0).says("2 records could not be read");
+    assert_eq!(
+        warehouse.sql("SELECT string_agg(insert_id, ',' ORDER BY insert_id) FROM events"),
+        "1,3"
+    );
+    let report = warehouse.report();
+    let file = report["reject_file"].as_str().unwrap();
+    let kept = std::fs::read_to_string(file).unwrap();
+    let kept: Vec<Value> = kept
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(kept.len(), 2);
+    assert!(
+        kept[0]
+            .to_string()
+            .contains("the database cannot hold its `properties`"),
+        "{kept:?}"
+    );
+    assert_eq!(
+        (&report["rejected"], &report["row_count"]),
+        (&2.into(), &2.into())
+    );
+    warehouse.ledger_agrees();
+    assert_eq!(
+        warehouse.sql("SELECT rejected, \"rows\" FROM _mixflow_units"),
+        "2|2"
+    );
+}
