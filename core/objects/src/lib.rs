@@ -17,6 +17,8 @@ mod location;
 mod objects;
 mod probe;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod upload;
 
 pub use failure::from_store;

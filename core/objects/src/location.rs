@@ -80,6 +80,23 @@ impl Location {
         }
     }
 
+    /// Returns the location that this one is in; a whole bucket is in itself.
+    #[must_use]
+    pub fn parent(&self) -> Location {
+        match self {
+            Location::Folder(folder) => {
+                Location::Folder(folder.parent().unwrap_or(folder).to_owned())
+            }
+            Location::Bucket(url) => {
+                let mut url = url.clone();
+                if let Ok(mut segments) = url.path_segments_mut() {
+                    segments.pop_if_empty().pop();
+                }
+                Location::Bucket(url)
+            }
+        }
+    }
+
     /// Returns the folder, if it is one of this machine.
     pub fn folder(&self) -> Option<&Path> {
         match self {

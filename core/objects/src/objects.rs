@@ -120,6 +120,29 @@ impl Objects {
         &self.root
     }
 
+    /// Returns the objects of the folder that the location is in, and what it is
+    /// called there; `None` for a whole bucket.
+    pub fn parent(&self) -> Option<(Objects, String)> {
+        let mut parts: Vec<_> = self.root.parts().collect();
+        let name = parts.pop()?.as_ref().to_owned();
+        let parent = Objects {
+            location: self.location.parent(),
+            root: parts.into_iter().collect(),
+            ..self.clone()
+        };
+        Some((parent, name))
+    }
+
+    /// Returns the same objects, of which every call goes through what `wrap` makes
+    /// of the store.
+    #[must_use]
+    pub fn through(self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
+        Objects {
+            store: wrap(self.store()),
+            ..self
+        }
+    }
+
     /// Returns what runs the calls.
     pub fn runtime(&self) -> &Handle {
         self.runtime.handle()
@@ -197,6 +220,26 @@ impl Objects {
                 Ok(Created::Existed)
             }
             Err(error) => Err(self.failed(error, "make", name)),
+        }
+    }
+
+    /// Copies an object, over one that may be there, without it coming here.
+    pub fn copy(&self, from: &str, to: &str) -> Result<()> {
+        let (source, target) = (self.path(from), self.path(to));
+        let copied = self.block_on(self.store.copy(&source, &target))?;
+        copied.map_err(|error| self.failed(error, "make", to))
+    }
+
+    /// Makes an object of one of the same bucket, if there is none of its name, as
+    /// [`create`](Objects::create) does.
+    pub fn create_from(&self, from: &Path, to: &str) -> Result<Created> {
+        let path = self.path(to);
+        match self.block_on(self.store.copy_if_not_exists(from, &path))? {
+            Ok(()) => Ok(Created::New),
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                Ok(Created::Existed)
+            }
+            Err(error) => Err(self.failed(error, "make", to)),
         }
     }
 
@@ -364,6 +407,30 @@ mod tests {
         objects.delete("a/b").unwrap();
         objects.delete("a/b").unwrap();
         assert_eq!(objects.size("a/b").unwrap(), None);
+    }
+
+    #[test]
+    fn an_object_that_is_copied_is_made_once() {
+        let (_folder, objects) = objects();
+        objects.put("staged", "one").unwrap();
+        let from = objects.path("staged");
+        assert_eq!(objects.create_from(&from, "a").unwrap(), Created::New);
+        objects.put("staged", "three").unwrap();
+        assert_eq!(objects.create_from(&from, "a").unwrap(), Created::Existed);
+        assert_eq!(objects.get("a").unwrap(), Some("one".into()));
+        objects.copy("staged", "a").unwrap();
+        assert_eq!(objects.get("a").unwrap(), Some("three".into()));
+    }
+
+    #[test]
+    fn what_is_beside_is_in_the_folder_above() {
+        let (_folder, objects) = objects();
+        let (parent, name) = objects.parent().expect("it is in a folder");
+        assert_eq!(name, "er");
+        parent.put("er/a", "one").unwrap();
+        assert_eq!(objects.get("a").unwrap(), Some("one".into()));
+        let location = Location::parse("s3://bucket/a/b", None).unwrap();
+        assert_eq!(location.parent().to_string(), "s3://bucket/a");
     }
 
     #[test]

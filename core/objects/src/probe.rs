@@ -21,13 +21,39 @@ impl Objects {
         self.delete(&name)?;
         match (made, again?) {
             (Created::New, Created::Existed) => Ok(()),
-            _ => Err(Error::new(
-                ErrorKind::Destination,
-                format!("cannot use `{}`", self.location()),
-            )
-            .because("the service overwrites an object that is there although it is told not to, so two machines that write at once would lose what one of them has written")
+            _ => Err(self.overwrites()
             .hint("use a service that knows conditional writes (`If-None-Match: *`): S3 itself, MinIO, R2, Google Cloud Storage, Azure")),
         }
+    }
+
+    /// Finds out whether the service copies an object only to where there is none, as
+    /// [`create_from`](Objects::create_from) wants, and [`probes`](Objects::probe).
+    pub fn probe_copies(&self) -> Result<()> {
+        self.probe()?;
+        let name = format!("{NAME}-{:016x}", fastrand::u64(..));
+        let copy = format!("{name}-copy");
+        self.put(&name, "1")?;
+        let from = self.path(&name);
+        let copied = || {
+            Ok((
+                self.create_from(&from, &copy)?,
+                self.create_from(&from, &copy)?,
+            ))
+        };
+        let copied: Result<_> = copied();
+        self.delete(&name)?;
+        self.delete(&copy)?;
+        match copied? {
+            (Created::New, Created::Existed) => Ok(()),
+            _ => Err(self.overwrites().hint(
+                "R2 needs `AWS_COPY_IF_NOT_EXISTS=header: cf-copy-destination-if-none-match: *` in the environment; with other services set `mode` to `replace`, or write a folder",
+            )),
+        }
+    }
+
+    fn overwrites(&self) -> Error {
+        let what = format!("cannot use `{}`", self.location());
+        Error::new(ErrorKind::Destination, what).because("the service overwrites an object that is there although it is told not to, so two machines that write at once would lose what one of them has written")
     }
 }
 
@@ -41,6 +67,7 @@ mod tests {
         let location = Location::Folder(folder.path().to_owned());
         let objects = location.open(&StoreOptions::default()).expect("it opens");
         objects.probe().unwrap();
+        objects.probe_copies().unwrap();
         assert_eq!(objects.list("").unwrap(), []);
     }
 }

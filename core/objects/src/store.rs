@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mixflow_core::error::{Error, ErrorKind, Result};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3CopyIfNotExists};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -68,6 +68,12 @@ impl StoreOptions {
         if let Some(region) = &self.region {
             builder = builder.with_region(region);
         }
+        if builder
+            .get_config_value(&AmazonS3ConfigKey::CopyIfNotExists)
+            .is_none()
+        {
+            builder = builder.with_copy_if_not_exists(S3CopyIfNotExists::Multipart);
+        }
         let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
         if let Some(endpoint) = self.endpoint_or(&variables) {
             builder = builder
@@ -82,10 +88,10 @@ impl StoreOptions {
         let mut builder = GoogleCloudStorageBuilder::from_env()
             .with_bucket_name(bucket)
             .with_retry(retry());
-        if let Some(endpoint) = &self.endpoint {
+        if let Some(endpoint) = self.endpoint_or(&["GOOGLE_BASE_URL"]) {
             builder = builder
-                .with_client_options(client(endpoint))
-                .with_base_url(endpoint);
+                .with_client_options(client(&endpoint))
+                .with_base_url(&endpoint);
         }
         builder.build()
     }

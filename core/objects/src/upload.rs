@@ -51,6 +51,11 @@ impl Upload {
         Ok(self.bytes)
     }
 
+    /// Returns the bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Gives up what was sent. Of a service that does not answer, some parts may
     /// stay, which nobody sees.
     pub fn give_up(&mut self) {
