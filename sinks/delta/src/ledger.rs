@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use delta_kernel::actions::DomainMetadata;
-use jiff::civil::Date;
 use mixflow_core::fit::Provenance;
 use mixflow_core::unit::{Dataset, DatasetKey};
 use mixflow_core::{Error, ErrorKind, Result};
@@ -147,21 +146,4 @@ fn text<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| {
         Error::new(ErrorKind::Other, "cannot write the ledger of the table").with_source(error)
     })
-}
-
-/// Returns the dates of days that have records of a run other than they had.
-pub(crate) fn changed_days(
-    before: &FileLedger,
-    now: &FileLedger,
-    dataset: &Dataset,
-    days: &BTreeSet<Date>,
-) -> Vec<Date> {
-    let (before, now) = (before.of(dataset), now.of(dataset));
-    let run = |ledger: &mixflow_core::ledger::Ledger, day: Date| {
-        ledger.get(day).map(|record| record.run_id.clone())
-    };
-    let changed = days
-        .iter()
-        .filter(|day| run(&before, **day) != run(&now, **day));
-    changed.copied().collect()
 }

@@ -28,6 +28,10 @@ const VERSION: u32 = 1;
 pub struct FileLedger {
     version: u32,
     datasets: Vec<Holding>,
+    /// Files that were replaced and are about to be removed, for a folder that
+    /// cannot be swapped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
 }
 
 /// What is recorded of a month of a dataset, for whoever keeps months apart, so
@@ -94,6 +98,7 @@ impl Default for FileLedger {
         FileLedger {
             version: VERSION,
             datasets: Vec::new(),
+            gone: Vec::new(),
         }
     }
 }
@@ -245,8 +250,8 @@ impl FileLedger {
             held.files.extend(month.files);
         }
         FileLedger {
-            version: VERSION,
             datasets: vec![held],
+            ..FileLedger::default()
         }
     }
 
@@ -270,6 +275,33 @@ impl FileLedger {
         let held = self.datasets.iter().filter(|held| held.key == *dataset);
         held.flat_map(|held| &held.units)
             .any(|held| held.unit.run_id == run_id)
+    }
+
+    /// Returns those of `days` of a dataset that have records of a run other than
+    /// they had `before`.
+    pub fn changed_days(
+        &self,
+        before: &FileLedger,
+        dataset: &Dataset,
+        days: &BTreeSet<Date>,
+    ) -> Vec<Date> {
+        let (before, now) = (before.of(dataset), self.of(dataset));
+        let run = |ledger: &Ledger, day| ledger.get(day).map(|record| record.run_id.clone());
+        let days = days.iter().copied();
+        days.filter(|day| run(&before, *day) != run(&now, *day))
+            .collect()
+    }
+
+    /// Returns the files that were replaced; some may still be there.
+    #[cfg(feature = "objects")]
+    pub(crate) fn gone(&self) -> impl Iterator<Item = &str> {
+        self.gone.iter().map(String::as_str)
+    }
+
+    /// Notes files that are replaced and that somebody is to remove.
+    #[cfg(feature = "objects")]
+    pub(crate) fn set_gone(&mut self, gone: Vec<String>) {
+        self.gone = gone;
     }
 
     /// Leaves out files that somebody has removed, and the days that they were

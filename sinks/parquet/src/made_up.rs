@@ -168,7 +168,8 @@ impl Place {
     }
 }
 
-fn read(path: &Path) -> Vec<i64> {
+/// Returns the hours of a file.
+pub(crate) fn read(path: &Path) -> Vec<i64> {
     let file = File::open(path).expect("it is there");
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet");
     let stored = Times::Utc.stored(&schema());
@@ -239,7 +240,7 @@ impl Run<'_> {
             for hours in window.2.chunks(7) {
                 txn.write(&batch_of(n, hours))?;
             }
-            units.push(self.fetched(n, range, window.2));
+            units.push(fetched(&self.dataset, self.id, n, range, window.2));
         }
         let rows = windows.iter().map(|window| window.2.len() as u64).sum();
         txn.commit(&Outcome {
@@ -248,48 +249,55 @@ impl Run<'_> {
             units: &units,
         })
     }
+}
 
-    fn fetched(&self, n: u32, range: DayRange, hours: &[i64]) -> FetchedUnit {
-        let counter = DayCounter::new(&range, &zone_of(&self.dataset));
-        let fetched_at = "2030-01-01T00:00:00Z".parse().expect("a time");
-        let key = UnitKey::of(&self.dataset.key(), &serde_json::json!(range));
-        let days = range.first.series(Span::new().days(1));
-        let days = days.take_while(|day| *day <= range.last).map(|day| {
-            let rows = hours.iter().map(|hour| counter.day(hour * HOUR_US));
-            let rows = rows.filter(|of| *of == day).count() as u64;
-            DayRecord {
-                day,
-                state: if rows == 0 {
-                    DayState::Empty
-                } else {
-                    DayState::Complete
-                },
-                rows: Some(rows),
-                duplicates: 0,
-                bytes: Some(rows * 100),
-                fetched_at,
-                run_id: self.id.to_owned(),
-                unit_key: key.clone(),
-            }
-        });
-        let outside = hours.iter().map(|hour| hour * HOUR_US);
-        FetchedUnit {
-            id: PartitionId(n),
-            days: days.collect(),
-            record: UnitRecord {
-                unit_key: key,
-                label: "unit".to_owned(),
-                days: Some(range),
-                fetched_at,
-                run_id: self.id.to_owned(),
-                rows: hours.len() as u64,
-                duplicates: 0,
-                rejected: 0,
-                bytes: Some(hours.len() as u64 * 100),
-                sha256: None,
-                latest_version: None,
-                outside: outside.filter(|us| counter.is_outside(*us)).count() as u64,
+/// Returns the record of a unit whose rows have these hours.
+pub(crate) fn fetched(
+    dataset: &Dataset,
+    run_id: &str,
+    n: u32,
+    range: DayRange,
+    hours: &[i64],
+) -> FetchedUnit {
+    let counter = DayCounter::new(&range, &zone_of(dataset));
+    let fetched_at = "2030-01-01T00:00:00Z".parse().expect("a time");
+    let key = UnitKey::of(&dataset.key(), &serde_json::json!(range));
+    let days = range.first.series(Span::new().days(1));
+    let days = days.take_while(|day| *day <= range.last).map(|day| {
+        let rows = hours.iter().map(|hour| counter.day(hour * HOUR_US));
+        let rows = rows.filter(|of| *of == day).count() as u64;
+        DayRecord {
+            day,
+            state: if rows == 0 {
+                DayState::Empty
+            } else {
+                DayState::Complete
             },
+            rows: Some(rows),
+            duplicates: 0,
+            bytes: Some(rows * 100),
+            fetched_at,
+            run_id: run_id.to_owned(),
+            unit_key: key.clone(),
         }
+    });
+    let outside = hours.iter().map(|hour| hour * HOUR_US);
+    FetchedUnit {
+        id: PartitionId(n),
+        days: days.collect(),
+        record: UnitRecord {
+            unit_key: key,
+            label: "unit".to_owned(),
+            days: Some(range),
+            fetched_at,
+            run_id: run_id.to_owned(),
+            rows: hours.len() as u64,
+            duplicates: 0,
+            rejected: 0,
+            bytes: Some(hours.len() as u64 * 100),
+            sha256: None,
+            latest_version: None,
+            outside: outside.filter(|us| counter.is_outside(*us)).count() as u64,
+        },
     }
 }

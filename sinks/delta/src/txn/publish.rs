@@ -26,7 +26,7 @@ use crate::commit::{NewColumns, Put, Way};
 use crate::failed::failed;
 use crate::files::{Files, Written};
 use crate::going::Split;
-use crate::ledger::{Changes, TableLedger, VERSION, changed_days};
+use crate::ledger::{Changes, TableLedger, VERSION};
 use crate::leftovers::Mark;
 use crate::rewrite::Rewriting;
 use crate::runs::{has_committed, transaction_of};
@@ -170,7 +170,8 @@ impl DeltaTxn {
             WriteMode::Append | WriteMode::ReplaceWindow => {}
         }
         let days = self.going.days();
-        let changed = changed_days(&self.began.files, &table.ledger.files, self.dataset(), days);
+        let ledger = &table.ledger.files;
+        let changed = ledger.changed_days(&self.began.files, self.dataset(), days);
         if let Some(day) = changed.first() {
             return Err(self
                 .refused(format!("{others}, with the same days: {day}"))

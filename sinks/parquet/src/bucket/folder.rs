@@ -2,53 +2,69 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::ledger::DayCounter;
+use mixflow_core::ledger::{DayCounter, days};
 use mixflow_core::sink::{
-    CommitSummary, Outcome, PartitionInfo, Removed, ReplacedDay, Residue, SinkTxn, TxnContext,
-    WriteMode, check_replace, check_shrink,
+    CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
+    already_exists, check_replace, check_shrink,
 };
 use mixflow_core::source::Extent;
 use mixflow_core::unit::Dataset;
 use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_objects::{Objects, Upload, object_store};
-use object_store::ObjectStoreExt as _;
+use mixflow_objects::{Objects, Upload};
 use parquet::file::properties::WriterProperties;
 
-use super::found::Folder;
+use super::BucketSink;
+use super::found::{Folder, name_of};
 use crate::days::{Home, split, zone_of};
-use crate::going::{Going, Replacement};
+use crate::going::Going;
 use crate::ledger::{Done, FileLedger};
-use crate::parts::{Parts, Room};
+use crate::parts::{Part, Parts, Room};
 use crate::tree::{Found, OURS};
 
-/// Objects of runs that died are removed when they are so old, in milliseconds.
-const OLD_MS: i64 = 24 * 3_600_000;
+/// How often a commit is tried that others are quicker than.
+const TRIES: u32 = 50;
+
+/// The longest wait before the next try.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Objects that are written at once; each takes some 15 MB.
 const OPEN: usize = 8;
 
 /// Objects that are staged and take their places at commit.
-pub(super) struct FolderTxn {
+pub(super) struct FolderTxn<'s> {
+    sink: &'s BucketSink,
+    cx: TxnContext,
     objects: Objects,
     by_day: bool,
-    allow_shrink: bool,
     dataset: Dataset,
     zone: TimeZone,
     /// The day of an empty run's only file.
     first_day: Date,
     going: Going,
+    /// The days that were fetched, whether or not they replace others.
+    fetched: BTreeSet<Date>,
     days: BTreeMap<PartitionId, DayCounter>,
     parts: Parts<Staged>,
     /// Where the run stages: `_mixflow/<run>/`.
     stage: String,
-    /// Commits to the folder when the run began.
-    began: u64,
+    /// What was there when the run began.
+    began: Began,
+    /// Whether objects may be in place that do not count. By what is staged others
+    /// know them, so it stays.
+    in_place: bool,
     rows: u64,
+}
+
+/// What was in a folder when a run began.
+struct Began {
+    commits: u64,
+    ledger: FileLedger,
 }
 
 /// Where objects are staged, under names that readers skip.
@@ -73,15 +89,14 @@ fn staged(stage: &str, path: &str) -> String {
     format!("{stage}{}", name.replace(".parquet", ".part"))
 }
 
-impl FolderTxn {
+impl<'s> FolderTxn<'s> {
     pub(super) fn begin(
+        sink: &'s BucketSink,
         objects: Objects,
-        replacement: Replacement,
-        by_day: bool,
-        folder: &Folder,
+        folder: Folder,
         cx: &TxnContext,
         properties: WriterProperties,
-    ) -> Result<FolderTxn> {
+    ) -> FolderTxn<'s> {
         let dataset = cx.source.dataset.clone();
         // Of one run there may be two, when it is sent twice.
         let run = format!("{}-{:08x}", cx.run_id, fastrand::u32(..));
@@ -91,27 +106,112 @@ impl FolderTxn {
             objects: objects.clone(),
             stage: stage.clone(),
         };
-        Ok(FolderTxn {
-            by_day,
-            allow_shrink: replacement.allow_shrink,
+        FolderTxn {
+            by_day: sink.by_day(&cx.schema),
             zone: zone_of(&dataset),
             first_day: cx
                 .source
                 .from_date
                 .unwrap_or_else(|| cx.started_at.to_zoned(TimeZone::UTC).date()),
-            going: Going::new(replacement, dataset.key()),
+            going: Going::new(sink.replacement, dataset.key()),
+            fetched: BTreeSet::new(),
             dataset,
             days: BTreeMap::new(),
             parts: Parts::new(&shown, room, &run, &cx.schema, properties),
             stage,
-            began: folder.commits,
+            began: Began {
+                commits: folder.commits,
+                ledger: folder.ledger,
+            },
+            in_place: false,
             objects,
             rows: 0,
-        })
+            sink,
+            cx: cx.clone(),
+        }
     }
 
-    /// Commits to a folder that is as `folder` says.
-    fn complete(&mut self, folder: &Folder, outcome: &Outcome<'_>) -> Result<Vec<String>> {
+    /// Commits, again where others were quicker and that does not matter, and
+    /// returns what people should know of it.
+    fn commit_parts(&mut self, outcome: &Outcome<'_>) -> Result<Vec<String>> {
+        for tried in 0..TRIES {
+            let folder = Folder::look(&self.objects)?;
+            if folder.ledger.has_run(&self.dataset.key(), &self.cx.run_id) {
+                // It was sent twice, and the other one was quicker.
+                return Ok(Vec::new());
+            }
+            self.check_others(&folder)?;
+            if let Some(warnings) = self.try_commit(&folder, tried, outcome)? {
+                return Ok(warnings);
+            }
+            let longest = Duration::from_millis(20 << tried.min(7)).min(LONGEST_WAIT);
+            let wait = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+            self.cx.cancel.wait(wait)?;
+        }
+        Err(self
+            .refused(format!("others committed {TRIES} times while it was tried"))
+            .hint("run it again when fewer runs write to the folder"))
+    }
+
+    /// Checks that what others have committed since the run began leaves its own
+    /// commit right.
+    fn check_others(&self, folder: &Folder) -> Result<()> {
+        let (before, now) = (self.began.commits, folder.commits);
+        if before == now {
+            return Ok(());
+        }
+        if before > now {
+            return Err(
+                self.refused("somebody has made the folder anew since this run began".to_owned())
+            );
+        }
+        let others = if before + 1 == now {
+            format!(
+                "somebody else has committed `{}` since this run began",
+                name_of(now)
+            )
+        } else {
+            format!(
+                "others have committed `{}` to `{}` since this run began",
+                name_of(before + 1),
+                name_of(now)
+            )
+        };
+        match self.going.mode() {
+            WriteMode::Create => {
+                let shown = format!("the folder `{}`", self.objects.location());
+                return Err(already_exists(&shown).because(others));
+            }
+            WriteMode::Replace => {
+                return Err(self
+                    .refused(format!("{others}, and its rows would go unseen"))
+                    .hint("look at them, and run it again"));
+            }
+            WriteMode::Append | WriteMode::ReplaceWindow => {}
+        }
+        let ledger = &folder.ledger;
+        let changed = ledger.changed_days(&self.began.ledger, &self.dataset, &self.fetched);
+        if let Some(day) = changed.first() {
+            return Err(self
+                .refused(format!("{others}, with the same days: {day}"))
+                .hint("run it again; it then begins with what is there now"));
+        }
+        self.sink.preview_folder(folder, &self.cx).map(drop)
+    }
+
+    fn refused(&self, why: String) -> Error {
+        let what = format!("cannot commit to `{}`", self.objects.location());
+        Error::new(ErrorKind::Destination, what).because(why)
+    }
+
+    /// Commits to a folder that is as `folder` says; `None` if another run was
+    /// quicker.
+    fn try_commit(
+        &mut self,
+        folder: &Folder,
+        tried: u32,
+        outcome: &Outcome<'_>,
+    ) -> Result<Option<Vec<String>>> {
         let shown = PathBuf::from(self.objects.location().to_string());
         let files = folder.files.iter().map(|(found, _)| found.clone());
         let files: Vec<Found> = files.collect();
@@ -131,43 +231,62 @@ impl FolderTxn {
             WriteMode::Append | WriteMode::ReplaceWindow => folder.ledger.clone(),
             WriteMode::Create | WriteMode::Replace => FileLedger::default(),
         };
+        let places = self.places(tried);
         ledger.record(&Done {
             dataset: &self.dataset,
             units: outcome.units,
-            parts: self.parts.begun(),
+            parts: &places,
             replaced: &self.replaced(),
         });
-        if let Err(error) = self.put_in_place() {
-            self.take_out()?;
+        let gone = gone.iter().map(|gone| &gone.found().path);
+        let gone = gone.chain(folder.gone.iter());
+        let gone: BTreeSet<String> = gone
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+        ledger.set_gone(gone.iter().cloned().collect());
+        self.in_place = true;
+        if let Err(error) = self.put_in_place(&places) {
+            self.take_out(&places)?;
             return Err(error);
         }
         if !folder.commit(&ledger).map_err(Error::in_doubt)? {
-            self.take_out()?;
-            return Err(self.too_late());
+            self.take_out(&places)?;
+            return Ok(None);
         }
-        // It counts; what it has replaced is of no use to anybody.
-        let gone = gone.iter().map(|gone| &gone.found().path);
-        let orphans = folder.orphans.iter().map(|(path, _)| path);
-        for path in gone.chain(orphans) {
-            let name = path.to_string_lossy();
+        self.in_place = false;
+        // It counts; what it has replaced is of no use to anybody. Nor are objects
+        // that others had put in place: they cannot commit with them any more, only
+        // with new ones.
+        let orphans = folder.orphans.iter();
+        let orphans = orphans.map(|(path, _)| path.to_string_lossy().into_owned());
+        for name in gone.into_iter().chain(orphans) {
             if let Err(error) = self.objects.delete(&name) {
                 log::warn!("{}", error.in_a_line());
             }
         }
         if unknown == 0 || !self.going.spares_unknown() {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
-        Ok(vec![format!(
+        Ok(Some(vec![format!(
             "{unknown} files in `{}` stay, because nobody knows by which filters they were fetched; rows may stand in them, too",
             shown.display()
-        )])
+        )]))
     }
 
-    fn too_late(&self) -> Error {
-        let what = format!("cannot commit to `{}`", self.objects.location());
-        Error::new(ErrorKind::Destination, what)
-            .because("another run has committed to it since this one began")
-            .hint("run it again")
+    /// Returns where the files of the run are to be at a try.
+    ///
+    /// At each they have names of their own: whoever was quicker at the one before
+    /// may still be removing what it found of that.
+    fn places(&self, tried: u32) -> Vec<Part> {
+        let begun = self.parts.begun().iter().cloned();
+        let places = begun.map(|part| match tried {
+            0 => part,
+            _ => Part {
+                path: part.path.replace(".parquet", &format!("-{tried}.parquet")),
+                ..part
+            },
+        });
+        places.collect()
     }
 
     fn replaced(&self) -> BTreeSet<Date> {
@@ -180,7 +299,7 @@ impl FolderTxn {
     /// Refuses to commit when the folder or a day would lose most of its rows, by
     /// what the ledger says of them.
     fn check_shrink(&self, ledger: &FileLedger) -> Result<()> {
-        if self.allow_shrink {
+        if self.sink.replacement.allow_shrink {
             return Ok(());
         }
         match self.going.mode() {
@@ -206,32 +325,31 @@ impl FolderTxn {
     }
 
     /// Copies what is staged to where readers look.
-    fn put_in_place(&self) -> Result<()> {
-        for part in self.parts.begun() {
-            let from = self.objects.path(&staged(&self.stage, &part.path));
-            let to = self.objects.path(&part.path);
-            let store = self.objects.store();
-            let copied = self.objects.runtime().block_on(store.copy(&from, &to));
-            copied.map_err(|error| {
-                let what = format!("cannot make `{}`", self.objects.location().join(&part.path));
-                mixflow_objects::from_store(error, what)
-            })?;
+    fn put_in_place(&self, places: &[Part]) -> Result<()> {
+        for (part, place) in self.parts.begun().iter().zip(places) {
+            let from = staged(&self.stage, &part.path);
+            self.objects.copy(&from, &place.path)?;
         }
         Ok(())
     }
 
     /// Takes out again what was put in place and does not count.
-    fn take_out(&self) -> Result<()> {
+    fn take_out(&mut self, places: &[Part]) -> Result<()> {
+        let objects = self.objects.until(&CancelToken::never());
         let mut result = Ok(());
-        for part in self.parts.begun() {
-            result = result.and(self.objects.delete(&part.path));
+        for place in places {
+            result = result.and(objects.delete(&place.path));
         }
+        self.in_place = result.is_err();
         result
     }
 
     /// Removes what is staged.
     fn clean(&mut self) -> Result<()> {
         self.parts.close();
+        if self.in_place {
+            return Ok(());
+        }
         let objects = self.objects.until(&CancelToken::never());
         let mut result = Ok(());
         for part in self.parts.begun() {
@@ -241,45 +359,14 @@ impl FolderTxn {
     }
 }
 
-/// Removes what runs that died have left: what is staged, or was put in place and
-/// never counted, when it is a day old.
-pub(super) fn sweep(objects: &Objects, folder: &Folder) -> Result<Removed> {
-    // Of one that was there before the last commit no run can commit any more.
-    let in_place = folder.orphans.iter();
-    let in_place = in_place.filter(|(_, ms)| folder.committed_ms.is_some_and(|last| *ms < last));
-    let in_place = in_place.map(|(path, _)| path.to_string_lossy().into_owned());
-    let mut gone: Vec<String> = in_place.collect();
-    if !folder.staged.is_empty() {
-        let now = now(objects)?;
-        let old = folder.staged.iter().filter(|(_, ms)| now - ms > OLD_MS);
-        gone.extend(old.map(|(name, _)| name.clone()));
-    }
-    let mut removed = Removed::default();
-    for name in gone {
-        let bytes = objects.size(&name)?.unwrap_or(0);
-        objects.delete(&name)?;
-        removed.add(Removed { files: 1, bytes });
-    }
-    Ok(removed)
-}
-
-/// Returns the time by the clock of the service, in milliseconds since 1970.
-fn now(objects: &Objects) -> Result<i64> {
-    let name = format!("{OURS}/{:016x}.now", fastrand::u64(..));
-    objects.put(&name, "")?;
-    let listed = objects.list(OURS);
-    objects.delete(&name)?;
-    let found = listed?.into_iter().find(|found| found.name == name);
-    Ok(found.map_or(0, |found| found.written_ms))
-}
-
-impl SinkTxn for FolderTxn {
+impl SinkTxn for FolderTxn<'_> {
     fn partition(&mut self, info: &PartitionInfo) -> Result<()> {
         let replaces = self.going.mode() == WriteMode::ReplaceWindow;
         match &info.extent {
             Extent::Days(range) => {
                 self.days
                     .insert(info.id, DayCounter::new(range, &self.zone));
+                self.fetched.extend(days(range.first, range.last));
                 if replaces {
                     self.going.add(range);
                 }
@@ -307,11 +394,7 @@ impl SinkTxn for FolderTxn {
 
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {
         self.parts.finish()?;
-        let folder = Folder::look(&self.objects)?;
-        if folder.commits != self.began {
-            return Err(self.too_late());
-        }
-        let warnings = self.complete(&folder, outcome)?;
+        let warnings = self.commit_parts(outcome)?;
         if let Err(error) = self.clean() {
             log::warn!("{}", error.in_a_line());
         }
@@ -328,7 +411,7 @@ impl SinkTxn for FolderTxn {
     }
 }
 
-impl Drop for FolderTxn {
+impl Drop for FolderTxn<'_> {
     fn drop(&mut self) {
         // What a run that is interrupted cannot remove is left to the next.
         if let Err(error) = self.clean() {

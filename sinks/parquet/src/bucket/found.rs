@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use mixflow_core::cancel::CancelToken;
 use mixflow_core::made_of::Existing;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_objects::{Created, Objects, object_store};
@@ -35,6 +36,9 @@ pub(super) struct Folder {
     ///
     /// Once another run has committed, that run cannot.
     pub(super) orphans: Vec<(PathBuf, i64)>,
+    /// The files that the last commit has replaced and that are still there, as
+    /// the run died or a service did not answer.
+    pub(super) gone: Vec<PathBuf>,
     /// Objects in `_mixflow/` that are no ledgers.
     pub(super) staged: Vec<(String, i64)>,
     pub(super) ledger: FileLedger,
@@ -43,6 +47,8 @@ pub(super) struct Folder {
     /// When the last one was made.
     pub(super) committed_ms: Option<i64>,
     ledgers: Vec<u64>,
+    /// Whether the ledger names files that are not there.
+    lacks_files: bool,
 }
 
 impl Folder {
@@ -51,10 +57,27 @@ impl Folder {
     /// Fails with [`ErrorKind::Destination`] if there is anything that cannot be
     /// ours.
     pub(super) fn look(objects: &Objects) -> Result<Folder> {
+        let mut folder = Folder::look_once(objects)?;
+        // A run that commits meanwhile removes what it replaces: what then seems to
+        // be lost is none of the folder any more.
+        while folder.lacks_files {
+            let again = Folder::look_once(objects)?;
+            let same = again.commits == folder.commits;
+            folder = again;
+            if same {
+                break;
+            }
+        }
+        Ok(folder)
+    }
+
+    fn look_once(objects: &Objects) -> Result<Folder> {
         let mut folder = Folder {
             objects: objects.clone(),
             files: Vec::new(),
             orphans: Vec::new(),
+            gone: Vec::new(),
+            lacks_files: false,
             staged: Vec::new(),
             ledger: FileLedger::default(),
             commits: 0,
@@ -89,43 +112,65 @@ impl Folder {
             };
             let text = objects.get(&name)?.unwrap_or_default();
             let ledger = FileLedger::parse(&text, &objects.location().join(&name).to_string())?;
-            let there: Vec<&Path> = folder
+            let there: BTreeSet<&Path> = folder
                 .files
                 .iter()
                 .map(|(found, _)| found.path.as_path())
                 .collect();
-            folder.ledger = ledger.without_lost_files(|path| there.contains(&Path::new(path)));
+            let named = ledger.owners();
+            folder.lacks_files = named.keys().any(|path| !there.contains(path.as_path()));
+            folder.ledger = ledger.without_lost_files(|path| there.contains(Path::new(path)));
         }
         folder.set_orphans_apart();
         Ok(folder)
     }
 
+    /// Sets apart what is there and does not count.
     fn set_orphans_apart(&mut self) {
         let owners = self.ledger.owners();
-        let staged = self.staged.iter().filter_map(|(name, _)| {
-            let name = name.rsplit('/').next()?.strip_suffix(".part")?;
-            Some(format!("{name}.parquet"))
-        });
-        let staged: BTreeSet<String> = staged.collect();
+        let gone: BTreeSet<&str> = self.ledger.gone().collect();
+        let staged = self.staged.iter();
+        let staged: BTreeSet<&str> = staged
+            .filter_map(|(name, _)| name.rsplit('/').next()?.strip_suffix(".part"))
+            .collect();
         let is_orphan = |path: &Path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            !owners.contains_key(path) && name.is_some_and(|name| staged.contains(name))
+            let name = path.file_stem().and_then(|name| name.to_str());
+            let name = name.unwrap_or_default();
+            // At later tries it has the number of the try behind.
+            let first = name.rsplit_once('-').map_or(name, |(first, _)| first);
+            staged.contains(name) || staged.contains(first)
         };
-        let (orphans, files) = std::mem::take(&mut self.files)
-            .into_iter()
-            .partition(|(found, _)| is_orphan(&found.path));
+        let mut files = Vec::new();
+        for (found, ms) in std::mem::take(&mut self.files) {
+            if owners.contains_key(&found.path) {
+                files.push((found, ms));
+            } else if found.path.to_str().is_some_and(|path| gone.contains(path)) {
+                self.gone.push(found.path);
+            } else if is_orphan(&found.path) {
+                self.orphans.push((found.path, ms));
+            } else {
+                files.push((found, ms));
+            }
+        }
         self.files = files;
-        let orphans: Vec<(Found, i64)> = orphans;
-        let orphans = orphans.into_iter().map(|(found, ms)| (found.path, ms));
-        self.orphans = orphans.collect();
     }
 
     /// Says what the folder holds from now on; `false` if another run was quicker.
     pub(super) fn commit(&self, ledger: &FileLedger) -> Result<bool> {
         let next = self.commits + 1;
-        let made = self.objects.create(&name_of(next), ledger.text()?)?;
-        if made == Created::Existed {
-            return Ok(false);
+        let (name, text) = (name_of(next), ledger.text()?);
+        match self.objects.create(&name, text.clone()) {
+            Ok(Created::New) => {}
+            // It may have been made by an answer that got lost on its way, after
+            // which the service was asked again.
+            made => {
+                let objects = self.objects.until(&CancelToken::never());
+                match (objects.get(&name), made) {
+                    (Ok(Some(there)), _) if there == text.as_bytes() => {}
+                    (Ok(Some(_)), _) | (_, Ok(_)) => return Ok(false),
+                    (_, Err(error)) => return Err(error),
+                }
+            }
         }
         for n in self.ledgers.iter().filter(|n| **n + KEPT <= next) {
             if let Err(error) = self.objects.delete(&name_of(*n)) {
@@ -201,7 +246,7 @@ fn number_of(name: &str) -> Option<u64> {
         .ok()
 }
 
-fn name_of(n: u64) -> String {
+pub(super) fn name_of(n: u64) -> String {
     format!("{LEDGERS}{n:010}.json")
 }
 

@@ -9,6 +9,7 @@
 mod folder;
 mod found;
 mod object;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +45,9 @@ use object::{ObjectTxn, check_new};
 pub(crate) struct BucketSink {
     location: Location,
     store: StoreOptions,
+    /// What happens at the store.
+    #[cfg(test)]
+    script: Option<mixflow_objects::testing::Script>,
     /// Whether it is one object.
     whole: bool,
     by_day: Option<bool>,
@@ -67,6 +71,8 @@ impl BucketSink {
                 endpoint: options.endpoint,
                 region: options.region,
             },
+            #[cfg(test)]
+            script: None,
             whole,
             by_day,
             compression: options.compression.unwrap_or_default(),
@@ -79,7 +85,12 @@ impl BucketSink {
     }
 
     fn open(&self) -> Result<Objects> {
-        self.location.open(&self.store)
+        let objects = self.location.open(&self.store)?;
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return Ok(script.over(objects));
+        }
+        Ok(objects)
     }
 
     fn mode(&self) -> WriteMode {
@@ -225,10 +236,10 @@ impl Sink for BucketSink {
 
     fn vacuum(&self) -> Result<Removed> {
         if self.whole {
-            return Ok(Removed::default());
+            return object::sweep(&self.open()?);
         }
         let objects = self.open()?;
-        folder::sweep(&objects, &Folder::look(&objects)?)
+        sweep::sweep(&objects, &Folder::look(&objects)?)
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
@@ -248,9 +259,8 @@ impl Sink for BucketSink {
         let folder = Folder::look(&objects)?;
         self.preview_folder(&folder, cx)?;
         objects.probe()?;
-        folder::sweep(&objects, &folder)?;
-        let by_day = self.by_day(&cx.schema);
-        let txn = FolderTxn::begin(objects, self.replacement, by_day, &folder, cx, properties)?;
+        sweep::sweep(&objects, &folder)?;
+        let txn = FolderTxn::begin(self, objects, folder, cx, properties);
         Ok(Box::new(txn))
     }
 }

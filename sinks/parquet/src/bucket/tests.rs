@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use mixflow_core::ErrorKind;
 use mixflow_core::sink::{Outcome, Sink as _, WriteMode};
 use mixflow_objects::{Location, StoreOptions};
 
@@ -20,6 +19,7 @@ impl Spot {
         BucketSink {
             location: Location::Folder(self.folder.path().to_owned()),
             store: StoreOptions::default(),
+            script: None,
             whole: false,
             by_day: Some(true),
             compression: Default::default(),
@@ -105,32 +105,6 @@ fn what_a_run_that_died_in_its_commit_put_in_place_goes_with_the_next() {
         !orphan.exists() && left.iter().any(|name| name == theirs),
         "{left:?}"
     );
-}
-
-#[test]
-fn a_run_that_was_slower_than_another_is_told_and_leaves_nothing() {
-    let spot = spot();
-    let sink = spot.sink(WriteMode::Append);
-    let mut slow = sink
-        .begin(&context("20240101T000000Z-00000001"))
-        .expect("begins");
-    slow.partition(&days(1, 2)).expect("is announced");
-    slow.write(&batch(&[24])).expect("writes");
-    spot.run("20240101T000000Z-00000002", WriteMode::Append, 2, &[48]);
-    let outcome = Outcome {
-        missing: &[],
-        rows: 1,
-        units: &[],
-    };
-    let error = slow.commit(&outcome).expect_err("another was quicker");
-    assert_eq!(error.kind(), ErrorKind::Destination);
-    assert_eq!(spot.tables().len(), 1);
-    let staged = fs::read_dir(spot.folder.path().join("_mixflow"))
-        .expect("it is there")
-        .flatten();
-    let staged = staged.filter(|entry| entry.path().is_dir());
-    let files = staged.flat_map(|entry| fs::read_dir(entry.path()).expect("it is there"));
-    assert_eq!(files.count(), 0);
 }
 
 #[test]
