@@ -9,6 +9,8 @@
 mod folder;
 mod found;
 mod object;
+#[cfg(test)]
+mod race_tests;
 mod sweep;
 #[cfg(test)]
 mod tests;
