@@ -290,7 +290,12 @@ impl DeltaTxn {
             for (name, text) in &change.ledger.set {
                 builder = builder.with_domain_metadata(name, text);
             }
-            let mut txn = builder.build(engine, put).map_err(what())?;
+            let mut txn = match builder.build(engine, put) {
+                Ok(txn) => txn,
+                // The kernel looks once more, and fails where a table has come to be.
+                Err(_) if Table::look(&self.place)?.is_some() => return Ok(Tried::Conflict),
+                Err(error) => return Err(what()(error)),
+            };
             added.into_iter().for_each(|file| txn.add_files(file));
             return tried(txn.commit(engine)).map_err(what());
         };
