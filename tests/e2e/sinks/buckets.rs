@@ -9,7 +9,7 @@ use jiff::civil::date;
 use mixflow_tests::sim::{Data, ExportQuery, Simulator};
 
 use crate::rows::form::expected_events;
-use crate::services::{AZURE_KEY, S3_SECRET, Service, azure, deaf_s3, s3};
+use crate::services::{AZURE_KEY, S3_SECRET, Service, azure, deaf_google, deaf_s3, google, s3};
 use crate::support::{Place, Ran, events, pipeline, sim, started};
 
 fn data() -> Data {
@@ -29,19 +29,25 @@ fn expected(sim: &Simulator, from: i8, to: i8) -> String {
     ids.join(" ")
 }
 
-/// A table in a bucket.
+/// A table in a bucket, of Delta or of Parquet.
 struct Table<'s> {
     service: &'s Service,
+    sink: &'static str,
     url: &'static str,
     more: &'static str,
 }
 
 impl Table<'_> {
     fn text(&self, sim: &Simulator, from: i8, to: i8, mode: &str) -> String {
-        let Table { service, url, more } = self;
+        let Table {
+            service,
+            sink,
+            url,
+            more,
+        } = self;
         let endpoint = &service.endpoint;
         let sink = format!(
-            "[sink]\ntype = \"delta\"\npath = \"{url}\"\nendpoint = \"{endpoint}\"\nmode = \"{mode}\"\n{more}"
+            "[sink]\ntype = \"{sink}\"\npath = \"{url}\"\nendpoint = \"{endpoint}\"\nmode = \"{mode}\"\n{more}"
         );
         pipeline(&[&events(sim, &days(from, to)), &sink])
     }
@@ -74,9 +80,34 @@ impl Table<'_> {
         ran
     }
 
+    /// Runs each of these texts at the same time, and returns how they end. Each
+    /// machine has locks of its own; here other spellings of the address do.
+    fn all_at_once(&self, texts: &[String]) -> Vec<Option<i32>> {
+        let (before, name) = self.url.rsplit_once('/').unwrap();
+        let spelled = |n: usize| {
+            let (start, end) = (name.get(..n).unwrap(), name.get(n + 1..).unwrap());
+            let letter = name.as_bytes()[n];
+            format!("{before}/{start}%{letter:02x}{end}\"")
+        };
+        let places: Vec<Place> = texts.iter().map(|_| Place::new()).collect();
+        let mut children = Vec::new();
+        for (n, (place, text)) in places.iter().zip(texts).enumerate() {
+            let text = text.replace(&format!("{}\"", self.url), &spelled(n));
+            place.write("test.toml", &text);
+            children.push(self.command(place, &["run", "test.toml"]).spawn().unwrap());
+        }
+        let ends = children
+            .iter_mut()
+            .map(|child| child.wait().unwrap().code());
+        ends.collect()
+    }
+
     /// Returns the ids of all rows as another reader sees them, sorted, in a line.
     #[track_caller]
     fn ids(&self) -> String {
+        if self.sink == "parquet" {
+            return self.said("print(ids)");
+        }
         const SCRIPT: &str = "
 import sys, json, deltalake
 options = json.loads(sys.argv[2])
@@ -96,14 +127,46 @@ os._exit(0) # pyarrow's threads may abort the process at its end
         for name in ["AWS_ALLOW_HTTP", "allow_http"] {
             options.insert(name.to_owned(), "true".into());
         }
-        let output = Command::new(&self.service.python)
-            .args(["-c", SCRIPT, self.url])
-            .arg(serde_json::Value::Object(options).to_string())
-            .output()
-            .unwrap();
+        let options = serde_json::Value::Object(options).to_string();
+        self.python(&["-c", SCRIPT, self.url, &options])
+    }
+
+    #[track_caller]
+    fn python(&self, args: &[&str]) -> String {
+        let mut python = Command::new(&self.service.python);
+        let output = python.args(args).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{stderr}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Has Python say something of the objects, with their names as `names` and the
+    /// ids of all rows that a reader of all files sees as `ids`.
+    #[track_caller]
+    fn said(&self, script: &str) -> String {
+        const BEFORE: &str = "
+prefix = sys.argv[3]
+# `events` is not a part of `events2`.
+found = [key for key in keys(prefix) if key[len(prefix):][:1] in ('', '/')]
+names = [key[len(prefix):].lstrip('/') for key in found]
+# As Spark, pyarrow and Hive do.
+tables = [key for key, name in zip(found, names) if not any(part[:1] in '_.' for part in name.split('/') if part)]
+read = lambda key: pq.read_table(io.BytesIO(body(key)), partitioning=None)
+ids = ' '.join(sorted(i for key in tables for i in read(key)['insert_id'].to_pylist()))
+";
+        let Service {
+            reads, endpoint, ..
+        } = self.service;
+        let script = format!(
+            "import sys, io, os, pyarrow.parquet as pq\n{reads}{BEFORE}\n{script}\nsys.stdout.flush()\nos._exit(0)"
+        );
+        let (scheme, rest) = self.url.split_once("://").unwrap();
+        let secret = match scheme {
+            "az" => AZURE_KEY,
+            _ => S3_SECRET,
+        };
+        let prefix = rest.strip_prefix("lake/").unwrap();
+        self.python(&["-c", &script, endpoint, secret, prefix])
     }
 }
 
@@ -147,84 +210,139 @@ fn keeps_its_word(table: &Table<'_>) {
         .mixflow(&place, &["vacuum", "test.toml"])
         .ended(0)
         .says("left nothing");
+    // A run that dies leaves what no reader sees.
+    place.write("test.toml", &table.text(&sim, 5, 8, "append"));
+    kill_after_a_partition(table, &place);
+    assert_eq!(table.ids(), expected(&sim, 1, 4));
+    run(5, 8, "append").ended(0);
+    assert_eq!(table.ids(), expected(&sim, 1, 8));
     run(1, 8, "replace").ended(0);
     assert_eq!(table.ids(), expected(&sim, 1, 8));
 }
 
 #[test]
-fn a_table_on_s3() {
+fn tables_on_s3() {
     let Some(service) = s3() else { return };
-    keeps_its_word(&Table {
-        service: &service,
-        url: "s3://lake/a/events",
-        more: "region = \"us-east-1\"\n",
-    });
+    for (sink, url) in [
+        ("delta", "s3://lake/a/events"),
+        ("parquet", "s3://lake/days"),
+    ] {
+        keeps_its_word(&Table {
+            service: &service,
+            sink,
+            url,
+            more: "region = \"us-east-1\"\n",
+        });
+    }
 }
 
 #[test]
-fn a_table_on_azure() {
+fn tables_on_azure() {
     let Some(service) = azure() else { return };
-    keeps_its_word(&Table {
-        service: &service,
-        url: "az://lake/a/events",
-        more: "",
-    });
+    for (sink, url) in [
+        ("delta", "az://lake/a/events"),
+        ("parquet", "az://lake/days"),
+    ] {
+        keeps_its_word(&Table {
+            service: &service,
+            sink,
+            url,
+            more: "",
+        });
+    }
+}
+
+#[test]
+fn tables_on_google_cloud_storage() {
+    let Some(service) = google() else { return };
+    for (sink, url) in [
+        ("delta", "gs://lake/a/events"),
+        ("parquet", "gs://lake/days"),
+    ] {
+        keeps_its_word(&Table {
+            service: &service,
+            sink,
+            url,
+            more: "",
+        });
+    }
 }
 
 #[test]
 fn writers_at_the_same_time_lose_no_row_and_write_none_twice() {
     let Some(service) = s3() else { return };
-    let table = Table {
-        service: &service,
-        url: "s3://lake/events",
-        more: "",
-    };
-    let sim = started(sim(data()));
-    // Each machine has locks of its own; here other spellings of the address do.
-    let spelled = |text: String, n: usize| {
-        let letter = "events".as_bytes()[n];
-        let (before, after) = ("events".get(..n).unwrap(), "events".get(n + 1..).unwrap());
-        text.replace(
-            "s3://lake/events",
-            &format!("s3://lake/{before}%{letter:02x}{after}"),
-        )
-    };
-    let all_at_once = |texts: &[String]| -> Vec<Option<i32>> {
-        let places: Vec<Place> = texts.iter().map(|_| Place::new()).collect();
-        let mut children = Vec::new();
-        for (n, (place, text)) in places.iter().zip(texts).enumerate() {
-            place.write("test.toml", &spelled(text.clone(), n));
-            children.push(table.command(place, &["run", "test.toml"]).spawn().unwrap());
-        }
-        let ends = children
-            .iter_mut()
-            .map(|child| child.wait().unwrap().code());
-        ends.collect()
-    };
-    // Each other days, the first of them making the table.
-    let texts: Vec<String> = (1..=6)
-        .map(|day| table.text(&sim, day, day, "append"))
-        .collect();
-    assert_eq!(all_at_once(&texts), [Some(0); 6]);
-    assert_eq!(table.ids(), expected(&sim, 1, 6));
-    // All the same days: who comes too late is told, and rows are there once.
-    sim.set_data(Data::generated_between(
-        date(2024, 1, 1),
-        date(2024, 1, 8),
-        4_000,
-        0,
-        2,
-    ));
-    let texts: Vec<String> = (0..4)
-        .map(|_| table.text(&sim, 1, 6, "replace_window"))
-        .collect();
-    let ends = all_at_once(&texts);
-    assert!(ends.contains(&Some(0)), "{ends:?}");
-    assert!(
-        ends.iter().all(|end| matches!(end, Some(0 | 6))),
-        "{ends:?}"
-    );
-    assert_eq!(table.ids(), expected(&sim, 1, 6));
+    for (sink, url) in [
+        ("delta", "s3://lake/events"),
+        ("parquet", "s3://lake/bydays"),
+    ] {
+        let table = Table {
+            service: &service,
+            sink,
+            url,
+            more: "",
+        };
+        let sim = started(sim(data()));
+        // Each other days, the first of them making the table.
+        let texts: Vec<String> = (1..=6)
+            .map(|day| table.text(&sim, day, day, "append"))
+            .collect();
+        assert_eq!(table.all_at_once(&texts), [Some(0); 6], "{sink}");
+        assert_eq!(table.ids(), expected(&sim, 1, 6));
+        // All the same days: who comes too late is told, and rows are there once.
+        sim.set_data(Data::generated_between(
+            date(2024, 1, 1),
+            date(2024, 1, 8),
+            4_000,
+            0,
+            2,
+        ));
+        let texts: Vec<String> = (0..4)
+            .map(|_| table.text(&sim, 1, 6, "replace_window"))
+            .collect();
+        let ends = table.all_at_once(&texts);
+        assert!(ends.contains(&Some(0)), "{ends:?}");
+        assert!(
+            ends.iter().all(|end| matches!(end, Some(0 | 6))),
+            "{ends:?}"
+        );
+        assert_eq!(table.ids(), expected(&sim, 1, 6));
+    }
+}
+
+#[test]
+fn of_runs_that_create_an_object_at_the_same_time_one_does() {
+    let services = [
+        (s3(), "s3://lake/once/events.parquet"),
+        (google(), "gs://lake/once/events.parquet"),
+        (azure(), "az://lake/once/events.parquet"),
+    ];
+    for (service, url) in services {
+        let Some(service) = service else { continue };
+        let table = Table {
+            service: &service,
+            sink: "parquet",
+            url,
+            more: "",
+        };
+        let sim = started(sim(data()));
+        let texts: Vec<String> = (1..=4)
+            .map(|day| table.text(&sim, day, day, "create"))
+            .collect();
+        let ends = table.all_at_once(&texts);
+        let winners: Vec<usize> = (0..4).filter(|n| ends[*n] == Some(0)).collect();
+        let [winner] = winners[..] else {
+            panic!("{url}: {ends:?}")
+        };
+        assert!(
+            ends.iter().all(|end| matches!(end, Some(0 | 6))),
+            "{ends:?}"
+        );
+        let day = i8::try_from(winner + 1).unwrap();
+        assert_eq!(table.ids(), expected(&sim, day, day), "{url}");
+        // Nothing is left beside it.
+        let beside = "print([key for key in keys('once/') if key != prefix])";
+        assert_eq!(table.said(beside), "[]", "{url}");
+    }
 }
 
 #[test]
@@ -232,6 +350,7 @@ fn a_run_that_is_killed_leaves_what_was_there() {
     let Some(service) = s3() else { return };
     let table = Table {
         service: &service,
+        sink: "delta",
         url: "s3://lake/killed/events",
         more: "",
     };
@@ -265,20 +384,32 @@ fn a_run_that_is_killed_leaves_what_was_there() {
 
 #[test]
 fn a_service_that_overwrites_is_refused() {
-    let Some(service) = deaf_s3() else { return };
-    let table = Table {
-        service: &service,
-        url: "s3://lake/deaf/events",
-        more: "",
-    };
-    let sim = started(sim(data()));
-    let place = Place::new();
-    table
-        .run(&place, &table.text(&sim, 1, 1, "create"))
-        .ended(6)
-        .says("overwrites");
-    let error = std::panic::catch_unwind(|| table.ids());
-    assert!(error.is_err(), "a table is there");
+    let services = [
+        (deaf_s3(), ["s3://lake/deaf", "s3://lake/deaf.parquet"]),
+        (deaf_google(), ["gs://lake/deaf", "gs://lake/deaf.parquet"]),
+    ];
+    for (service, urls) in services {
+        let Some(service) = service else { continue };
+        for (sink, url) in [
+            ("delta", urls[0]),
+            ("parquet", urls[0]),
+            ("parquet", urls[1]),
+        ] {
+            let table = Table {
+                service: &service,
+                sink,
+                url,
+                more: "",
+            };
+            let sim = started(sim(data()));
+            let place = Place::new();
+            table
+                .run(&place, &table.text(&sim, 1, 1, "create"))
+                .ended(6)
+                .says("overwrites");
+            assert_eq!(table.said("print(names)"), "[]", "{sink} {url}");
+        }
+    }
 }
 
 #[test]
@@ -288,6 +419,7 @@ fn a_bucket_that_is_not_there_and_wrong_credentials_are_told_before_any_request(
     let place = Place::new();
     let table = Table {
         service: &service,
+        sink: "delta",
         url: "s3://none/events",
         more: "",
     };
@@ -304,63 +436,14 @@ fn a_bucket_that_is_not_there_and_wrong_credentials_are_told_before_any_request(
     assert!(!ran.stderr.contains("pa55word"), "{}", ran.stderr);
 }
 
-/// Parquet in a bucket.
-struct Parquet<'s> {
-    table: Table<'s>,
-}
-
-impl Parquet<'_> {
-    fn text(&self, sim: &Simulator, from: i8, to: i8, mode: &str) -> String {
-        let text = self.table.text(sim, from, to, mode);
-        text.replace("type = \"delta\"", "type = \"parquet\"")
-    }
-
-    fn run(&self, place: &Place, text: &str) -> Ran {
-        self.table.run(place, text)
-    }
-
-    /// Has Python say something of the bucket by `s3`, with the names in it as `names`
-    /// and the ids of all rows that a reader of all files sees as `ids`.
-    #[track_caller]
-    fn said(&self, script: &str) -> String {
-        const BEFORE: &str = "
-import sys, boto3, io, pyarrow.parquet as pq
-s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1',
-                  aws_access_key_id='key', aws_secret_access_key=sys.argv[2])
-prefix = sys.argv[3]
-found = s3.list_objects_v2(Bucket='lake', Prefix=prefix).get('Contents', [])
-names = [o['Key'][len(prefix):].lstrip('/') for o in found]
-# As Spark, pyarrow and Hive do.
-tables = [o['Key'] for o in found if not any(part[:1] in '_.' for part in o['Key'][len(prefix):].lstrip('/').split('/') if part)]
-read = lambda key: pq.read_table(io.BytesIO(s3.get_object(Bucket='lake', Key=key)['Body'].read()), partitioning=None)
-ids = ' '.join(sorted(i for key in tables for i in read(key)['insert_id'].to_pylist()))
-";
-        let after = "\nimport os\nsys.stdout.flush()\nos._exit(0)";
-        let prefix = self.table.url.strip_prefix("s3://lake/").unwrap();
-        let output = Command::new(&self.table.service.python)
-            .args(["-c", &format!("{BEFORE}\n{script}{after}")])
-            .args([&self.table.service.endpoint, S3_SECRET, prefix])
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{stderr}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    fn ids(&self) -> String {
-        self.said("print(ids)")
-    }
-}
-
 #[test]
 fn one_parquet_object_appears_whole() {
     let Some(service) = s3() else { return };
-    let parquet = Parquet {
-        table: Table {
-            service: &service,
-            url: "s3://lake/whole/events.parquet",
-            more: "",
-        },
+    let parquet = Table {
+        service: &service,
+        sink: "parquet",
+        url: "s3://lake/whole/events.parquet",
+        more: "",
     };
     let sim = started(sim(data()));
     let place = Place::new();
@@ -375,7 +458,7 @@ fn one_parquet_object_appears_whole() {
     assert_eq!(sim.requests().len(), before);
     // A run that is killed leaves the object as it was.
     place.write("test.toml", &parquet.text(&sim, 1, 6, "replace"));
-    kill_after_a_partition(&parquet.table, &place);
+    kill_after_a_partition(&parquet, &place);
     assert_eq!(parquet.ids(), expected(&sim, 1, 2));
     // One that would be smaller by far is refused. Else it takes the windows that
     // the killed one has kept.
@@ -408,115 +491,21 @@ fn kill_after_a_partition(table: &Table<'_>, place: &Place) {
 }
 
 #[test]
-fn a_folder_of_parquet_objects_holds_what_its_ledger_says() {
+fn what_readers_do_not_skip_in_a_folder_is_rows() {
     let Some(service) = s3() else { return };
-    let parquet = Parquet {
-        table: Table {
-            service: &service,
-            url: "s3://lake/days",
-            more: "",
-        },
+    let parquet = Table {
+        service: &service,
+        sink: "parquet",
+        url: "s3://lake/rows",
+        more: "",
     };
     let sim = started(sim(data()));
     let place = Place::new();
-    let run = |from, to, mode| parquet.run(&place, &parquet.text(&sim, from, to, mode));
-    run(1, 2, "create").ended(0);
-    assert_eq!(parquet.ids(), expected(&sim, 1, 2));
-    let before = sim.requests().len();
-    run(1, 2, "create").ended(6).says("already exists");
-    assert_eq!(sim.requests().len(), before);
-    run(3, 4, "append").ended(0);
-    assert_eq!(parquet.ids(), expected(&sim, 1, 4));
-    sim.set_data(Data::generated_between(
-        date(2024, 1, 1),
-        date(2024, 1, 8),
-        4_000,
-        0,
-        2,
-    ));
-    run(1, 4, "replace_window").ended(0);
-    assert_eq!(parquet.ids(), expected(&sim, 1, 4));
-    let gaps = [
-        "gaps",
-        "test.toml",
-        "--from",
-        "2024-01-01",
-        "--to",
-        "2024-01-05",
-        "--format",
-        "csv",
-    ];
-    let gaps = parquet.table.mixflow(&place, &gaps).ended(3);
-    assert_eq!(
-        gaps.stdout_lossy(),
-        "first,last,days\n2024-01-05,2024-01-05,1\n"
-    );
-    // A run that dies has staged what no reader sees.
-    place.write("test.toml", &parquet.text(&sim, 5, 8, "append"));
-    kill_after_a_partition(&parquet.table, &place);
-    assert_eq!(parquet.ids(), expected(&sim, 1, 4));
-    run(5, 8, "append").ended(0);
-    assert_eq!(parquet.ids(), expected(&sim, 1, 8));
-    run(1, 8, "replace").ended(0);
-    assert_eq!(parquet.ids(), expected(&sim, 1, 8));
-    // What readers do not skip is rows, and nothing ours is.
+    for mode in ["create", "replace_window"] {
+        parquet
+            .run(&place, &parquet.text(&sim, 1, 2, mode))
+            .ended(0);
+    }
     let ours = "print(*sorted({n.split('/')[0] for n in names if not n.startswith('date=')}), any(n.endswith('.parquet') for n in names if n.startswith('_')))";
     assert_eq!(parquet.said(ours), "_mixflow False");
-    parquet
-        .table
-        .mixflow(&place, &["vacuum", "test.toml"])
-        .ended(0);
-}
-
-#[test]
-fn of_two_runs_into_a_folder_of_objects_one_is_told_and_no_row_is_lost() {
-    let Some(service) = s3() else { return };
-    let parquet = Parquet {
-        table: Table {
-            service: &service,
-            url: "s3://lake/pairs",
-            more: "",
-        },
-    };
-    let sim = started(sim(data()));
-    let mut held: Vec<i8> = Vec::new();
-    for round in 0..3 {
-        let days = [2 * round + 1, 2 * round + 2];
-        let places = [Place::new(), Place::new()];
-        let mut children = Vec::new();
-        for (place, (day, url)) in places.iter().zip(
-            days.into_iter()
-                .zip(["s3://lake/pairs", "s3://lake/p%61irs"]),
-        ) {
-            let text = parquet.text(&sim, day, day, "append");
-            place.write("test.toml", &text.replace("s3://lake/pairs", url));
-            children.push(
-                parquet
-                    .table
-                    .command(place, &["run", "test.toml"])
-                    .spawn()
-                    .unwrap(),
-            );
-        }
-        for (child, day) in children.iter_mut().zip(days) {
-            match child.wait().unwrap().code() {
-                Some(0) => held.push(day),
-                Some(6) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-        held.sort_unstable();
-        let mut ids: Vec<String> = held
-            .iter()
-            .flat_map(|day| {
-                expected(&sim, *day, *day)
-                    .split(' ')
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        ids.sort();
-        assert_eq!(parquet.ids(), ids.join(" "), "{held:?}");
-    }
-    assert!(held.len() >= 3, "{held:?}");
 }
