@@ -16,7 +16,7 @@ use mixflow::plans::Planned;
 use mixflow::stage::Stage;
 use mixflow::state_folder;
 use mixflow_core::config::{
-    Alarms, Document, Env, Known, Override, OverrideValue, Problems, build, projects,
+    Alarms, Document, Env, Known, Override, OverrideValue, Parsed, Problems, build,
 };
 use mixflow_core::engine::Pipeline;
 use mixflow_core::registry::{BuildContext, Registry};
@@ -69,15 +69,26 @@ pub(crate) struct Loaded {
 }
 
 /// One of the pipelines of a file.
+#[derive(Clone)]
 pub(crate) struct OfFile {
     pub(crate) file: PathBuf,
     /// The project, if the file is for several.
     pub(crate) project: Option<String>,
     /// What is different from the file, the choice of the project included.
     pub(crate) overrides: Vec<Override>,
+    /// The text, where it is parsed once for all projects.
+    parsed: Option<&'static Parsed<'static>>,
 }
 
 impl OfFile {
+    /// Returns the same with these differences from the file.
+    pub(crate) fn with(&self, overrides: Vec<Override>) -> OfFile {
+        OfFile {
+            overrides,
+            ..self.clone()
+        }
+    }
+
     /// Returns what people call it: `daily.toml`, `daily.toml for shop`.
     pub(crate) fn shown(&self) -> String {
         let file = self.file.display();
@@ -223,23 +234,9 @@ impl App {
         text: &str,
         overrides: &[Override],
     ) -> Result<Pipeline, Box<Unbuilt>> {
-        let built = self.build_for(Purpose::Run, origin, name, text, overrides);
+        let parsed = Parsed::of(text);
+        let built = self.build_in(self.build_context(), origin, name, &parsed, overrides);
         built.map(|built| built.pipeline)
-    }
-
-    fn build_for(
-        &self,
-        purpose: Purpose,
-        origin: &str,
-        name: &str,
-        text: &str,
-        overrides: &[Override],
-    ) -> Result<Loaded, Box<Unbuilt>> {
-        let cx = BuildContext {
-            replays: purpose == Purpose::Replay,
-            ..self.build_context()
-        };
-        self.build_in(cx, origin, name, text, overrides)
     }
 
     fn build_in(
@@ -247,10 +244,10 @@ impl App {
         cx: BuildContext,
         origin: &str,
         name: &str,
-        text: &str,
+        parsed: &Parsed<'_>,
         overrides: &[Override],
     ) -> Result<Loaded, Box<Unbuilt>> {
-        let defaults = self.defaults(text, overrides);
+        let defaults = self.defaults(parsed, overrides);
         if let Some(warning) = &defaults.warning
             && !self.is_warned.replace(true)
         {
@@ -263,7 +260,7 @@ impl App {
         if asks_nobody {
             changes.extend(without_server());
         }
-        let mut document = Document::parse(origin, text, &self.env, &changes);
+        let mut document = Document::of(origin, parsed, &self.env, &changes);
         defaults.tell(&mut document);
         let known = Known::of(&document, self.home.as_deref());
         let facts = provenance::of(&document);
@@ -283,9 +280,9 @@ impl App {
     }
 
     /// Finds what is said elsewhere of what a pipeline's text leaves out.
-    fn defaults(&self, text: &str, changes: &[Override]) -> Defaults {
+    fn defaults(&self, parsed: &Parsed<'_>, changes: &[Override]) -> Defaults {
         let home = self.home.as_deref();
-        Defaults::find(text, changes, &self.registry, &self.env, home)
+        Defaults::find(parsed, changes, &self.registry, &self.env, home)
     }
 
     /// Returns what was said of every command, for another process.
@@ -322,6 +319,7 @@ impl App {
             file: file.to_owned(),
             project: None,
             overrides: overrides.to_vec(),
+            parsed: None,
         };
         if overrides.iter().any(|change| change.key == "project") {
             return vec![alone];
@@ -330,10 +328,15 @@ impl App {
         // be read is told then.
         let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
         let text = is_file.then(|| std::fs::read_to_string(file).unwrap_or_default());
-        let names = projects(&text.unwrap_or_default());
+        let text = text.unwrap_or_default();
+        let names = Parsed::of(&text).projects();
         if names.is_empty() {
             return vec![alone];
         }
+        // To parse 1,000 projects for each of them takes a second. The text is needed
+        // until the process ends, and what is parsed points into it.
+        let parsed = Parsed::of(Box::leak(text.into_boxed_str()));
+        let parsed: &'static Parsed<'static> = Box::leak(Box::new(parsed));
         let of = |name: String| {
             let value = OverrideValue::Text(name.clone());
             let choice = Override::set("project", value, format!("--set project={name}"));
@@ -343,6 +346,7 @@ impl App {
                 file: file.to_owned(),
                 project: Some(name),
                 overrides,
+                parsed: Some(parsed),
             }
         };
         names.into_iter().map(of).collect()
@@ -352,32 +356,30 @@ impl App {
     pub(crate) fn load_quietly(&self, file: &Path) -> Option<Pipeline> {
         let text = std::fs::read_to_string(file).ok()?;
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let defaults = self.defaults(&text, &[]);
+        let parsed = Parsed::of(&text);
+        let defaults = self.defaults(&parsed, &[]);
         let origin = file.display().to_string();
-        let mut document = Document::parse(&origin, &text, &self.env, &defaults.overrides);
+        let mut document = Document::of(&origin, &parsed, &self.env, &defaults.overrides);
         defaults.tell(&mut document);
         build(document, &name, &self.registry, &self.build_context()).ok()
     }
 
     /// Builds the pipeline of a file, or says why not.
     pub(crate) fn load(&self, file: &Path, overrides: &[Override]) -> Option<Pipeline> {
-        self.load_or_report(file, overrides).ok()
-    }
-
-    /// Builds the pipeline of a file; or says why not, and returns it for the
-    /// report.
-    pub(crate) fn load_or_report(
-        &self,
-        file: &Path,
-        overrides: &[Override],
-    ) -> Result<Pipeline, Box<Unbuilt>> {
-        let loaded = self.load_for(Purpose::Run, file, overrides);
+        let loaded = self.load_for(Purpose::Run, file, None, overrides).ok();
         loaded.map(|loaded| loaded.pipeline)
     }
 
-    /// Builds the pipeline of a file, with all that is known of it; or says why not.
-    pub(crate) fn load_with_facts(&self, file: &Path, overrides: &[Override]) -> Option<Loaded> {
-        self.load_for(Purpose::Run, file, overrides).ok()
+    /// Builds one of the pipelines of a file; or says why not, and returns it for the
+    /// report.
+    pub(crate) fn load_or_report(&self, of: &OfFile) -> Result<Pipeline, Box<Unbuilt>> {
+        self.load_one(of).map(|loaded| loaded.pipeline)
+    }
+
+    /// Builds one of the pipelines of a file, with all that is known of it; or says
+    /// why not.
+    pub(crate) fn load_one(&self, of: &OfFile) -> Result<Loaded, Box<Unbuilt>> {
+        self.load_for(Purpose::Run, &of.file, of.parsed, &of.overrides)
     }
 
     /// Builds a pipeline of the plan in `file`, or says why not. The requests that it
@@ -395,7 +397,8 @@ impl App {
             ..self.build_context()
         };
         let origin = file.display().to_string();
-        let built = self.build_in(cx, &origin, planned.name(), &text.ok()?, &[]);
+        let text = text.ok()?;
+        let built = self.build_in(cx, &origin, planned.name(), &Parsed::of(&text), &[]);
         built.ok().map(|built| built.pipeline)
     }
 
@@ -417,12 +420,8 @@ impl App {
 
     /// Builds the pipeline of a file with its archive as the source, or says why
     /// not.
-    pub(crate) fn load_to_replay(
-        &self,
-        file: &Path,
-        overrides: &[Override],
-    ) -> Result<Pipeline, Box<Unbuilt>> {
-        let loaded = self.load_for(Purpose::Replay, file, overrides);
+    pub(crate) fn load_to_replay(&self, of: &OfFile) -> Result<Pipeline, Box<Unbuilt>> {
+        let loaded = self.load_for(Purpose::Replay, &of.file, of.parsed, &of.overrides);
         loaded.map(|loaded| loaded.pipeline)
     }
 
@@ -430,16 +429,24 @@ impl App {
         &self,
         purpose: Purpose,
         file: &Path,
+        parsed: Option<&Parsed<'static>>,
         overrides: &[Override],
     ) -> Result<Loaded, Box<Unbuilt>> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let origin = file.display().to_string();
+        let cx = BuildContext {
+            replays: purpose == Purpose::Replay,
+            ..self.build_context()
+        };
+        if let Some(parsed) = parsed {
+            return self.build_in(cx, &origin, &name, parsed, overrides);
+        }
         let text = std::fs::read_to_string(file).map_err(|error| {
             let error = unreadable(file, error);
             self.ui.error(&error);
             Box::new(Unbuilt::new(&name, Known::default(), error))
         })?;
-        let origin = file.display().to_string();
-        self.build_for(purpose, &origin, &name, &text, overrides)
+        self.build_in(cx, &origin, &name, &Parsed::of(&text), overrides)
     }
 
     /// Prints what is wrong with a pipeline.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use mixflow::connections::{Connections, connections_file};
-use mixflow_core::config::{Document, Env, Override, OverrideValue};
+use mixflow_core::config::{Document, Env, Override, OverrideValue, Parsed};
 use mixflow_core::registry::Registry;
 
 /// The keys of a source, and the variables that have their defaults.
@@ -33,21 +33,20 @@ impl Defaults {
     /// Finds the defaults for a text with `changes`: none unless its source is one
     /// that takes them. Reads the file of connections if one is named.
     pub(crate) fn find(
-        text: &str,
+        parsed: &Parsed<'_>,
         changes: &[Override],
         registry: &Registry,
         env: &Env,
         home: Option<&Path>,
     ) -> Defaults {
-        // What cannot be read has problems of its own.
-        let table = toml::from_str::<toml::Table>(text).unwrap_or_default();
+        let source = parsed.table("source");
         let said = |key: &str| {
             let mut set = changes.iter().rev();
             let set = set.find(|change| change.key == format!("source.{key}"));
             match set.map(|change| &change.value) {
                 Some(OverrideValue::Guess(text) | OverrideValue::Text(text)) => Some(text.clone()),
                 Some(_) => None,
-                None => Some(table.get("source")?.get(key)?.as_str()?.to_owned()),
+                None => Some(source?.get(key)?.get_ref().as_str()?.to_owned()),
             }
         };
         let kind = said("type");
@@ -63,8 +62,8 @@ impl Defaults {
         if let Some(name) = said("connection").filter(|_| takes("connection")) {
             defaults.connect(&name, home, takes);
         }
-        let auth = table.get("source").and_then(|source| source.get("auth"));
-        let auth = auth.and_then(toml::Value::as_table);
+        let auth = source.and_then(|source| source.get("auth"));
+        let auth = auth.and_then(|auth| auth.get_ref().as_table());
         defaults.overrides.extend(credentials(env));
         // Half of a service account stands there.
         if auth.is_some_and(|auth| auth.len() == 1 && auth.contains_key("username")) {

@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mixflow::archive::{Archive, Kept, Note, Pruned};
 use mixflow_core::config::Days;
+use mixflow_core::engine::Pipeline;
 use mixflow_core::unit::{Dataset, Extent};
 use mixflow_core::{Error, ErrorKind, Result};
 
@@ -60,34 +61,81 @@ pub(crate) fn archive(app: &App, command: &ArchiveCommand) -> Exit {
     let (ArchiveCommand::List(ListArgs { file, .. })
     | ArchiveCommand::Verify(ListArgs { file, .. })
     | ArchiveCommand::Prune(PruneArgs { file, .. })) = command;
-    let Ok(pipeline) = app.load_to_replay(file, &[]) else {
-        return Exit::Usage;
-    };
-    // Without one it cannot be loaded.
-    let path = pipeline.source.archive().unwrap_or(Path::new(""));
-    let archive = Archive::at(path);
-    let done = match command {
-        ArchiveCommand::List(args) => list(&archive, args),
-        ArchiveCommand::Verify(args) => verify(app, &archive, args),
-        ArchiveCommand::Prune(args) => {
-            let dataset = pipeline.source.info().dataset;
-            prune(app, &archive, &dataset, args)
+    let mut pipelines = Vec::new();
+    let mut worst = Exit::Done;
+    for of in app.each(file, &[]) {
+        match app.load_to_replay(&of) {
+            Ok(pipeline) => pipelines.push((of.project, pipeline)),
+            Err(_) => worst = Exit::Usage,
         }
+    }
+    if pipelines.is_empty() {
+        return worst;
+    }
+    let done = match command {
+        ArchiveCommand::List(args) => app.exit_of(list(&archives(&pipelines), args)),
+        ArchiveCommand::Verify(args) => verify_all(app, &archives(&pipelines), args),
+        ArchiveCommand::Prune(args) => prune_all(app, &pipelines, args),
     };
-    app.exit_of(done)
+    done.max(worst)
 }
 
-fn list(archive: &Archive, args: &ListArgs) -> Result<()> {
-    let kept = archive.list()?;
-    let notes: Vec<Option<&Note>> = kept.iter().map(|kept| kept.note.as_ref().ok()).collect();
+/// An archive, and the project that it is of; none if it is of several or there is
+/// but one.
+type Named = (Option<String>, Archive);
+
+/// Returns the archives of pipelines, each once: projects may share one.
+fn archives(pipelines: &[(Option<String>, Pipeline)]) -> Vec<Named> {
+    let mut archives: Vec<Named> = Vec::new();
+    for (project, pipeline) in pipelines {
+        let archive = archive_of(pipeline);
+        let known = archives
+            .iter_mut()
+            .find(|(_, known)| known.path() == archive.path());
+        match known {
+            Some((project, _)) => *project = None,
+            None => archives.push((project.clone(), archive)),
+        }
+    }
+    archives
+}
+
+fn archive_of(pipeline: &Pipeline) -> Archive {
+    // Without one it cannot be loaded.
+    Archive::at(pipeline.source.archive().unwrap_or(Path::new("")))
+}
+
+fn verify_all(app: &App, archives: &[Named], args: &ListArgs) -> Exit {
+    let exits = archives
+        .iter()
+        .map(|(_, archive)| app.exit_of(verify(app, archive, args)));
+    exits.max().unwrap_or(Exit::Done)
+}
+
+fn prune_all(app: &App, pipelines: &[(Option<String>, Pipeline)], args: &PruneArgs) -> Exit {
+    let exits = pipelines.iter().map(|(_, pipeline)| {
+        let dataset = pipeline.source.info().dataset;
+        app.exit_of(prune(app, &archive_of(pipeline), &dataset, args))
+    });
+    exits.max().unwrap_or(Exit::Done)
+}
+
+fn list(archives: &[Named], args: &ListArgs) -> Result<()> {
+    let mut all: Vec<(Option<&str>, &Archive, Kept)> = Vec::new();
+    for (project, archive) in archives {
+        let kept = archive.list()?.into_iter();
+        all.extend(kept.map(|kept| (project.as_deref(), archive, kept)));
+    }
+    let kept = || all.iter().map(|(_, _, kept)| kept);
+    let notes: Vec<Option<&Note>> = kept().map(|kept| kept.note.as_ref().ok()).collect();
     let notes = || notes.iter().copied();
-    let files = kept.iter().map(|kept| within(archive, kept));
+    let files = all.iter().map(|(_, archive, kept)| within(archive, kept));
     let mut columns = vec![
-        ("first_day", dates(kept.iter().map(|kept| Some(kept.day)))),
-        ("last_day", dates(kept.iter().map(last_day))),
+        ("first_day", dates(kept().map(|kept| Some(kept.day)))),
+        ("last_day", dates(kept().map(last_day))),
         (
             "fetched_at",
-            times(kept.iter().map(|kept| Some(kept.fetched_at()))),
+            times(kept().map(|kept| Some(kept.fetched_at()))),
         ),
         ("bytes", counts(notes().map(|note| Some(note?.body.bytes)))),
         (
@@ -114,11 +162,11 @@ fn list(archive: &Archive, args: &ListArgs) -> Result<()> {
                 "sha256",
                 texts(notes().map(|note| Some(note?.body.sha256.as_str()))),
             ),
-            (
-                "unit_key",
-                texts(kept.iter().map(|kept| Some(kept.unit_key()))),
-            ),
+            ("unit_key", texts(kept().map(|kept| Some(kept.unit_key())))),
         ]);
+    } else if all.iter().any(|(project, ..)| project.is_some()) {
+        let projects = all.iter().map(|(project, ..)| *project);
+        columns.insert(0, ("project", texts(projects)));
     }
     columns.push((
         "file",

@@ -1,7 +1,7 @@
 //! `mixflow backfill`.
 
 use std::fmt::Write as _;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
@@ -19,8 +19,9 @@ use mixflow_core::source::{Extent, Outline, Unit};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use super::changes::overrides;
+use super::jobs;
 use super::status::places;
-use crate::app::{App, Manner};
+use crate::app::{App, Manner, OfFile};
 use crate::args::Changes;
 use crate::exit::Exit;
 use crate::only_failed::canonical;
@@ -45,7 +46,7 @@ pub(crate) struct BackfillArgs {
     /// Commit after so many windows, which are the most that an interrupt loses
     #[arg(long, value_name = "N", default_value = "30")]
     pub(crate) commit_every: NonZeroU64,
-    /// Stop after so many requests, those that are made again included
+    /// Stop after so many requests for a project, those that are made again included
     #[arg(long, value_name = "N")]
     pub(crate) max_requests: Option<u64>,
     /// Say what would be fetched, and ask nothing
@@ -54,6 +55,9 @@ pub(crate) struct BackfillArgs {
     /// Override a key of the file, such as sink.mode=append
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Fill so many projects of the file at once, each in a process of its own
+    #[arg(short, long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
 }
 
 /// Windows that a dry run names before the rest is only counted.
@@ -63,7 +67,7 @@ const SHOWN: usize = 12;
 struct Task<'a> {
     app: &'a App,
     args: &'a BackfillArgs,
-    changes: Vec<Override>,
+    of: &'a OfFile,
     /// The days that no step has been at yet.
     first: Option<Date>,
     last: Option<Date>,
@@ -84,20 +88,62 @@ pub(crate) fn backfill(app: &App, args: &BackfillArgs) -> Exit {
         Ok(changes) => changes,
         Err(exit) => return exit,
     };
-    let mut task = Task {
-        app,
-        args,
-        changes,
-        first: None,
-        last: None,
-    };
-    match task.go() {
-        Ok(exit) | Err(exit) => exit,
+    let all = app.each(&args.file, &changes);
+    if let Some(jobs) = args.jobs.filter(|jobs| jobs.get() > 1 && all.len() > 1)
+        && !args.dry_run
+    {
+        return jobs::run(app, "backfill", &flags(args), &all, jobs);
     }
+    let mut worst = Exit::Done;
+    let mut reports = Reports {
+        several: true,
+        ..Reports::default()
+    };
+    for (n, of) in all.iter().enumerate() {
+        if all.len() > 1 {
+            app.ui.status(&format!("filling {}", of.shown()));
+        }
+        if n > 0 && args.dry_run {
+            app.ui.out("\n");
+        }
+        let mut task = Task {
+            app,
+            args,
+            of,
+            first: None,
+            last: None,
+        };
+        let (Ok(exit) | Err(exit)) = task.go(&mut reports.list);
+        worst = worst.max(exit);
+        // Who interrupts means all of it.
+        if exit == Exit::Interrupted {
+            break;
+        }
+    }
+    if !reports.list.is_empty() {
+        app.write_report(&reports);
+    }
+    worst
+}
+
+/// Returns what is said of each project, for a process of its own.
+fn flags(args: &BackfillArgs) -> Vec<String> {
+    let mut flags = vec![format!("--from={}", args.from)];
+    flags.extend(args.to.iter().map(|to| format!("--to={to}")));
+    flags.push(format!("--commit-every={}", args.commit_every));
+    let most = args.max_requests.iter();
+    flags.extend(most.map(|most| format!("--max-requests={most}")));
+    if args.oldest_first {
+        flags.push("--oldest-first".to_owned());
+    }
+    for set in &args.set {
+        flags.extend(["--set".to_owned(), set.clone()]);
+    }
+    flags
 }
 
 impl Task<'_> {
-    fn go(&mut self) -> Result<Exit, Exit> {
+    fn go(&mut self, reports: &mut Vec<RunReport>) -> Result<Exit, Exit> {
         let Some(step) = self.next()? else {
             self.app.ui.status("nothing is missing");
             return Ok(Exit::Done);
@@ -108,12 +154,9 @@ impl Task<'_> {
             return Ok(Exit::Done);
         }
         self.app.ui.status(&announced(&step.outline));
-        let mut reports = Reports {
-            several: true,
-            ..Reports::default()
-        };
-        let exit = self.fetch(step, &mut reports.list);
-        self.app.write_report(&reports);
+        let mut its_own = Vec::new();
+        let exit = self.fetch(step, &mut its_own);
+        reports.append(&mut its_own);
         exit
     }
 
@@ -204,13 +247,13 @@ impl Task<'_> {
 
     /// Builds the file's pipeline for the days that are left.
     fn pipeline(&self) -> Result<Pipeline, Exit> {
-        let BackfillArgs { from, to, file, .. } = self.args;
+        let BackfillArgs { from, to, .. } = self.args;
         let text = |day: &Option<Date>| day.map(|day| day.to_string());
         let from = text(&self.first).unwrap_or_else(|| from.clone());
         let to = text(&self.last).or_else(|| to.clone());
         let to = to.unwrap_or_else(|| "yesterday".to_owned());
         let set = |key: &str, value| Override::set(key, value, "backfill".to_owned());
-        let mut changes = self.changes.clone();
+        let mut changes = self.of.overrides.clone();
         changes.extend([
             // Just what is missing, from here on.
             set("source.from", OverrideValue::Text("last".to_owned())),
@@ -232,7 +275,8 @@ impl Task<'_> {
                 "backfill".to_owned(),
             ),
         ]);
-        self.app.load(file, &changes).ok_or(Exit::Usage)
+        let of = self.of.with(changes);
+        self.app.load_or_report(&of).map_err(|_| Exit::Usage)
     }
 
     /// Makes each sink replace days if it can, else add them, and returns what

@@ -33,7 +33,7 @@ pub(crate) fn check(app: &App, args: &CheckArgs) -> Exit {
     let mut worst = Exit::Done;
     let files = args.files.iter();
     for of in files.flat_map(|file| app.each(file, &overrides)) {
-        let Some(pipeline) = app.load(&of.file, &of.overrides) else {
+        let Ok(pipeline) = app.load_or_report(&of) else {
             worst = worst.max(Exit::Usage);
             continue;
         };

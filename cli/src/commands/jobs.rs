@@ -1,4 +1,4 @@
-//! `mixflow run --jobs`: several pipelines at once.
+//! `--jobs` of `mixflow run` and `mixflow backfill`: several pipelines at once.
 //!
 //! Each has a process of its own: they share the quota and the locks through the
 //! state as any processes do, and one that dies takes no other along.
@@ -23,9 +23,16 @@ use crate::ui::counted;
 /// How often it is looked whether one has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Runs the pipelines, so many at once, each with these flags of `mixflow run`.
-pub(super) fn run(app: &App, flags: &[String], all: &[OfFile], jobs: NonZeroUsize) -> Exit {
-    match run_all(app, flags, all, jobs) {
+/// Runs the pipelines, so many at once, each by `command` with these flags.
+pub(super) fn run(
+    app: &App,
+    command: &'static str,
+    flags: &[String],
+    all: &[OfFile],
+    jobs: NonZeroUsize,
+) -> Exit {
+    let line = Line { command, flags };
+    match run_all(app, &line, all, jobs) {
         Ok((worst, reports)) => {
             app.write_report(&reports);
             worst
@@ -34,9 +41,15 @@ pub(super) fn run(app: &App, flags: &[String], all: &[OfFile], jobs: NonZeroUsiz
     }
 }
 
+/// The command that each process is, and what is said of it.
+struct Line<'a> {
+    command: &'static str,
+    flags: &'a [String],
+}
+
 fn run_all(
     app: &App,
-    flags: &[String],
+    line: &Line<'_>,
     all: &[OfFile],
     jobs: NonZeroUsize,
 ) -> Result<(Exit, Reports)> {
@@ -53,7 +66,7 @@ fn run_all(
         while running.len() < jobs.get() && next < all.len() && !cancel.is_cancelled() {
             app.ui.status(&format!("running {}", all[next].shown()));
             let report = folder.path().join(format!("{next}.json"));
-            running.push(Job::begin(app, flags, &all[next], next, report)?);
+            running.push(Job::begin(app, line, &all[next], next, report)?);
             next += 1;
         }
         if running.is_empty() {
@@ -85,13 +98,10 @@ fn summed_up(app: &App, all: &[OfFile], ended: &[Option<Exit>], folder: &Path) -
     let worst = ended.iter().flatten().max().copied();
     let mut reports = Reports::of_files(all.len());
     for (n, of) in all.iter().enumerate() {
-        let report = std::fs::read(folder.join(format!("{n}.json")));
-        let report = report
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
-        match (report, ended[n]) {
-            (Some(report), _) => reports.list.push(report),
-            (None, None) => {}
+        match (left_at(&folder.join(format!("{n}.json"))), ended[n]) {
+            (Some(left), _) => reports.list.extend(left),
+            // There was nothing to do, or it was not begun.
+            (None, None | Some(Exit::Done)) => {}
             // It has died, or its report cannot be written.
             (None, Some(exit)) => reports.list.push(RunReport {
                 pipeline: of.shown(),
@@ -117,6 +127,13 @@ fn summed_up(app: &App, all: &[OfFile], ended: &[Option<Exit>], folder: &Path) -
     (worst.unwrap_or(Exit::Interrupted), reports)
 }
 
+/// Returns the reports that a process has left, one or a list.
+fn left_at(path: &Path) -> Option<Vec<RunReport>> {
+    let text = std::fs::read(path).ok()?;
+    let one = serde_json::from_slice(&text).map(|report| vec![report]);
+    one.or_else(|_| serde_json::from_slice(&text)).ok()
+}
+
 /// A pipeline that is run by another process.
 struct Job {
     n: usize,
@@ -129,10 +146,10 @@ struct Job {
 }
 
 impl Job {
-    fn begin(app: &App, flags: &[String], of: &OfFile, n: usize, report: PathBuf) -> Result<Job> {
+    fn begin(app: &App, line: &Line<'_>, of: &OfFile, n: usize, report: PathBuf) -> Result<Job> {
         let begun = || -> io::Result<Job> {
             let rows = tempfile::tempfile()?;
-            let mut command = command(app, flags, of, &report)?;
+            let mut command = command(app, line, of, &report)?;
             let mut child = command.stdout(rows.try_clone()?).spawn()?;
             let stderr = child.stderr.take();
             let hand_on = move || {
@@ -198,9 +215,9 @@ impl Job {
 }
 
 /// Returns the command line that runs one pipeline and nothing else.
-fn command(app: &App, flags: &[String], of: &OfFile, report: &Path) -> io::Result<Command> {
+fn command(app: &App, line: &Line<'_>, of: &OfFile, report: &Path) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("run").arg(&of.file).args(flags);
+    command.arg(line.command).arg(&of.file).args(line.flags);
     command.args(["--progress", "off", "--report"]).arg(report);
     if let Some(project) = &of.project {
         command.arg("--set").arg(format!("project={project}"));

@@ -1,11 +1,10 @@
 //! `mixflow plan`.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use mixflow::launch::run_id;
-use mixflow_core::config::Override;
 use mixflow_core::context::Delivery;
 use mixflow_core::engine::{OnFailure, Pipeline, delivery, preview};
 use mixflow_core::ledger::Held;
@@ -14,7 +13,7 @@ use mixflow_core::source::Outline;
 use super::changes::overrides;
 #[cfg(feature = "lake")]
 use super::write_plan;
-use crate::app::{App, Loaded};
+use crate::app::{App, Loaded, OfFile};
 use crate::args::Changes;
 use crate::exit::Exit;
 use crate::provenance::Fact;
@@ -57,14 +56,14 @@ pub(crate) fn plan(app: &App, args: &PlanArgs) -> Exit {
         if n > 0 {
             app.ui.out("\n");
         }
-        worst = worst.max(one(app, &of.file, &of.overrides));
+        worst = worst.max(one(app, &of));
     }
     worst
 }
 
 /// Shows what a run of one file would do.
-fn one(app: &App, file: &Path, overrides: &[Override]) -> Exit {
-    let Some(loaded) = app.load_with_facts(file, overrides) else {
+fn one(app: &App, of: &OfFile) -> Exit {
+    let Ok(loaded) = app.load_one(of) else {
         return Exit::Usage;
     };
     let Loaded {

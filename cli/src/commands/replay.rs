@@ -33,24 +33,36 @@ pub(crate) fn replay(app: &App, args: &ReplayArgs) -> Exit {
     if let Err(exit) = app.check_report_beside(std::slice::from_ref(&args.file)) {
         return exit;
     }
-    let mut reports = Reports::of_files(1);
-    let report = match app.load_to_replay(&args.file, &overrides) {
-        Ok(pipeline) => {
-            if let Err(exit) = app.check_report(&pipeline) {
-                return exit;
+    let all = app.each(&args.file, &overrides);
+    let mut worst = Exit::Done;
+    let mut reports = Reports::of_files(all.len());
+    for of in &all {
+        if all.len() > 1 {
+            app.ui.status(&format!("replaying {}", of.shown()));
+        }
+        let report = match app.load_to_replay(of) {
+            Ok(pipeline) => {
+                if let Err(exit) = app.check_report(&pipeline) {
+                    return worst.max(exit);
+                }
+                run(app, &of.file, pipeline)
             }
-            run(app, &args.file, pipeline)
+            Err(unbuilt) => {
+                reports.some_unbuilt = true;
+                reports.places.extend(unbuilt.places);
+                unbuilt.report
+            }
+        };
+        let exit = Exit::after(&report);
+        reports.list.push(report);
+        worst = worst.max(exit);
+        // Who interrupts means all of it.
+        if exit == Exit::Interrupted {
+            break;
         }
-        Err(unbuilt) => {
-            reports.some_unbuilt = true;
-            reports.places.extend(unbuilt.places);
-            unbuilt.report
-        }
-    };
-    let exit = Exit::after(&report);
-    reports.list.push(report);
+    }
     app.write_report(&reports);
-    exit
+    worst
 }
 
 fn run(app: &App, file: &Path, mut pipeline: Pipeline) -> RunReport {

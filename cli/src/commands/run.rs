@@ -60,7 +60,7 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
     let files = args.files.iter();
     let all: Vec<OfFile> = files.flat_map(|file| app.each(file, &overrides)).collect();
     if let Some(jobs) = args.jobs.filter(|jobs| jobs.get() > 1 && all.len() > 1) {
-        return jobs::run(app, &flags(args), &all, jobs);
+        return jobs::run(app, "run", &flags(args), &all, jobs);
     }
     let mut worst = Exit::Done;
     let mut reports = Reports::of_files(all.len());
@@ -69,7 +69,7 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         if all.len() > 1 {
             app.ui.status(&format!("running {}", of.shown()));
         }
-        let report = match app.load_or_report(file, &of.overrides) {
+        let report = match app.load_or_report(of) {
             Ok(pipeline) => {
                 // The reports of runs before it are not written either: the
                 // place of them all is this one's destination.

@@ -16,7 +16,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use super::changes::overrides;
 use super::query::store;
 use super::tables::{counts, dates, show, texts, times};
-use crate::app::App;
+use crate::app::{App, OfFile};
 use crate::args::{Changes, DaysArgs, DbArg, ShowArgs};
 use crate::calendar::{Drawing, draw};
 use crate::exit::Exit;
@@ -54,15 +54,20 @@ pub(crate) fn status(app: &App, args: &StatusArgs) -> Exit {
         from: args.from,
         to: args.to,
     };
-    let (pipeline, days) = match days(app, &asked) {
+    let (all, worst) = match days(app, &asked) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
     if is_for_people(&args.show) {
-        paint(app, &title(&pipeline, &days), &days);
-        return Exit::Done;
+        for (n, of) in all.iter().enumerate() {
+            if n > 0 {
+                app.ui.out("\n");
+            }
+            paint(app, &title(&of.pipeline, &of.days), &of.days);
+        }
+        return worst;
     }
-    app.exit_of(table(&days, &args.show))
+    app.exit_of(table(&all, &args.show)).max(worst)
 }
 
 /// Whether a calendar is wanted.
@@ -146,23 +151,66 @@ fn rows_of_tables(all: &[(Days, Holding)], args: &ShowArgs) -> Result<()> {
     show(args, columns)
 }
 
-/// Looks at the days of a pipeline file's destination, or says why not.
-pub(super) fn days(app: &App, args: &DaysArgs) -> Result<(Pipeline, Days), Exit> {
+/// The days of a destination, and the pipeline whose it is.
+pub(super) struct DaysOf {
+    /// The project, if the file is for several.
+    project: Option<String>,
+    pipeline: Pipeline,
+    pub(super) days: Days,
+}
+
+/// Looks at the days of the destinations of a file's pipelines, and returns them with
+/// the worst of what is wrong with others; or says why there are none.
+pub(super) fn days(app: &App, args: &DaysArgs) -> Result<(Vec<DaysOf>, Exit), Exit> {
     let changes = Changes {
         set: args.set.clone(),
         ..Changes::default()
     };
     let overrides = overrides(app, &changes)?;
-    let pipeline = app.load(&args.file, &overrides).ok_or(Exit::Usage)?;
     let asked = DaysAsked {
         from: args.from,
         to: args.to,
     };
-    let days = Days::of(&pipeline, app.state_folder(), asked).map_err(|error| {
-        app.ui.error(&error);
-        Exit::of(error.kind())
-    })?;
-    Ok((pipeline, days))
+    let (mut all, mut worst) = (Vec::new(), Exit::Done);
+    for of in app.each(&args.file, &overrides) {
+        match days_of(app, &of, asked) {
+            Ok(found) => all.push(found),
+            Err(exit) => {
+                if of.project.is_some() {
+                    app.ui.warning(&format!("{} is left out", of.shown()));
+                }
+                worst = worst.max(exit);
+            }
+        }
+    }
+    if all.is_empty() && worst != Exit::Done {
+        return Err(worst);
+    }
+    Ok((all, worst))
+}
+
+fn days_of(app: &App, of: &OfFile, asked: DaysAsked) -> Result<DaysOf, Exit> {
+    let pipeline = app.load_or_report(of).map_err(|_| Exit::Usage)?;
+    let days = Days::of(&pipeline, app.state_folder(), asked).map_err(|error| app.fail(&error))?;
+    Ok(DaysOf {
+        project: of.project.clone(),
+        pipeline,
+        days,
+    })
+}
+
+/// Returns a first column with the project of each row, if there are several.
+///
+/// `rows` says how many there are of each.
+pub(super) fn project_column(
+    all: &[DaysOf],
+    rows: impl Fn(&DaysOf) -> usize,
+) -> Option<(&'static str, ArrayRef)> {
+    let several = all.iter().any(|of| of.project.is_some());
+    let names = all
+        .iter()
+        .flat_map(|of| std::iter::repeat_n(of.project.as_deref(), rows(of)));
+    several.then(|| ("project", texts(names)))
 }
 
 fn title(pipeline: &Pipeline, days: &Days) -> [String; 2] {
@@ -196,9 +244,13 @@ pub(super) fn places(destinations: &[Destination]) -> String {
 }
 
 /// Writes a row a day.
-fn table(days: &Days, args: &ShowArgs) -> Result<()> {
-    let all: Vec<_> = days.iter().collect();
-    show(args, columns_of(&all))
+fn table(all: &[DaysOf], args: &ShowArgs) -> Result<()> {
+    let rows: Vec<_> = all.iter().flat_map(|of| of.days.iter()).collect();
+    let projects = project_column(all, |of| of.days.iter().count());
+    show(
+        args,
+        projects.into_iter().chain(columns_of(&rows)).collect(),
+    )
 }
 
 /// A day, how it stands, and what is held of it.

@@ -33,10 +33,14 @@ pub(crate) fn vacuum(app: &App, args: &VacuumArgs) -> Exit {
         Ok(overrides) => overrides,
         Err(exit) => return exit,
     };
-    let Some(pipeline) = app.load(&args.file, &overrides) else {
-        return Exit::Usage;
-    };
-    app.exit_of(removed(app, &pipeline))
+    let mut worst = Exit::Done;
+    for of in app.each(&args.file, &overrides) {
+        worst = worst.max(match app.load_or_report(&of) {
+            Ok(pipeline) => app.exit_of(removed(app, &pipeline)),
+            Err(_) => Exit::Usage,
+        });
+    }
+    worst
 }
 
 fn removed(app: &App, pipeline: &Pipeline) -> Result<()> {

@@ -28,7 +28,7 @@ pub(super) fn write(
     let mut drafts = Vec::new();
     let mut warnings = BTreeMap::new();
     for of in files.iter().flat_map(|file| app.each(file, overrides)) {
-        let Some(loaded) = app.load_with_facts(&of.file, &of.overrides) else {
+        let Ok(loaded) = app.load_one(&of) else {
             return Exit::Usage;
         };
         match draft(app, &of.file, loaded, &mut warnings) {

@@ -53,6 +53,69 @@ pub struct Document<'t> {
     mask: Mask,
 }
 
+/// A pipeline file's text, parsed, before anything is put in.
+#[derive(Debug)]
+pub struct Parsed<'t> {
+    text: &'t str,
+    /// Without the projects.
+    root: DeTable<'t>,
+    projects: Projects<'t>,
+    problems: Vec<Problem>,
+    unparsed: BTreeSet<usize>,
+    mask: Mask,
+}
+
+impl<'t> Parsed<'t> {
+    /// Parses a text. Nothing fails here either.
+    pub fn of(text: &'t str) -> Parsed<'t> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let mut root = root.into_inner();
+        let mut mask = Mask::new(text, !errors.is_empty());
+        let mut problems = Vec::new();
+        let mut lines = BTreeSet::new();
+        for error in errors {
+            // What is said of the rest of a line follows from what its first
+            // mistake is.
+            let line = error.span().map(|span| line_start(text, span.start));
+            if !lines.insert(line) {
+                continue;
+            }
+            problems.push(Problem {
+                path: String::new(),
+                message: error.message().to_owned(),
+                place: error.span().map_or(Place::Nowhere, Place::Text),
+            });
+        }
+        // Before anything is left out.
+        mask.collect(&root);
+        Parsed {
+            text,
+            projects: Projects::take(&mut root),
+            root,
+            problems,
+            unparsed: lines.into_iter().flatten().collect(),
+            mask,
+        }
+    }
+
+    /// Returns the names of the projects, in their order; none if there is no
+    /// `[[project]]`, or the text cannot be read.
+    pub fn projects(&self) -> Vec<String> {
+        match self.problems.is_empty() {
+            true => self.projects.names(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Returns the table under `key`, as it is written, if there is one.
+    pub fn table(&self, key: &str) -> Option<&DeTable<'t>> {
+        match self.root.get(key)?.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+}
+
 /// So many entries that cannot be read are found in one table; for each, all of
 /// it is read once more.
 const MOST_UNREADABLE: usize = 100;
@@ -72,11 +135,21 @@ impl<'t> Document<'t> {
         env: &Env,
         overrides: &'t [Override],
     ) -> Document<'t> {
-        let (root, errors) = DeTable::parse_recoverable(text);
-        let mut root = root.into_inner();
+        Document::of(origin, &Parsed::of(text), env, overrides)
+    }
+
+    /// As [`parse`](Document::parse), of a text that is parsed already: of one for
+    /// 1,000 projects a thousand documents come.
+    pub fn of(
+        origin: &str,
+        parsed: &Parsed<'t>,
+        env: &Env,
+        overrides: &'t [Override],
+    ) -> Document<'t> {
+        let mut root = parsed.root.clone();
         let mut document = Document {
             origin: origin.to_owned(),
-            text,
+            text: parsed.text,
             root: DeTable::new(),
             written: DeTable::new(),
             overrides: Vec::new(),
@@ -84,33 +157,14 @@ impl<'t> Document<'t> {
             project: None,
             secret_variables: BTreeSet::new(),
             unreadable: BTreeSet::new(),
-            problems: Vec::new(),
-            unparsed: BTreeSet::new(),
-            mask: Mask::new(text, !errors.is_empty()),
+            problems: parsed.problems.clone(),
+            unparsed: parsed.unparsed.clone(),
+            mask: parsed.mask.clone(),
         };
-        let mut lines = BTreeSet::new();
-        for error in errors {
-            // What is said of the rest of a line follows from what its first
-            // mistake is.
-            let line = error.span().map(|span| line_start(text, span.start));
-            if !lines.insert(line) {
-                continue;
-            }
-            document.problems.push(Problem {
-                path: String::new(),
-                message: error.message().to_owned(),
-                place: error.span().map_or(Place::Nowhere, Place::Text),
-            });
-        }
-        let lines = lines.into_iter().flatten();
-        document.unparsed = lines.collect();
-        // Before anything is left out.
-        document.mask.collect(&root);
-        let projects = Projects::take(&mut root);
         for change in overrides {
             document.apply(&mut root, change);
         }
-        match projects.choose(&mut root) {
+        match parsed.projects.choose(&mut root) {
             Ok(project) => document.project = project,
             Err(wrong) => document.wrong_project(wrong),
         }

@@ -12,7 +12,7 @@ use super::sensitive::{
 };
 
 /// Literals that must not be shown.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Literals {
     texts: Vec<String>,
     /// Where they stand in the text, in bytes.

@@ -22,7 +22,7 @@ pub(super) const MASK: &str = "…";
 const SHORTEST: usize = 6;
 
 /// What must not be shown of a document.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
     literals: Literals,
     /// Where a key ends whose value nobody knows the meaning of, in bytes.

@@ -57,42 +57,59 @@ pub const PROJECT_DOC: ComponentDoc = ComponentDoc {
     ],
 };
 
-/// Returns the names of the projects in a pipeline's text, in their order; none if
-/// it has no `[[project]]`, or cannot be read.
-pub fn projects(text: &str) -> Vec<String> {
-    let table: toml::Table = toml::from_str(text).unwrap_or_default();
-    let Some(toml::Value::Array(projects)) = table.get("project") else {
-        return Vec::new();
-    };
-    let names = projects.iter().map(|project| {
-        let shown = |key: &str| match project.get(key)? {
-            toml::Value::String(text) => Some(text.clone()),
-            toml::Value::Integer(number) => Some(number.to_string()),
-            _ => None,
-        };
-        shown("name").or_else(|| shown("id")).unwrap_or_default()
-    });
-    names.collect()
-}
-
-/// The `[[project]]` tables of a text, and which of them is meant.
+/// The `[[project]]` tables of a text.
+#[derive(Debug, Default)]
 pub(super) struct Projects<'t> {
     all: Option<Spanned<DeValue<'t>>>,
+    /// The name and the id of each, or what is wrong with one.
+    known: Option<Result<Vec<Project>, WrongProject>>,
+}
+
+/// What a project is called.
+#[derive(Clone, Debug)]
+struct Project {
+    name: String,
+    id: String,
 }
 
 impl<'t> Projects<'t> {
     /// Takes the tables out of the text, before anything is set from outside.
     pub(super) fn take(root: &mut DeTable<'t>) -> Projects<'t> {
-        Projects {
-            all: root.remove("project"),
+        let all = root.remove("project");
+        let known = all.as_ref().map(|all| match all.get_ref() {
+            DeValue::Array(tables) => known(tables),
+            _ => {
+                let message = "projects are written as `[[project]]`";
+                Err(WrongProject::new(message).at(all.span()))
+            }
+        });
+        Projects { all, known }
+    }
+
+    /// Returns the names of the projects, in their order, as far as they can be read.
+    pub(super) fn names(&self) -> Vec<String> {
+        if let Some(Ok(known)) = &self.known {
+            return known.iter().map(|project| project.name.clone()).collect();
         }
+        let Some(DeValue::Array(tables)) = self.all.as_ref().map(Spanned::get_ref) else {
+            return Vec::new();
+        };
+        let names = tables.iter().map(|table| {
+            let shown = |key: &str| match table.get_ref() {
+                DeValue::Table(table) => table.get(key).map(text_of),
+                _ => None,
+            };
+            let shown = |key| shown(key).filter(|text| !text.is_empty());
+            shown("name").or_else(|| shown("id")).unwrap_or_default()
+        });
+        names.collect()
     }
 
     /// Puts the project that is named under `project` into the pipeline, and returns
     /// its name; `None` for a pipeline of one project.
-    pub(super) fn choose(self, root: &mut DeTable<'t>) -> Result<Option<String>, WrongProject> {
+    pub(super) fn choose(&self, root: &mut DeTable<'t>) -> Result<Option<String>, WrongProject> {
         let wanted = root.remove("project");
-        let Some(all) = self.all else {
+        let (Some(all), Some(known)) = (&self.all, &self.known) else {
             return match wanted {
                 None => Ok(None),
                 Some(_) => Err(WrongProject::new(
@@ -100,13 +117,9 @@ impl<'t> Projects<'t> {
                 )),
             };
         };
-        let DeValue::Array(tables) = all.get_ref() else {
-            let message = "projects are written as `[[project]]`";
-            return Err(WrongProject::new(message).at(all.span()));
-        };
-        let known = known(tables)?;
+        let known = known.as_ref().map_err(WrongProject::clone)?;
         let names = || {
-            let names = known.iter().map(|(name, _)| format!("`{name}`"));
+            let names = known.iter().map(|project| format!("`{}`", project.name));
             names.collect::<Vec<_>>().join(", ")
         };
         let Some(wanted) = wanted.as_ref().map(text_of) else {
@@ -115,13 +128,15 @@ impl<'t> Projects<'t> {
                 names()
             )));
         };
-        let mut all = known.iter();
-        let Some(n) = all.position(|(name, id)| *name == wanted || *id == wanted) else {
+        let mut projects = known.iter();
+        let Some(n) = projects.position(|one| one.name == wanted || one.id == wanted) else {
             let message = format!("there is no project `{wanted}`; there are {}", names());
             return Err(WrongProject::new(message));
         };
-        let name = known[n].0.clone();
-        if let DeValue::Table(table) = tables[n].get_ref() {
+        let name = known[n].name.clone();
+        if let DeValue::Array(tables) = all.get_ref()
+            && let DeValue::Table(table) = tables[n].get_ref()
+        {
             put(table, root);
         }
         for key in FILLED {
@@ -134,6 +149,7 @@ impl<'t> Projects<'t> {
 }
 
 /// What is wrong with `[[project]]`.
+#[derive(Clone, Debug)]
 pub(super) struct WrongProject {
     pub(super) path: String,
     pub(super) message: String,
@@ -159,8 +175,8 @@ impl WrongProject {
 }
 
 /// Returns the name and the id of each project.
-fn known(tables: &[Spanned<DeValue<'_>>]) -> Result<Vec<(String, String)>, WrongProject> {
-    let mut known: Vec<(String, String)> = Vec::new();
+fn known(tables: &[Spanned<DeValue<'_>>]) -> Result<Vec<Project>, WrongProject> {
+    let mut known: Vec<Project> = Vec::new();
     let mut names = HashSet::new();
     for (n, table) in tables.iter().enumerate() {
         let read = ProjectTable::deserialize(ValueDeserializer::from(table.clone()));
@@ -175,7 +191,7 @@ fn known(tables: &[Spanned<DeValue<'_>>]) -> Result<Vec<(String, String)>, Wrong
             let message = format!("two projects are called `{name}`");
             return Err(WrongProject::new(message).at(table.span()));
         }
-        known.push((name, id));
+        known.push(Project { name, id });
     }
     Ok(known)
 }
@@ -223,7 +239,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::{Document, Env, Override, OverrideValue};
+    use crate::config::{Document, Env, Override, OverrideValue, Parsed};
 
     const TEXT: &str = r#"
         [[project]]
@@ -259,7 +275,7 @@ mod tests {
 
     #[test]
     fn each_project_has_a_pipeline_of_its_own() {
-        assert_eq!(projects(TEXT), ["shop", "2"]);
+        assert_eq!(Parsed::of(TEXT).projects(), ["shop", "2"]);
         let shop = of(TEXT, Some("shop")).expect("it is there");
         assert_eq!(
             shop,
