@@ -5,7 +5,7 @@ use std::time::Duration;
 use mixflow_tests::sim::{Action, Data, Fault, Matcher, Simulator};
 use serde_json::Value;
 
-use crate::support::{Place, events, pipeline, started};
+use crate::support::{Place, Ran, events, pipeline, started};
 
 const PROJECTS: &str = "[[project]]\nname = \"shop\"\nid = 1\n[[project]]\nid = 2\n[[project]]\nid = 3\nauth = { username = \"sim\", secret = { env = \"OTHER\" } }\n";
 
@@ -81,10 +81,141 @@ fn a_file_is_run_for_each_of_its_projects() {
             "csv",
         ])
         .ended(0);
+}
+
+/// Runs a command with the secret that the third project needs.
+fn with_secret(place: &Place, args: &[&str]) -> Ran {
+    let mut command = place.command(args);
+    command.env("OTHER", crate::support::SECRET);
+    Ran::of(command.output().unwrap())
+}
+
+const BOTH_DAYS: [&str; 4] = ["--from", "2024-01-01", "--to", "2024-01-02"];
+
+fn of_days<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let args = [command, "all.toml"].into_iter().chain(BOTH_DAYS);
+    args.chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn the_days_of_all_projects_are_shown_together() {
+    let sim = any_project(vec![]);
+    let place = place(&sim);
+    with_secret(&place, &["run", "all.toml"]).ended(0);
+    let csv = ["--format", "csv"];
+    let status = place.mixflow(&of_days("status", &csv)).ended(0);
+    let status = status.stdout_lossy();
+    let cells: Vec<String> = status
+        .lines()
+        .map(|line| line.splitn(4, ',').take(3).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        cells,
+        [
+            "project day state",
+            "shop 2024-01-01 complete",
+            "shop 2024-01-02 complete",
+            "2 2024-01-01 complete",
+            "2 2024-01-02 complete",
+            "3 2024-01-01 complete",
+            "3 2024-01-02 complete",
+        ]
+    );
+    let json = place.mixflow(&of_days("status", &["--format", "json"]));
+    let json: Vec<Value> = serde_json::from_slice(&json.ended(0).stdout).unwrap();
+    assert_eq!(json[2]["project"], "2");
+    // Of one it is as ever.
+    let one = ["--set", "project=2", "--format", "csv"];
+    let one = place.mixflow(&of_days("status", &one)).ended(0);
+    assert!(one.stdout_lossy().starts_with("day,state,rows,"));
+
+    let gaps = place.mixflow(&of_days("gaps", &csv)).ended(0);
+    assert_eq!(gaps.stdout_lossy(), "project,first,last,days\n");
+    std::fs::remove_file(place.path("db-2.db")).unwrap();
+    let gaps = place.mixflow(&of_days("gaps", &csv)).ended(3);
+    let missing = "project,first,last,days\n2,2024-01-01,2024-01-02,2\n";
+    assert_eq!(gaps.stdout_lossy(), missing);
+    // What is wrong with one hides nothing of the others, and is not hidden by them.
+    place.write("db-shop.db", "no database");
+    let gaps = place.mixflow(&of_days("gaps", &csv)).ended(6);
+    assert_eq!(gaps.stdout_lossy(), missing);
+    gaps.says("all.toml for shop is left out");
+}
+
+#[test]
+fn what_all_projects_lack_is_filled_one_after_another_or_at_once() {
+    for jobs in ["1", "3"] {
+        let slow = Action::SlowFirstByte(Duration::from_millis(300));
+        let sim = any_project(vec![Fault::always(Matcher::export(), slow)]);
+        let place = place(&sim);
+        let dry = with_secret(&place, &of_days("backfill", &["--dry-run"])).ended(0);
+        for name in ["all-shop", "all-2", "all-3"] {
+            let line = format!("pipeline  {name}\n");
+            let said = dry.stdout_lossy();
+            assert!(said.contains(&line), "{said}");
+        }
+        assert_eq!(sim.requests().len(), 0);
+        let more = ["--commit-every", "1", "--jobs", jobs];
+        let mut args = of_days("backfill", &more);
+        args.extend(["--report", "report.json"]);
+        // The third one has a secret that is not set, and waits for nobody.
+        place.mixflow(&args).ended(2);
+        let names = |place: &Place| -> Vec<String> {
+            let all = reports(place);
+            let name = |report: &Value| report["pipeline"].as_str().unwrap().to_owned();
+            all.iter().map(name).collect()
+        };
+        assert_eq!(
+            names(&place)[..4],
+            ["all-shop", "all-shop", "all-2", "all-2"]
+        );
+        assert_eq!(sim.peak_concurrency() >= 2, jobs == "3");
+        assert_eq!(sim.requests().len(), 4);
+        place.mixflow(&of_days("gaps", &[])).ended(3);
+        // The next one does what is left.
+        with_secret(&place, &args).ended(0);
+        assert_eq!(names(&place), ["all-3", "all-3"], "{jobs}");
+        assert_eq!(sim.requests().len(), 6);
+        place.mixflow(&of_days("gaps", &[])).ended(0);
+        with_secret(&place, &args)
+            .ended(0)
+            .says("nothing is missing");
+        assert_eq!(sim.requests().len(), 6);
+    }
+}
+
+#[test]
+fn all_projects_are_replayed_from_an_archive_that_they_share() {
+    let sim = any_project(vec![]);
+    let place = Place::new();
+    let text = text(&sim) + "[archive]\npath = \"kept\"\n";
+    place.write("all.toml", &text);
+    with_secret(&place, &["run", "all.toml"]).ended(0);
+    let rows = |name: &str| {
+        let sql = format!("SELECT count(*) FROM events_{name}");
+        place.sql(&format!("db-{name}.db"), &sql)
+    };
+    let before = ["shop", "2", "3"].map(rows);
+    for name in ["shop", "2", "3"] {
+        std::fs::remove_file(place.path(&format!("db-{name}.db"))).unwrap();
+    }
+    sim.clear_log();
     place
-        .mixflow(&["status", "all.toml"])
-        .ended(2)
-        .says("choose one with `--set project=NAME`, of `shop`, `2`, `3`");
+        .mixflow(&["replay", "all.toml", "--report", "report.json"])
+        .ended(0);
+    assert_eq!(sim.requests().len(), 0);
+    assert_eq!(["shop", "2", "3"].map(rows), before);
+    assert_eq!(reports(&place).len(), 3);
+    // What is kept is listed once, not for each of the three.
+    let list = ["archive", "list", "all.toml", "--format", "csv"];
+    let list = place.mixflow(&list).ended(0);
+    assert_eq!(list.stdout_lossy().lines().count(), 1 + 6);
+    place.mixflow(&["archive", "verify", "all.toml"]).ended(0);
+    place.mixflow(&["vacuum", "all.toml"]).ended(0);
+    let prune = ["archive", "prune", "all.toml", "--older-than", "1d"];
+    place.mixflow(&prune).ended(0);
+    assert_eq!(sim.requests().len(), 0);
+    place.mixflow(&["replay", "all.toml"]).ended(1);
 }
 
 #[test]
