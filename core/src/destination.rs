@@ -17,6 +17,10 @@ pub struct Destination {
     pub uri: String,
     /// The table in it, where there are several.
     pub table: Option<String>,
+    /// The service that has it, where its URI does not say it all: an endpoint, an
+    /// account. Nothing secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// The file or folder that a run writes, if it is one, so that two runs do
     /// not write it at the same time. A path that is no text has no form in
     /// JSON, so this does not travel.
@@ -30,8 +34,8 @@ impl Destination {
         let path = path.into();
         Destination {
             uri: path.display().to_string(),
-            table: None,
             path: Some(path),
+            ..Destination::default()
         }
     }
 
@@ -41,6 +45,12 @@ impl Destination {
             uri: name.into(),
             ..Destination::default()
         }
+    }
+
+    /// Returns the destination of this URI that a service has.
+    #[must_use]
+    pub fn with_service(self, service: Option<String>) -> Destination {
+        Destination { service, ..self }
     }
 
     /// Returns the table `table` of this destination.
@@ -84,11 +94,13 @@ impl<'de> Deserialize<'de> for Destination {
                 struct Shape {
                     uri: String,
                     table: Option<String>,
+                    service: Option<String>,
                 }
                 let shape = Shape::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Destination {
                     uri: shape.uri,
                     table: shape.table,
+                    service: shape.service,
                     path: None,
                 })
             }
@@ -110,6 +122,10 @@ mod tests {
         assert_eq!(text, r#"{"uri":"out/mixpanel.db","table":"events"}"#);
         let back: Destination = serde_json::from_str(&text).expect("it is a destination");
         assert_eq!((back.uri, back.table), (table.uri, table.table));
+        let minio = Destination::named("s3://a").with_service(Some("http://b".to_owned()));
+        let text = serde_json::to_string(&minio).expect("it is JSON");
+        let back: Destination = serde_json::from_str(&text).expect("it is a destination");
+        assert_eq!(back, minio);
     }
 
     #[test]

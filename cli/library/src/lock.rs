@@ -59,7 +59,7 @@ pub(crate) fn lock_all(
 ) -> Result<Vec<Held>> {
     let lockable = destinations.iter().filter(|one| is_lockable(one));
     let mut lockable: Vec<&Destination> = lockable.collect();
-    lockable.sort_by_cached_key(|one| place(one).to_lowercase());
+    lockable.sort_by_cached_key(|one| (place(one).to_lowercase(), one.service.clone()));
     for (n, one) in lockable.iter().enumerate() {
         if let Some(other) = lockable[..n].iter().find(|other| is_one(one, other)) {
             return Err(written_twice(&one.uri, &other.uri));

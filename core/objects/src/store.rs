@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mixflow_core::error::{Error, ErrorKind, Result};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3CopyIfNotExists};
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -34,6 +34,14 @@ pub struct StoreOptions {
 /// minutes to say that nobody is there.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The variables that name the service instead of [`StoreOptions::endpoint`].
+const S3_ENDPOINT: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+const GOOGLE_ENDPOINT: [&str; 1] = ["GOOGLE_BASE_URL"];
+const AZURE_ENDPOINT: [&str; 2] = ["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"];
+
+/// What the hosts of the usual services end with.
+const USUAL: [&str; 2] = [".amazonaws.com", "storage.googleapis.com"];
+
 /// A store, and which part of it is meant.
 pub(crate) type Part = (Arc<dyn ObjectStore>, Path);
 
@@ -47,6 +55,30 @@ impl StoreOptions {
             Location::Bucket(url) => self.bucket(url),
         };
         opened.map_err(|error| from_store(error, format!("cannot use `{location}`")))
+    }
+
+    /// Returns which service a location means, where its address does not say it all:
+    /// one that is not the usual one, and an account of Azure. Asks nobody.
+    pub fn service(&self, location: &Location) -> Option<String> {
+        let Location::Bucket(url) = location else {
+            return None;
+        };
+        match url.scheme() {
+            "s3" | "s3a" => named(&self.endpoint_or(&S3_ENDPOINT)?),
+            "gs" => named(&self.endpoint_or(&GOOGLE_ENDPOINT)?),
+            "memory" => None,
+            _ => {
+                let endpoint = self.endpoint_or(&AZURE_ENDPOINT);
+                let endpoint = endpoint.and_then(|endpoint| named(&endpoint));
+                // Some addresses have the account before the host.
+                let account = url.username().is_empty().then(|| {
+                    MicrosoftAzureBuilder::from_env().get_config_value(&AzureConfigKey::AccountName)
+                });
+                let parts = [endpoint, account.flatten()].into_iter().flatten();
+                let parts: Vec<String> = parts.collect();
+                (!parts.is_empty()).then(|| parts.join(" "))
+            }
+        }
     }
 
     fn bucket(&self, url: &Url) -> object_store::Result<Part> {
@@ -74,8 +106,7 @@ impl StoreOptions {
         {
             builder = builder.with_copy_if_not_exists(S3CopyIfNotExists::Multipart);
         }
-        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-        if let Some(endpoint) = self.endpoint_or(&variables) {
+        if let Some(endpoint) = self.endpoint_or(&S3_ENDPOINT) {
             builder = builder
                 .with_client_options(client(&endpoint))
                 .with_endpoint(endpoint);
@@ -88,7 +119,7 @@ impl StoreOptions {
         let mut builder = GoogleCloudStorageBuilder::from_env()
             .with_bucket_name(bucket)
             .with_retry(retry());
-        if let Some(endpoint) = self.endpoint_or(&["GOOGLE_BASE_URL"]) {
+        if let Some(endpoint) = self.endpoint_or(&GOOGLE_ENDPOINT) {
             builder = builder
                 .with_client_options(client(&endpoint))
                 .with_base_url(&endpoint);
@@ -100,7 +131,7 @@ impl StoreOptions {
         let mut builder = MicrosoftAzureBuilder::from_env()
             .with_url(url.as_str())
             .with_retry(retry());
-        if let Some(endpoint) = self.endpoint_or(&["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"]) {
+        if let Some(endpoint) = self.endpoint_or(&AZURE_ENDPOINT) {
             builder = builder
                 .with_client_options(client(&endpoint))
                 .with_endpoint(endpoint);
@@ -115,6 +146,22 @@ impl StoreOptions {
         let said = || variables.find_map(|name| std::env::var(name).ok());
         self.endpoint.clone().or_else(said)
     }
+}
+
+/// Returns what a service is known by, without what may be secret in its address;
+/// `None` for the usual one.
+fn named(endpoint: &str) -> Option<String> {
+    let mut url = Url::parse(endpoint).ok()?;
+    let host = url.host_str()?;
+    if USUAL.iter().any(|usual| host.ends_with(usual)) {
+        return None;
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    // An address without a host has none of these either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
 fn folder_store(folder: &FilePath) -> object_store::Result<Part> {
@@ -151,4 +198,34 @@ pub(crate) fn check(options: &StoreOptions, location: &Location) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_known_by_its_address_unless_it_is_the_usual_one() {
+        let service = |location: &str, endpoint: &str| {
+            let options = StoreOptions {
+                endpoint: Some(endpoint.to_owned()),
+                region: None,
+            };
+            options.service(&Location::parse(location, None).expect("an address"))
+        };
+        let minio = service("s3://a/b", "http://Key:s3cr3t@Minio:9000/?x=1");
+        assert_eq!(minio.as_deref(), Some("http://minio:9000"));
+        assert_eq!(minio, service("s3://a/b", "http://minio:9000/"));
+        assert_eq!(
+            service("s3://a", "https://s3.eu-west-1.amazonaws.com"),
+            None
+        );
+        assert_eq!(service("gs://a", "https://storage.googleapis.com"), None);
+        let azure = service("abfss://a@b.dfs.core.windows.net/c", "https://b.example");
+        assert_eq!(azure.as_deref(), Some("https://b.example"));
+        assert_eq!(
+            StoreOptions::default().service(&Location::Folder("a".into())),
+            None
+        );
+    }
 }

@@ -16,7 +16,7 @@ use rusqlite::{OptionalExtension as _, TransactionBehavior, params};
 use crate::doubts;
 use crate::failure::Unavailable;
 use crate::gaps::{NEXT, WHOLE, missing_after};
-use crate::identity::key_of_all;
+use crate::identity::{key_of_all, key_of_all_before};
 use crate::store::State;
 
 /// What is known of a run when it begins.
@@ -54,6 +54,7 @@ impl Origin {
     /// Returns whether the run wrote to these destinations.
     pub fn is_to(&self, destinations: &[Destination]) -> bool {
         self.destination == key_of_all(destinations)
+            || self.destination == key_of_all_before(destinations)
     }
 }
 
@@ -190,13 +191,14 @@ impl State {
         self.with(|db| {
             let mut statement = db.conn.prepare(
                 "SELECT run_id, begun_at, report, position FROM runs
-                 WHERE pipeline_path = ?1 AND destination = ?2
-                 ORDER BY position DESC LIMIT ?3",
+                 WHERE pipeline_path = ?1 AND destination IN (?2, ?3)
+                 ORDER BY position DESC LIMIT ?4",
             )?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
             let mut rows = statement.query(params![
                 bytes(pipeline_path),
                 key_of_all(destinations),
+                key_of_all_before(destinations),
                 most
             ])?;
             let (mut runs, mut newest) = (Vec::new(), 0);

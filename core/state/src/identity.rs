@@ -29,16 +29,41 @@ pub fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// Returns what the history knows a destination by: its real path or its URI,
-/// and the table.
+/// Returns what the history knows a destination by: its real path or its URI, the
+/// table, and the service if one is named.
 pub(crate) fn key(destination: &Destination) -> String {
-    serde_json::json!([place(destination), destination.table]).to_string()
+    match &destination.service {
+        Some(service) => {
+            serde_json::json!([place(destination), destination.table, service]).to_string()
+        }
+        None => serde_json::json!([place(destination), destination.table]).to_string(),
+    }
+}
+
+/// Returns what a destination of a service was known by until services were told
+/// apart; `None` if it has none.
+pub(crate) fn key_of_before(destination: &Destination) -> Option<String> {
+    destination.service.as_ref()?;
+    Some(key(&destination.clone().with_service(None)))
 }
 
 /// Returns what the history knows the destinations of a pipeline by: of one its
 /// key, of several their keys in any order.
 pub(crate) fn key_of_all(destinations: &[Destination]) -> String {
-    let mut keys: Vec<String> = destinations.iter().map(key).collect();
+    joined(destinations.iter().map(key))
+}
+
+/// Returns what it knew them by until services were told apart, be it the same.
+pub(crate) fn key_of_all_before(destinations: &[Destination]) -> String {
+    joined(
+        destinations
+            .iter()
+            .map(|one| key_of_before(one).unwrap_or_else(|| key(one))),
+    )
+}
+
+fn joined(keys: impl Iterator<Item = String>) -> String {
+    let mut keys: Vec<String> = keys.collect();
     keys.sort();
     keys.join("\n")
 }
@@ -74,10 +99,14 @@ pub fn is_lockable(destination: &Destination) -> bool {
 pub(crate) fn marks(destination: &Destination) -> Vec<String> {
     let texts = match (&destination.path, normalized(&destination.uri)) {
         // Of a database each table is written by itself.
-        (_, Some(uri)) => match &destination.table {
-            Some(table) => vec![format!("{uri} {table}")],
-            None => vec![uri],
-        },
+        (_, Some(uri)) => {
+            let service = destination.service.as_ref();
+            let at = service.map_or(String::new(), |service| format!(" at {service}"));
+            match &destination.table {
+                Some(table) => vec![format!("{uri} {table}{at}")],
+                None => vec![uri + &at],
+            }
+        }
         (Some(path), None) => {
             let link = path
                 .file_name()
@@ -154,6 +183,24 @@ mod tests {
         assert_ne!(normalized("s3://b/A"), normalized("s3://b/a"));
         assert_eq!(normalized("standard output"), None);
         assert_eq!(normalized("C:/a://b"), None);
+    }
+
+    #[test]
+    fn one_uri_of_two_services_is_two_destinations() {
+        let at = |service: Option<&str>| {
+            let service = service.map(str::to_owned);
+            Destination::named("s3://bucket/a").with_service(service)
+        };
+        let (one, two) = (at(Some("http://one:9000")), at(Some("http://two:9000")));
+        assert!(!is_one(&one, &two) && !is_one(&one, &at(None)));
+        assert!(is_one(&one, &one));
+        assert_ne!(key(&one), key(&two));
+        assert_eq!(key_of_before(&one), Some(key(&at(None))));
+        assert_eq!(key_of_before(&at(None)), None);
+        assert_eq!(
+            key_of_all_before(&[one.clone(), at(None)]),
+            key_of_all(&[at(None), at(None)])
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, par
 
 use crate::damage;
 use crate::failure::{Failure, Unavailable};
-use crate::identity::key;
+use crate::identity::{key, key_of_before};
 use crate::store::State;
 
 impl State {
@@ -84,6 +84,7 @@ impl State {
         self.with(|db| {
             db.durably(|conn| {
                 let txn = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                take_over(&txn, destination)?;
                 if done.earlier == Earlier::Go {
                     remove_all(&txn, destination)?;
                 }
@@ -172,12 +173,32 @@ fn find(
     if !conn.table_exists(None, "ledgers")? {
         return Ok(None);
     }
-    let found = conn.query_row(
-        "SELECT ledger FROM ledgers WHERE destination = ?1 AND dataset = ?2",
-        params![key(destination), dataset.key().as_str()],
-        |row| row.get(0),
-    );
-    Ok(found.optional()?)
+    // What stands there from before services were told apart may be of another one
+    // with the same URI; it counts until something is entered of one of them.
+    let keys = [Some(key(destination)), key_of_before(destination)];
+    for key in keys.into_iter().flatten() {
+        let found = conn.query_row(
+            "SELECT ledger FROM ledgers WHERE destination = ?1 AND dataset = ?2",
+            params![key, dataset.key().as_str()],
+            |row| row.get(0),
+        );
+        if let Some(ledger) = found.optional()? {
+            return Ok(Some(ledger));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes what stands there from before services were told apart for the one of which
+/// something is entered.
+fn take_over(conn: &Connection, destination: &Destination) -> Result<(), Failure> {
+    if let Some(before) = key_of_before(destination) {
+        conn.execute(
+            "UPDATE OR IGNORE ledgers SET destination = ?1 WHERE destination = ?2",
+            [&key(destination), &before],
+        )?;
+    }
+    Ok(())
 }
 
 fn find_or_make(
@@ -196,15 +217,17 @@ fn find_or_make(
 }
 
 fn remove_all(conn: &Connection, destination: &Destination) -> Result<(), Failure> {
-    let key = key(destination);
-    for table in ["ledger_days", "ledger_units", "ledgers"] {
-        conn.execute(
-            &format!(
-                "DELETE FROM {table} WHERE ledger IN
-                 (SELECT ledger FROM ledgers WHERE destination = ?1)"
-            ),
-            [&key],
-        )?;
+    let before = key_of_before(destination);
+    for key in [Some(key(destination)), before].into_iter().flatten() {
+        for table in ["ledger_days", "ledger_units", "ledgers"] {
+            conn.execute(
+                &format!(
+                    "DELETE FROM {table} WHERE ledger IN
+                     (SELECT ledger FROM ledgers WHERE destination = ?1)"
+                ),
+                [&key],
+            )?;
+        }
     }
     Ok(())
 }

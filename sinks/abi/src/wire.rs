@@ -116,6 +116,7 @@ impl DescriptionDoc {
             uri: self.destination.clone(),
             table: self.table.clone(),
             path: self.place.clone(),
+            service: None,
         }
     }
 

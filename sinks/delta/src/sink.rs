@@ -138,7 +138,8 @@ impl Sink for DeltaSink {
     fn destination(&self, _kind: &DataKind) -> Destination {
         match &self.location {
             Location::Folder(folder) => Destination::at(folder),
-            Location::Bucket(_) => Destination::named(self.location.to_string()),
+            Location::Bucket(_) => Destination::named(self.location.to_string())
+                .with_service(self.store.service(&self.location)),
         }
     }
 

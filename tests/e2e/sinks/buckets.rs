@@ -4,9 +4,10 @@
 //! at the same time have addresses of their own.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use jiff::civil::date;
-use mixflow_tests::sim::{Data, ExportQuery, Simulator};
+use mixflow_tests::sim::{Action, Data, ExportQuery, Fault, Matcher, Simulator};
 
 use crate::rows::form::expected_events;
 use crate::services::{AZURE_KEY, S3_SECRET, Service, azure, deaf_google, deaf_s3, google, s3};
@@ -508,4 +509,37 @@ fn what_readers_do_not_skip_in_a_folder_is_rows() {
     }
     let ours = "print(*sorted({n.split('/')[0] for n in names if not n.startswith('date=')}), any(n.endswith('.parquet') for n in names if n.startswith('_')))";
     assert_eq!(parquet.said(ours), "_mixflow False");
+}
+
+#[test]
+fn one_address_at_two_services_is_two_destinations() {
+    let (Some(one), Some(two)) = (s3(), s3()) else {
+        return;
+    };
+    let table = |service| Table {
+        service,
+        sink: "parquet",
+        url: "s3://lake/same",
+        more: "",
+    };
+    let (one, two) = (table(&one), table(&two));
+    let slow = Action::SlowFirstByte(Duration::from_secs(60));
+    let waits = started(sim(data()).fault(Fault::always(Matcher::export(), slow)));
+    let sim = started(sim(data()));
+    let place = Place::new();
+    place.write("slow.toml", &one.text(&waits, 1, 1, "append"));
+    let mut slow = one.command(&place, &["run", "slow.toml"]).spawn().unwrap();
+    let begun = Instant::now();
+    while waits.requests().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it begins");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    one.run(&place, &one.text(&sim, 1, 1, "append"))
+        .ended(6)
+        .says("is writing to it");
+    two.run(&place, &two.text(&sim, 1, 1, "append")).ended(0);
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    assert_eq!(two.ids(), expected(&sim, 1, 1));
+    assert_eq!(one.ids(), "");
 }

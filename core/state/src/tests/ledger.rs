@@ -276,3 +276,31 @@ fn a_thousand_days_have_a_thousand_units() {
     let units = state.units(&stream(), &dataset("1"));
     assert_eq!(units.map(|units| units.len()), Ok(1_000));
 }
+
+#[test]
+fn what_is_known_of_one_uri_is_told_apart_by_service_and_found_as_it_was_before() {
+    let folder = Folder::new();
+    let state = folder.state();
+    let plain = Destination::named("s3://bucket/events.parquet");
+    let at = |service: &str| plain.clone().with_service(Some(service.to_owned()));
+    let (one, two) = (at("http://one"), at("http://two"));
+    let enter = |destination: &Destination, units: &[FetchedUnit], earlier| {
+        let done = Recorded { units, earlier };
+        let recorded = state.record(destination, &dataset("1"), &done);
+        recorded.expect("there is room");
+    };
+    let held = |destination: &Destination| {
+        let read = state.ledger(destination, &dataset("1"));
+        rows(&read.expect("the state can be used"))
+    };
+    // A version that did not know services has left it.
+    enter(&plain, &[unit("a", &[(1, 5)])], Earlier::Stay);
+    assert_eq!(held(&one), [(1, 5)]);
+    enter(&one, &[unit("b", &[(2, 6)])], Earlier::Stay);
+    assert_eq!(held(&one), [(1, 5), (2, 6)]);
+    // From then on it is known whose it is.
+    assert_eq!(held(&two), []);
+    enter(&two, &[unit("c", &[(3, 7)])], Earlier::Go);
+    assert_eq!(held(&two), [(3, 7)]);
+    assert_eq!(held(&one), [(1, 5), (2, 6)]);
+}

@@ -162,6 +162,7 @@ impl Sink for BucketSink {
 
     fn destination(&self, _kind: &DataKind) -> Destination {
         Destination::named(self.location.to_string())
+            .with_service(self.store.service(&self.location))
     }
 
     fn set_mode(&mut self, mode: WriteMode) -> Result<()> {
