@@ -82,7 +82,7 @@ Maintainer: The mixflow authors <mixflow@localhost>
 Section: database
 Priority: optional
 Installed-Size: $(du -sk "$deb/usr" | cut -f1)
-Depends: libc6 (>= ${needs#GLIBC_}), libgcc-s1, libstdc++6 (>= 6)
+Depends: libc6 (>= ${needs#GLIBC_}), libgcc-s1, libstdc++6 (>= 6), ca-certificates
 Description: gets Mixpanel data out, whole and on time
  Fetches events and profiles from Mixpanel's export API into DuckDB, Parquet,
  JSON lines or a program, by hand or from cron, and says when a day is missing.

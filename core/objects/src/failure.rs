@@ -3,6 +3,10 @@
 use mixflow_core::error::{Error, ErrorKind};
 use object_store::Error as StoreError;
 
+/// What is said on a machine that trusts nobody: this client has no authorities of its
+/// own.
+const NO_ROOTS: &str = "No CA certificates";
+
 /// Makes an error of what a store says. `attempt` is what was attempted.
 ///
 /// Repeats nothing secret.
@@ -17,7 +21,12 @@ pub fn from_store(error: StoreError, attempt: impl Into<String>) -> Error {
         StoreError::InvalidPath { .. } => (ErrorKind::Config, None),
         _ => (ErrorKind::Destination, None),
     };
-    let said = Error::new(kind, attempt).because(said(&error));
+    let reason = said(&error);
+    let hint = match reason.contains(NO_ROOTS) {
+        true => Some("install the package `ca-certificates`"),
+        false => hint,
+    };
+    let said = Error::new(kind, attempt).because(reason);
     match hint {
         Some(hint) => said.hint(hint),
         None => said,
@@ -67,5 +76,18 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("s3cr3t"), "{line}");
+    }
+
+    #[test]
+    fn a_machine_without_authorities_is_told_what_it_lacks() {
+        let error = StoreError::Generic {
+            store: "S3",
+            source: "builder error: No CA certificates were loaded from the system".into(),
+        };
+        let error = from_store(error, "cannot use `s3://a`");
+        assert_eq!(
+            error.hint_text(),
+            Some("install the package `ca-certificates`")
+        );
     }
 }
