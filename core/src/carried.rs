@@ -18,6 +18,9 @@ pub struct Carried {
     pub days: Vec<DayRecord>,
     /// Rows that the source gave, before any transform.
     pub read: u64,
+    /// Rows by the name of the event, as a report has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rows_by_event: BTreeMap<String, u64>,
     /// Rows of these that transforms have left out.
     #[serde(default, skip_serializing_if = "Dropped::is_empty")]
     pub dropped: Dropped,

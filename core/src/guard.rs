@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use crate::batch::{Batch, PartitionId, columns_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::{CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext};
+use crate::whole_file::WholeFile;
 
 /// Returns `txn`, held to the contract of [`SinkTxn`]. The engine does this
 /// with every transaction that it begins, and so does whoever begins one
@@ -68,13 +69,17 @@ impl<'s> Guarded<'s> {
         }
     }
 
-    fn check_batch(&self, batch: &Batch) -> Result<()> {
-        if !self.announced.contains(&batch.partition) {
-            return Err(breach(&format!(
-                "a batch came of partition {}, which was not announced",
-                batch.partition
-            )));
+    fn check_announced(&self, what: &str, partition: PartitionId) -> Result<()> {
+        if self.announced.contains(&partition) {
+            return Ok(());
         }
+        Err(breach(&format!(
+            "{what} came of partition {partition}, which was not announced"
+        )))
+    }
+
+    fn check_batch(&self, batch: &Batch) -> Result<()> {
+        self.check_announced("a batch", batch.partition)?;
         let schema = batch.records.schema_ref();
         if Arc::ptr_eq(schema, &self.schema) || schema.fields() == self.schema.fields() {
             return Ok(());
@@ -108,6 +113,19 @@ impl SinkTxn for Guarded<'_> {
             guarded.txn.write(batch)
         })?;
         self.rows += batch.records.num_rows() as u64;
+        Ok(())
+    }
+
+    fn takes(&self, info: &PartitionInfo, file: &WholeFile) -> bool {
+        !self.failed && self.txn.takes(info, file)
+    }
+
+    fn take(&mut self, partition: PartitionId, file: &WholeFile) -> Result<()> {
+        self.call(|guarded| {
+            guarded.check_announced("a file", partition)?;
+            guarded.txn.take(partition, file)
+        })?;
+        self.rows += file.rows;
         Ok(())
     }
 

@@ -48,6 +48,7 @@ pub mod testing;
 pub mod text;
 pub mod transform;
 pub mod unit;
+pub mod whole_file;
 
 pub use arrow;
 pub use error::{Error, ErrorKind, Result};

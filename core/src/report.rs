@@ -55,6 +55,10 @@ pub struct RunReport {
     pub reject_file: Option<String>,
     /// Rows left out as duplicates.
     pub duplicates: u64,
+    /// Partitions whose files the sink has taken as they were, so that nobody had to
+    /// read their rows.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files_taken: u64,
     /// Bytes that came over the wire.
     pub bytes_received: u64,
     /// Requests made.
@@ -89,6 +93,10 @@ pub struct RunReport {
     pub residue: Residue,
     /// Why it did not end well.
     pub error: Option<Error>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl RunReport {

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Earlier, FetchedUnit, Ledger};
 use crate::made_of::Existing;
 use crate::source::{Extent, SourceInfo};
+use crate::whole_file::{FileForm, FilePlace, WholeFile};
 
 pub use crate::destination::Destination;
 pub use crate::guard::{Guarded, guarded};
@@ -156,6 +157,13 @@ pub trait Sink {
         None
     }
 
+    /// Returns how rows are to be written into a file at `place`, so that a
+    /// transaction can [take](SinkTxn::take) it as it is; `None`, which is the
+    /// default, if none can take files from there. Makes no I/O.
+    fn file_form(&self, _cx: &TxnContext, _place: &FilePlace) -> Result<Option<Box<dyn FileForm>>> {
+        Ok(None)
+    }
+
     /// Removes what runs that died have left at the destination, of which no reader
     /// sees anything, and what no run that is alive will use. A run does so too, when
     /// it begins.
@@ -209,7 +217,9 @@ pub fn patiently<T>(
 /// A run's writes. Dropping it aborts.
 ///
 /// [`partition`](SinkTxn::partition) comes before the first batch of each
-/// partition; batches of several partitions may interleave. After an error
+/// partition; batches of several partitions may interleave. A file may come in the
+/// place of all batches of a partition, if the transaction
+/// [takes](SinkTxn::takes) it. After an error
 /// from any call only [`abort`](SinkTxn::abort) follows, or a drop.
 pub trait SinkTxn {
     /// Announces a partition: what `replace_window` deletes, what a file is called.
@@ -217,6 +227,20 @@ pub trait SinkTxn {
 
     /// Writes a batch.
     fn write(&mut self, batch: &Batch) -> Result<()>;
+
+    /// Returns whether [`take`](SinkTxn::take) would make of `file` what it makes of
+    /// the rows of the partition, had they been written. Not for a file whose sink
+    /// has no [form](Sink::file_form) for its place.
+    fn takes(&self, _info: &PartitionInfo, _file: &WholeFile) -> bool {
+        false
+    }
+
+    /// Takes a file with all rows of a partition that was announced, in their stead.
+    /// The file may go when the transaction has committed.
+    fn take(&mut self, _partition: PartitionId, file: &WholeFile) -> Result<()> {
+        let message = format!("this sink takes no files, such as {:?}", file.place);
+        Err(Error::new(ErrorKind::Other, message))
+    }
 
     /// Makes everything visible at once. On an error nothing is, unless the
     /// error is [in doubt](Error::in_doubt).

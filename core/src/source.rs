@@ -9,10 +9,11 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{RunContext, UnitContext};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fit::Provenance;
 use crate::ledger::{Calendar, Held};
 use crate::roles::ColumnRoles;
+use crate::whole_file::WholeFile;
 
 pub use crate::unit::{DataKind, Dataset, DayRange, Extent, Unit};
 
@@ -89,6 +90,20 @@ pub trait Session: Send + Sync {
     /// is final. Under [`Delivery::Verified`](crate::context::Delivery::Verified)
     /// the unit is known to be complete before the first batch is returned.
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>>;
+
+    /// Returns the file that has the rows of a unit, all of them as a sink may keep
+    /// them; `None`, which is the default, if there is none. Nobody need have looked
+    /// whether it is whole.
+    fn file(&self, _unit: &Unit) -> Option<WholeFile> {
+        None
+    }
+
+    /// Checks, in the place of [`read`](Session::read), that the [file](Session::file)
+    /// of a unit is whole and what it was, and says what was counted of the unit.
+    fn check_file(&self, unit: &Unit, _cx: &UnitContext) -> Result<()> {
+        let message = format!("no file has the rows of {}", unit.label);
+        Err(Error::new(ErrorKind::Other, message))
+    }
 
     /// Hears what became of what was read.
     fn finish(&self, _fate: Fate) {}

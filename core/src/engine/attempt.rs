@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::PartitionStatus;
 use crate::source::{Fate, Plan, Session, Unit};
 use crate::transform::OpenTransform;
+use crate::whole_file::WholeFile;
 
 /// How often an observer hears when nothing arrives.
 const TICK: Duration = Duration::from_millis(200);
@@ -91,7 +92,7 @@ impl Attempt<'_, '_, '_> {
                 partial: false,
             }
         } else {
-            self.finish(plan, crew, guard)
+            self.finish(&*session, plan, crew, guard)
         };
         self.books.drain_notices();
         // What one sink lacks is written from what is there already.
@@ -111,8 +112,14 @@ impl Attempt<'_, '_, '_> {
     }
 
     /// Reads, writes and commits, and ends what has begun if that fails.
-    fn finish(&mut self, plan: Plan, mut crew: Crew, guard: CancelGuard) -> Ending {
-        match self.take_all(plan, &mut crew) {
+    fn finish(
+        &mut self,
+        session: &dyn Session,
+        plan: Plan,
+        mut crew: Crew,
+        guard: CancelGuard,
+    ) -> Ending {
+        match self.take_all(session, plan, &mut crew) {
             Ok(()) => {
                 drop(crew);
                 let committed = self.commit();
@@ -175,18 +182,24 @@ impl Attempt<'_, '_, '_> {
     }
 
     /// Takes what the workers send until every unit is through.
-    fn take_all(&mut self, plan: Plan, crew: &mut Crew) -> Result<()> {
+    fn take_all(&mut self, session: &dyn Session, plan: Plan, crew: &mut Crew) -> Result<()> {
         if let Some(warning) = crew.warning.take() {
             self.books.warn(warning);
         }
         let total = plan.units.len();
         let mut units = plan.units.into_iter().zip(0..);
+        // Files have no order among each other.
+        let may_be_files = !plan.ordered && self.transforms.is_empty() && self.late.is_none();
         let mut order = Order::new(plan.ordered, Arc::clone(&crew.room), crew.size());
         let mut given = 0;
         while self.books.totals.done < total {
             for (unit, n) in units.by_ref().take(order.within(total) - given) {
                 let id = PartitionId(n);
-                crew.give(Work { id, unit });
+                let file = match may_be_files {
+                    true => self.file_of(session, &unit, id)?,
+                    false => None,
+                };
+                crew.give(Work { id, unit, file });
                 given += 1;
             }
             if given == total {
@@ -201,6 +214,21 @@ impl Attempt<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the file that has the rows of a unit, if the sink takes it.
+    fn file_of(
+        &mut self,
+        session: &dyn Session,
+        unit: &Unit,
+        id: PartitionId,
+    ) -> Result<Option<Box<WholeFile>>> {
+        let Some(file) = contained("the source", || Ok(session.file(unit)))? else {
+            return Ok(None);
+        };
+        let info = self.books.slot(id).info.clone();
+        let takes = self.writers.takes(&info, &file, self.books)?;
+        Ok(takes.then(|| Box::new(file)))
     }
 
     /// Waits for a message; `None` when something else came first.
@@ -227,7 +255,7 @@ impl Attempt<'_, '_, '_> {
     fn note(&mut self, message: &Message) {
         match message {
             Message::Begin { id, worker } => self.books.begun(*id, *worker),
-            Message::Batch { .. } => {}
+            Message::Batch { .. } | Message::File { .. } => {}
             Message::Done { id, spent, .. } => self.books.read(*id, spent),
         }
     }
@@ -244,6 +272,12 @@ impl Attempt<'_, '_, '_> {
                 records,
                 partition: id,
             }),
+            Message::File { id, file } => {
+                self.announce(id)?;
+                self.writers.take(id, &file, self.books)?;
+                self.books.took_file(id, file.rows);
+                Ok(())
+            }
             Message::Done {
                 id,
                 attempts,

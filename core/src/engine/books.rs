@@ -48,6 +48,8 @@ pub(super) struct Totals {
     /// Rows that the source gave; transforms may have left some out.
     pub(super) given: u64,
     tally: Tally,
+    /// Units whose files the sink took as they were.
+    files: u64,
     /// Units that workers are through with; some may wait for their turn.
     read: usize,
     pub(super) done: usize,
@@ -276,6 +278,12 @@ impl<'o> Books<'o> {
         self.totals.rows += rows;
         self.slot(id).rows += rows;
         self.tell_progress();
+    }
+
+    /// Notes that the sink has taken the file of a unit.
+    pub(super) fn took_file(&mut self, id: PartitionId, rows: u64) {
+        self.totals.files += 1;
+        self.wrote(id, rows);
     }
 
     /// Notes how a unit ended. What was counted of rows that are not there is
@@ -514,6 +522,7 @@ impl<'o> Books<'o> {
             rejected: self.rejects.count(),
             reject_file,
             duplicates,
+            files_taken: totals.files,
             bytes_received: self.counters.bytes.load(Ordering::Relaxed),
             requests: self.counters.requests.load(Ordering::Relaxed),
             retries: self.counters.retries.load(Ordering::Relaxed),

@@ -4,6 +4,7 @@ mod backlog;
 mod cancel;
 mod failures;
 mod faults;
+mod files;
 mod late;
 mod ledgers;
 mod runs;

@@ -28,6 +28,7 @@ use crate::sink::RowCheck;
 use crate::source::{BatchIter, Plan, Session, Unit};
 use crate::stand_in;
 use crate::transform::{OpenTransform, settled_after};
+use crate::whole_file::WholeFile;
 
 /// How long a run that ends early waits for its threads.
 ///
@@ -39,6 +40,8 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(super) struct Work {
     pub(super) id: PartitionId,
     pub(super) unit: Unit,
+    /// The file that the sink takes in the place of the rows.
+    pub(super) file: Option<Box<WholeFile>>,
 }
 
 /// What workers send to the dispatcher.
@@ -51,6 +54,11 @@ pub(super) enum Message {
         id: PartitionId,
         records: RecordBatch,
         place: Place,
+    },
+    /// The file that the unit came with is whole.
+    File {
+        id: PartitionId,
+        file: Box<WholeFile>,
     },
     Done {
         id: PartitionId,
@@ -66,7 +74,9 @@ impl Message {
     pub(super) fn writes_to(&self) -> Option<usize> {
         match self {
             Message::Begin { .. } => None,
-            Message::Batch { id, .. } | Message::Done { id, .. } => Some(id.index()),
+            Message::Batch { id, .. } | Message::File { id, .. } | Message::Done { id, .. } => {
+                Some(id.index())
+            }
         }
     }
 
@@ -265,7 +275,10 @@ impl Worker {
             ..Counts::default()
         };
         let what = format!("partition `{}`", work.unit.label);
-        let result = contained(&what, || self.read(work, &cx, &mut spent, &mut counts));
+        let result = contained(&what, || match &work.file {
+            Some(file) => self.check_file(work, file, &cx, &mut spent),
+            None => self.read(work, &cx, &mut spent, &mut counts),
+        });
         if let Some(late) = &self.late {
             late.ended(work.id);
         }
@@ -275,6 +288,9 @@ impl Worker {
         counts.carried = cx.take_carried();
         if let Some(carried) = &counts.carried {
             counts.given = carried.read;
+            if work.file.is_some() {
+                counts.rows_by_event.clone_from(&carried.rows_by_event);
+            }
         }
         Message::Done {
             id: work.id,
@@ -329,6 +345,23 @@ impl Worker {
             (0, rejected @ 1..) => Err(nothing_readable(&work.unit.label, rejected)),
             _ => Ok(()),
         }
+    }
+
+    /// Looks whether the file of a unit is whole, and passes it on.
+    fn check_file(
+        &self,
+        work: &Work,
+        file: &WholeFile,
+        cx: &UnitContext,
+        spent: &mut Spent,
+    ) -> Result<()> {
+        let session = &self.session;
+        timed(&mut spent.fetch, || session.check_file(&work.unit, cx))?;
+        let (id, file) = (work.id, Box::new(file.clone()));
+        let file = Message::File { id, file };
+        timed(&mut spent.queue, || {
+            self.cx.cancel.send(&self.messages, file)
+        })
     }
 
     /// Counts rows by the days that they say.

@@ -23,6 +23,7 @@ use crate::sink::{
 };
 use crate::source::Unit;
 use crate::unit::Dataset;
+use crate::whole_file::{FilePlace, WholeFile};
 
 /// Writes the rows of one attempt to a sink. Dropping it aborts.
 pub(super) struct Writer<'r> {
@@ -45,6 +46,9 @@ pub(super) struct Writer<'r> {
     txn: Option<Box<Guarded<'r>>>,
     /// What waits for the transaction, if that would shut others out.
     backlog: Option<Backlog>,
+    /// Whether the sink takes files from where they are offered; unknown before the
+    /// first one is.
+    takes_files: Option<bool>,
     announced: BTreeSet<PartitionId>,
     /// How far the sink is to be trusted when the run ends badly.
     state: SinkState,
@@ -90,6 +94,7 @@ impl<'r> Writer<'r> {
             reads_since: Instant::now(),
             txn: None,
             backlog: None,
+            takes_files: None,
             announced: BTreeSet::new(),
             state: SinkState::Sound,
             commit_tried: false,
@@ -264,6 +269,52 @@ impl<'r> Writer<'r> {
         }
         self.give(batch, books)?;
         self.rows += batch.records.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Returns whether the sink takes a file in the place of a partition's rows. Begins
+    /// the transaction if it keeps such files, which nobody is shut out by.
+    pub(super) fn takes(
+        &mut self,
+        info: &PartitionInfo,
+        file: &WholeFile,
+        books: &mut Books<'_>,
+    ) -> Result<bool> {
+        if !self.wants(info.id) || !self.takes_files_of(&file.place)? {
+            return Ok(false);
+        }
+        self.open(books)?;
+        let Some(txn) = &self.txn else {
+            return Ok(false);
+        };
+        let takes = contained("the sink", || Ok(txn.takes(info, file)));
+        self.judged(takes)
+    }
+
+    /// Returns whether the sink keeps files where these are, which are all in one place.
+    fn takes_files_of(&mut self, place: &FilePlace) -> Result<bool> {
+        if let Some(known) = self.takes_files {
+            return Ok(known);
+        }
+        let (sink, cx) = (self.sink, &self.cx);
+        let form = contained("the sink", || Ok(sink.file_form(cx, place)?.is_some()));
+        let takes = self.judged(form)?;
+        self.takes_files = Some(takes);
+        Ok(takes)
+    }
+
+    /// Gives the transaction a file that it takes.
+    pub(super) fn take(
+        &mut self,
+        id: PartitionId,
+        file: &WholeFile,
+        books: &mut Books<'_>,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let taken = self.pass_on(|txn| txn.take(id, file));
+        books.slot(id).write += started.elapsed();
+        taken?;
+        self.rows += file.rows;
         Ok(())
     }
 

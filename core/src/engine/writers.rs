@@ -13,7 +13,7 @@ use super::books::Books;
 use super::ending::{Ending, is_closed, together};
 use super::sinks::Sinks;
 use super::writer::{Outcomes, Writer};
-use crate::batch::Batch;
+use crate::batch::{Batch, PartitionId};
 use crate::cancel::CancelToken;
 use crate::destination::Destination;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +21,7 @@ use crate::ledger::{Calendar, Held, Ledger, LedgerStore, Recorded};
 use crate::made_of::Existing;
 use crate::sink::{PartitionInfo, TxnContext};
 use crate::source::{SourceInfo, Unit};
+use crate::whole_file::WholeFile;
 
 /// What writes the rows of one attempt. Dropping it aborts what has not ended.
 pub(super) struct Writers<'r> {
@@ -171,6 +172,30 @@ impl<'r> Writers<'r> {
     /// Writes a batch of a partition that was announced.
     pub(super) fn write(&mut self, batch: &Batch, books: &mut Books<'_>) -> Result<()> {
         self.each(books, |writer, books| writer.write(batch, books))
+    }
+
+    /// Returns whether the one sink takes a file in the place of a partition's rows.
+    /// Of several sinks each would have to, so none does.
+    pub(super) fn takes(
+        &mut self,
+        info: &PartitionInfo,
+        file: &WholeFile,
+        books: &mut Books<'_>,
+    ) -> Result<bool> {
+        match self.lanes.as_mut_slice() {
+            [lane] => lane.writer.takes(info, file, books),
+            _ => Ok(false),
+        }
+    }
+
+    /// Gives a file that the sink takes.
+    pub(super) fn take(
+        &mut self,
+        id: PartitionId,
+        file: &WholeFile,
+        books: &mut Books<'_>,
+    ) -> Result<()> {
+        self.each(books, |writer, books| writer.take(id, file, books))
     }
 
     /// Commits what was begun, one sink after the other. Fails when none could.

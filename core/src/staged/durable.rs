@@ -23,6 +23,19 @@ pub fn publish_new(staged: &Path, target: &Path) -> io::Result<()> {
     sync_folder(folder_of(target))
 }
 
+/// Has the file at `from` stand at `to` too, where nothing is: as a link, or as a copy
+/// where there can be none, such as on another file system. Its bytes are synced.
+pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to).or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => Err(error),
+        _ => {
+            let mut copy = File::create_new(to)?;
+            io::copy(&mut File::open(from)?, &mut copy).map(drop)
+        }
+    })?;
+    File::open(to)?.sync_all()
+}
+
 /// Makes renames in a folder survive a power cut.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) {

@@ -13,7 +13,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use durable::{cannot, publish_new, sync_folder};
+pub use durable::{cannot, link_or_copy, publish_new, sync_folder};
 pub use file::{FileMode, StagedFile};
 pub use folder::StagedFolder;
 pub use marks::sweep;

@@ -1,5 +1,6 @@
 //! Sinks that keep a log, and go wrong where they are told to.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::{Field, Schema};
@@ -15,6 +16,7 @@ use crate::sink::{
     Sink, SinkTxn, TxnContext,
 };
 use crate::unit::DataKind;
+use crate::whole_file::{FileForm, FilePlace, FileWriter, WholeFile};
 
 /// What a [`TestSink`] was asked to do, and what is visible of it now.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +37,8 @@ pub struct Log {
     pub announced: Vec<PartitionInfo>,
     /// The rows that the last transaction wrote, in order.
     pub written: Vec<Row>,
+    /// The partitions whose files the last transaction took, in order.
+    pub taken: Vec<i64>,
     /// The rows that a reader of the destination sees.
     pub visible: Vec<Row>,
     /// The labels of the partitions that the commit named as missing.
@@ -67,6 +71,8 @@ pub enum At {
     Partition,
     /// [`SinkTxn::write`], the n-th one.
     Write(usize),
+    /// [`SinkTxn::take`].
+    Take,
     /// [`SinkTxn::commit`].
     Commit,
     /// [`SinkTxn::abort`].
@@ -90,6 +96,8 @@ pub struct TestSink {
     capabilities: Capabilities,
     exclusive: Option<Exclusive>,
     existing: Existing,
+    /// The partitions whose files it takes; `None` if it has no form of files.
+    files: Option<Vec<i64>>,
     name: String,
     log: Arc<Mutex<Log>>,
 }
@@ -106,6 +114,7 @@ impl TestSink {
             },
             exclusive: None,
             existing: Existing::default(),
+            files: None,
             name: "test log".to_owned(),
             log: Arc::default(),
         }
@@ -164,6 +173,12 @@ impl TestSink {
             bytes_per_second,
             folder: std::env::temp_dir(),
         });
+        self
+    }
+
+    /// Makes the sink one that takes the files of these partitions.
+    pub fn taking_files(mut self, of: impl IntoIterator<Item = i64>) -> TestSink {
+        self.files = Some(of.into_iter().collect());
         self
     }
 
@@ -271,6 +286,11 @@ impl Sink for TestSink {
         Ok(Preview::default())
     }
 
+    fn file_form(&self, _: &TxnContext, _: &FilePlace) -> Result<Option<Box<dyn FileForm>>> {
+        let form = self.files.as_ref().map(|_| Box::new(NoForm) as _);
+        Ok(form)
+    }
+
     fn exclusive(&self) -> Option<Exclusive> {
         self.exclusive.clone()
     }
@@ -280,6 +300,7 @@ impl Sink for TestSink {
         let mut log = self.lock();
         log.begun += 1;
         log.written.clear();
+        log.taken.clear();
         let columns = cx.schema.fields().iter();
         log.columns = columns.map(|field| field.name().clone()).collect();
         drop(log);
@@ -290,6 +311,15 @@ impl Sink for TestSink {
             failed: false,
             ended: false,
         }))
+    }
+}
+
+/// The form of files that nobody writes.
+struct NoForm;
+
+impl FileForm for NoForm {
+    fn begin(&self, _target: Box<dyn Write + Send>) -> Result<Box<dyn FileWriter>> {
+        Err(Error::new(ErrorKind::Other, "nobody writes files here"))
     }
 }
 
@@ -343,6 +373,23 @@ impl SinkTxn for TestTxn<'_> {
         if !self.sink.capabilities.transactional {
             log.visible.extend(rows);
         }
+        Ok(())
+    }
+
+    fn takes(&self, _info: &PartitionInfo, file: &WholeFile) -> bool {
+        let files = self.sink.files.iter().flatten();
+        files.copied().any(|n| file.notes == n)
+    }
+
+    fn take(&mut self, partition: PartitionId, file: &WholeFile) -> Result<()> {
+        let announced = self.announced.contains(&partition);
+        self.expect(announced, "a file before its partition");
+        self.go_wrong(At::Take)?;
+        let n = file.notes.as_i64().unwrap_or(-1);
+        let mut log = self.sink.lock();
+        log.taken.push(n);
+        log.written
+            .extend((0..file.rows as i64).map(|row| (n, row)));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Sources whose partitions go wrong in known ways.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,13 +14,16 @@ use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 
 use super::Gate;
+use crate::carried::Carried;
 use crate::context::{Notice, RunContext, UnitContext, incomplete};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Calendar, Held};
+use crate::ledger::{Calendar, Held, UnitRecord};
 use crate::reject::Reject;
+use crate::report::Dropped;
 use crate::source::{
     BatchIter, Dataset, DayRange, Extent, Fate, Outline, Plan, Session, Source, SourceInfo, Unit,
 };
+use crate::whole_file::{FilePlace, WholeFile};
 
 /// What a row of a [`TestSource`] says: its partition and its number in there.
 pub type Row = (i64, i64);
@@ -190,6 +194,7 @@ pub struct TestSource {
     opened: Arc<AtomicU32>,
     plan: Planning,
     warnings: Vec<String>,
+    in_files: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -255,6 +260,12 @@ impl TestSource {
     /// Takes fewer rows than were said.
     pub fn accepting_short(mut self) -> TestSource {
         self.accepts_short = true;
+        self
+    }
+
+    /// Has the rows of each partition in a file, too.
+    pub fn in_files(mut self) -> TestSource {
+        self.in_files = true;
         self
     }
 
@@ -391,6 +402,13 @@ struct TestSession {
     cx: RunContext,
 }
 
+impl TestSession {
+    fn partition(&self, unit: &Unit) -> (i64, &TestPartition) {
+        let n = unit.request["n"].as_u64().expect("a unit of this source");
+        (n as i64, &self.source.partitions[n as usize])
+    }
+}
+
 impl Session for TestSession {
     fn plan(&self) -> Result<Plan> {
         let source = &self.source;
@@ -415,8 +433,7 @@ impl Session for TestSession {
     }
 
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
-        let n = unit.request["n"].as_u64().expect("a unit of this source");
-        let partition = &self.source.partitions[n as usize];
+        let (n, partition) = self.partition(unit);
         cx.count_request()?;
         for notice in &partition.notices {
             cx.notify(notice.clone());
@@ -436,11 +453,47 @@ impl Session for TestSession {
         }
         Ok(Box::new(Batches {
             partition,
-            n: n as i64,
+            n,
             cx,
             next: 0,
             ended: false,
         }))
+    }
+
+    fn file(&self, unit: &Unit) -> Option<WholeFile> {
+        let partition = self.partition(unit).1;
+        (self.source.in_files && partition.rows > 0).then(|| WholeFile {
+            place: FilePlace::Local(unit.label.clone().into()),
+            rows: partition.rows,
+            bytes: 1,
+            notes: unit.request["n"].clone(),
+        })
+    }
+
+    fn check_file(&self, unit: &Unit, cx: &UnitContext) -> Result<()> {
+        let partition = self.partition(unit).1;
+        partition.end()?;
+        cx.carry(Carried {
+            record: UnitRecord {
+                unit_key: unit.key.clone(),
+                label: unit.label.clone(),
+                days: None,
+                fetched_at: jiff::Timestamp::UNIX_EPOCH,
+                run_id: String::new(),
+                rows: partition.rows,
+                duplicates: 0,
+                rejected: 0,
+                bytes: None,
+                sha256: None,
+                latest_version: None,
+                outside: 0,
+            },
+            days: Vec::new(),
+            read: partition.rows,
+            rows_by_event: [("Test".to_owned(), partition.rows)].into(),
+            dropped: Dropped::default(),
+            warnings: BTreeMap::new(),
+        })
     }
 
     fn finish(&self, fate: Fate) {

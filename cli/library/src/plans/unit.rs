@@ -86,6 +86,11 @@ pub fn receipt_of(plan_id: &str, left: Left, report: &RunReport) -> Receipt {
             record,
             days: unit.days,
             read: report.read,
+            rows_by_event: report
+                .partitions
+                .first()
+                .map(|partition| partition.rows_by_event.clone())
+                .unwrap_or_default(),
             dropped: report.dropped.clone(),
             warnings: report.counted_warnings.clone(),
         },

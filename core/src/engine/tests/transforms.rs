@@ -108,6 +108,17 @@ fn through(source: TestSource, does: Does) -> (Pipeline, Arc<Mutex<Log>>, Arc<At
 }
 
 #[test]
+fn a_transform_is_given_rows_although_the_sink_takes_files() {
+    let source = TestSource::new([good(2), good(3)]).in_files();
+    let (mut pipeline, _, opened) = through(source, Does::default());
+    let sink = TestSink::recording().taking_files(0..2);
+    pipeline.sinks = Sinks::one("test", Box::new(sink));
+    let report = run(&pipeline);
+    assert_eq!((report.row_count, report.files_taken), (5, 0));
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_transform_that_lies_about_its_columns_fails_the_partition() {
     let does = Does {
         drops_first_column: true,
