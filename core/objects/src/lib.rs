@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod copies;
 mod failure;
 mod location;
 mod objects;
@@ -21,9 +22,10 @@ mod store;
 pub mod testing;
 mod upload;
 
+pub use copies::Copying;
 pub use failure::from_store;
 pub use location::Location;
-pub use objects::{Created, Found, Objects};
+pub use objects::{Created, Found, Objects, Seen};
 pub use store::StoreOptions;
 pub use upload::Upload;
 

@@ -43,6 +43,8 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Objects {
     location: Location,
+    /// Which server has them, if not that of the service.
+    server: Option<String>,
     store: Arc<dyn ObjectStore>,
     root: Path,
     runtime: Arc<Runtime>,
@@ -69,6 +71,15 @@ pub struct Found {
     pub written_ms: i64,
 }
 
+/// What a service says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// What changes whenever the object does.
+    pub etag: Option<String>,
+}
+
 impl Location {
     /// Opens the location. Asks no service, and makes nothing.
     ///
@@ -87,6 +98,7 @@ impl Location {
             })?;
         Ok(Objects {
             location: self.clone(),
+            server: options.service(self),
             store,
             root,
             runtime: Arc::new(runtime),
@@ -148,6 +160,11 @@ impl Objects {
         self.runtime.handle()
     }
 
+    /// Returns which server has them, if not that of the service.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+
     /// Returns what tells that the work is to stop.
     pub(crate) fn cancel(&self) -> &CancelToken {
         &self.cancel
@@ -197,9 +214,17 @@ impl Objects {
 
     /// Returns how many bytes an object has; `None` if there is none.
     pub fn size(&self, name: &str) -> Result<Option<u64>> {
+        Ok(self.look(name)?.map(|seen| seen.bytes))
+    }
+
+    /// Looks at an object without reading it; `None` if there is none.
+    pub fn look(&self, name: &str) -> Result<Option<Seen>> {
         let path = self.path(name);
         match self.block_on(self.store.head(&path))? {
-            Ok(meta) => Ok(Some(meta.size)),
+            Ok(meta) => Ok(Some(Seen {
+                bytes: meta.size,
+                etag: meta.e_tag,
+            })),
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(error, "look at", name)),
         }
@@ -345,7 +370,7 @@ impl Objects {
     }
 
     /// Waits for a call, or until the run is to stop.
-    fn block_on<T>(&self, call: impl Future<Output = T>) -> Result<T> {
+    pub(crate) fn block_on<T>(&self, call: impl Future<Output = T>) -> Result<T> {
         self.cancel.check()?;
         self.runtime.block_on(async {
             let mut call = std::pin::pin!(call);

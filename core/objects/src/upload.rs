@@ -47,6 +47,11 @@ impl Objects {
 impl Upload {
     /// Has the object appear, and returns its bytes.
     pub fn finish(mut self) -> io::Result<u64> {
+        self.end()
+    }
+
+    /// Has the object appear, and returns its bytes; nothing more can be written.
+    pub fn end(&mut self) -> io::Result<u64> {
         until(&self.runtime, &self.cancel, self.inner.shutdown())?;
         Ok(self.bytes)
     }
