@@ -1,7 +1,7 @@
 //! Objects that are in the same store already, and copies of them that no byte
 //! leaves the service for.
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::whole_file::{FilePlace, WholeFile};
 use object_store::path::Path;
@@ -65,6 +65,19 @@ impl Objects {
     /// there without its bytes leaving the service.
     pub fn path_of_file(&self, file: &WholeFile) -> Option<Path> {
         self.path_of(&file.place).filter(|_| file.bytes <= LARGEST)
+    }
+
+    /// Makes objects without content, some at a time.
+    pub fn put_empty(&self, names: &[String]) -> Result<()> {
+        let store = self.store();
+        let all = names.iter().map(|name| {
+            let (store, path) = (&store, self.path(name));
+            async move { store.put(&path, Vec::new().into()).await }
+        });
+        let all = stream::iter(all).buffer_unordered(COPIES_AT_ONCE);
+        let put = self.block_on(all.try_collect::<Vec<_>>())?;
+        put.map(drop)
+            .map_err(|error| from_store(error, format!("cannot write to `{}`", self.location())))
     }
 
     /// Copies objects of the [`store`](Objects::store), each to its name here, some at a

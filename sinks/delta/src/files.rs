@@ -11,11 +11,12 @@ use arrow::datatypes::SchemaRef;
 use delta_kernel::expressions::ColumnName;
 use delta_kernel::schema::StructType;
 use delta_kernel_default_engine::stats::FileStatsAccumulator;
-use mixflow_core::Result;
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::staged::cannot;
-use mixflow_objects::Upload;
-use mixflow_sink_parquet::files::{Home, Target, Writer, with_zones};
+use mixflow_core::staged::{cannot, link_or_copy};
+use mixflow_core::whole_file::{FilePlace, WholeFile};
+use mixflow_core::{Error, ErrorKind, Result};
+use mixflow_objects::{Copying, Upload};
+use mixflow_sink_parquet::files::{Home, Target, Writer, other_form, with_zones};
 use parquet::file::properties::WriterProperties;
 
 use crate::columns::to_stored;
@@ -53,6 +54,13 @@ pub(crate) struct Form {
     pub(crate) cancel: CancelToken,
 }
 
+impl Form {
+    /// Returns what counts the values of a file.
+    pub(crate) fn counter(&self) -> FileStatsAccumulator {
+        FileStatsAccumulator::new(&self.with_statistics, &self.columns)
+    }
+}
+
 /// Writes the files of one run, those of several days at once.
 pub(crate) struct Files {
     place: Rc<Place>,
@@ -61,6 +69,8 @@ pub(crate) struct Files {
     /// The paths of all files that were begun.
     begun: Vec<String>,
     done: Vec<Written>,
+    /// Files of the store that become the run's when it commits.
+    copies: Vec<Copying>,
     clock: u64,
 }
 
@@ -87,6 +97,7 @@ impl Files {
             open: BTreeMap::new(),
             begun: Vec::new(),
             done: Vec::new(),
+            copies: Vec::new(),
             clock: 0,
         }
     }
@@ -113,11 +124,48 @@ impl Files {
         self.relieve_memory()
     }
 
+    /// Takes a file that is there already.
+    pub(crate) fn take(
+        &mut self,
+        mark: &Mark,
+        file: &WholeFile,
+        home: Home,
+        stats: StructArray,
+    ) -> Result<()> {
+        let path = mark.next_file(home.folder);
+        self.begun.push(path.clone());
+        match (self.place.folder(), &file.place) {
+            (Some(folder), FilePlace::Local(from)) => {
+                let to = folder.join(&path);
+                let what = format!("take `{}` into `{}`", from.display(), self.place.shown());
+                std::fs::create_dir_all(to.parent().unwrap_or(folder))
+                    .and_then(|()| link_or_copy(from, &to))
+                    .map_err(cannot(what))?;
+            }
+            _ => self.copies.push(Copying {
+                from: self.place.path_of_file(file).ok_or_else(other_form)?,
+                to: path.clone(),
+                bytes: file.bytes,
+            }),
+        }
+        self.done.push(Written {
+            path,
+            home,
+            rows: file.rows,
+            bytes: file.bytes,
+            modified_ms: mixflow_core::clock::now().as_millisecond(),
+            stats,
+        });
+        Ok(())
+    }
+
     /// Ends all files, and returns them.
     pub(crate) fn finish(&mut self) -> Result<&[Written]> {
         while let Some((home, open)) = self.open.pop_first() {
             self.end(home, open)?;
         }
+        let copies = std::mem::take(&mut self.copies);
+        self.place.objects(&self.form.cancel).copy_all(&copies)?;
         Ok(&self.done)
     }
 
@@ -154,16 +202,12 @@ impl Files {
             )),
         };
         let Form {
-            schema,
-            columns,
-            with_statistics,
-            properties,
-            ..
+            schema, properties, ..
         } = &self.form;
         Ok(Open {
             path,
             writer: Writer::new(way, schema, properties, shown)?,
-            stats: FileStatsAccumulator::new(with_statistics, columns),
+            stats: self.form.counter(),
             rows: 0,
             used: 0,
         })
@@ -171,11 +215,8 @@ impl Files {
 
     fn end(&mut self, home: Home, open: Open) -> Result<()> {
         let what = format!("count the values of `{}`", open.path);
-        let stats = open.stats.finish().map_err(failed(&what))?;
+        let stats = finished(open.stats, &what)?;
         let bytes = open.writer.finish()?;
-        let stats = stats.ok_or_else(|| {
-            mixflow_core::Error::new(mixflow_core::ErrorKind::Other, format!("cannot {what}"))
-        })?;
         self.done.push(Written {
             path: open.path,
             home,
@@ -207,6 +248,12 @@ impl Files {
             .max_by_key(|open| open.writer.memory());
         largest.map_or(Ok(()), |open| open.writer.flush())
     }
+}
+
+/// Returns what was counted of a file that has had a batch.
+pub(crate) fn finished(counter: FileStatsAccumulator, what: &str) -> Result<StructArray> {
+    let stats = counter.finish().map_err(failed(what))?;
+    stats.ok_or_else(|| Error::new(ErrorKind::Other, format!("cannot {what}")))
 }
 
 impl Way {

@@ -15,6 +15,7 @@ mod commit;
 mod conformance;
 mod failed;
 mod files;
+mod form;
 mod going;
 mod ledger;
 mod leftovers;

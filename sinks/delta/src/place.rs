@@ -12,6 +12,7 @@ use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::staged::{cannot, check_folder};
+use mixflow_core::whole_file::WholeFile;
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_objects::{Location, Objects, StoreOptions};
 use object_store::path::Path as Key;
@@ -124,6 +125,11 @@ impl Place {
     /// Returns the key of what lies at `path` in the folder.
     pub(crate) fn key(&self, path: &str) -> Key {
         self.objects.path(path)
+    }
+
+    /// Returns the key of a file that is in the store already.
+    pub(crate) fn path_of_file(&self, file: &WholeFile) -> Option<Key> {
+        self.objects.path_of_file(file)
     }
 
     /// Returns where a key lies in the folder.

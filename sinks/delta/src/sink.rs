@@ -12,6 +12,7 @@ use mixflow_core::sink::{
     Capabilities, Preview, RecordFormat, Removed, Sink, SinkTxn, TxnContext, WriteMode,
 };
 use mixflow_core::unit::{DataKind, Dataset};
+use mixflow_core::whole_file::{FileForm, FilePlace};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_objects::{Location, StoreOptions};
 use mixflow_sink_parquet::Compression;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use crate::check::Check;
 use crate::columns::{DATE, has_day, row_field, stored, struct_of, table_fields, with_statistics};
 use crate::files::Form;
+use crate::form::TableForm;
 use crate::going::Replacement;
 use crate::leftovers::sweep;
 use crate::place::Place;
@@ -121,6 +123,19 @@ impl DeltaSink {
         }
     }
 
+    /// Returns how files are written.
+    fn form(&self, cx: &TxnContext) -> Result<Form> {
+        let by_date = self.by_date(&cx.schema);
+        let fields = table_fields(&cx.schema, by_date)?;
+        Ok(Form {
+            schema: stored(&cx.schema, by_date)?,
+            with_statistics: with_statistics(&fields),
+            columns: struct_of(fields)?,
+            properties: properties(cx, Compression::default()),
+            cancel: cx.cancel.clone(),
+        })
+    }
+
     fn mode(&self) -> WriteMode {
         self.replacement.mode
     }
@@ -214,6 +229,20 @@ impl Sink for DeltaSink {
         })
     }
 
+    fn file_form(&self, cx: &TxnContext, place: &FilePlace) -> Result<Option<Box<dyn FileForm>>> {
+        let is_near = match (&self.location, place) {
+            (Location::Folder(_), FilePlace::Local(_)) => true,
+            (Location::Bucket(_), FilePlace::Bucket { .. }) => {
+                self.location.open(&self.store)?.path_of(place).is_some()
+            }
+            _ => false,
+        };
+        if !is_near {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(TableForm::new(self.form(cx)?, cx))))
+    }
+
     fn vacuum(&self) -> Result<Removed> {
         let place = self.place()?;
         if !place.is_there() {
@@ -236,14 +265,7 @@ impl Sink for DeltaSink {
         check.preview(&place, table.as_ref(), cx)?;
         place.probe()?;
         sweep(&place, table.as_ref())?;
-        let fields = table_fields(&cx.schema, check.by_date)?;
-        let form = Form {
-            schema: stored(&cx.schema, check.by_date)?,
-            with_statistics: with_statistics(&fields),
-            columns: struct_of(fields)?,
-            properties: properties(cx, Compression::default()),
-            cancel: cx.cancel.clone(),
-        };
+        let form = self.form(cx)?;
         let txn = DeltaTxn::begin(place, check, self.replacement, table.as_ref(), form, cx)?;
         Ok(Box::new(txn))
     }

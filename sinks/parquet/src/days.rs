@@ -3,17 +3,18 @@
 //! The two differ: a day of a project begins when its zone says, and a row may
 //! say that it happened at any time at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMicrosecondType};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use mixflow_core::ledger::{DayCounter, start_of};
 use mixflow_core::unit::{Dataset, DayRange};
 use mixflow_core::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 
 /// The column whose UTC day names the folder.
 pub const DAY_COLUMN: &str = "event_time";
@@ -21,13 +22,25 @@ pub const DAY_COLUMN: &str = "event_time";
 /// A day, in microseconds.
 pub const DAY_US: i64 = 86_400_000_000;
 
+/// Returns whether rows have a time that says their day.
+pub(crate) fn has_day(schema: &Schema) -> bool {
+    schema.field_with_name(DAY_COLUMN).is_ok_and(|field| {
+        matches!(
+            field.data_type(),
+            DataType::Timestamp(TimeUnit::Microsecond, _)
+        )
+    })
+}
+
 /// Where a row belongs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Home {
     /// The day that it was fetched for, as its dataset counts days; `None` if
     /// it was fetched for none, or nobody will ever ask by day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<Date>,
     /// The UTC day that it lies in, where folders are by day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<Date>,
 }
 
@@ -35,20 +48,9 @@ pub struct Home {
 ///
 /// A time outside the partition's days belongs to the nearest of them.
 pub fn split(records: &RecordBatch, days: Option<&DayCounter>) -> Result<Vec<(Home, RecordBatch)>> {
-    let column = records.column_by_name(DAY_COLUMN).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Config,
-            format!("folders by date need the column `{DAY_COLUMN}`"),
-        )
-    })?;
-    let times = column.as_primitive::<TimestampMicrosecondType>().values();
+    let times = times_of(records)?;
     let key = |us: i64| (days.map(|days| days.place(us)), us.div_euclid(DAY_US));
-    let home = |us: i64| -> Result<Home> {
-        Ok(Home {
-            day: days.map(|days| days.day(us)),
-            folder: Some(utc_date(us.div_euclid(DAY_US))?),
-        })
-    };
+    let home = |us: i64| home_of(us, days);
     let Some(&first) = times.first() else {
         return Ok(Vec::new());
     };
@@ -69,6 +71,42 @@ pub fn split(records: &RecordBatch, days: Option<&DayCounter>) -> Result<Vec<(Ho
             ))
         })
         .collect()
+}
+
+/// Returns where rows of a partition belong, and no more than `most` of that.
+pub(crate) fn homes(
+    records: &RecordBatch,
+    days: Option<&DayCounter>,
+    most: usize,
+) -> Result<BTreeSet<Home>> {
+    let key = |us: i64| (days.map(|days| days.place(us)), us.div_euclid(DAY_US));
+    let (mut homes, mut before) = (BTreeSet::new(), None);
+    for us in times_of(records)? {
+        // Rows of a body are by and large in the order of their times.
+        let now = Some(key(*us));
+        if now != before && homes.len() < most {
+            homes.insert(home_of(*us, days)?);
+        }
+        before = now;
+    }
+    Ok(homes)
+}
+
+fn times_of(records: &RecordBatch) -> Result<&[i64]> {
+    let column = records.column_by_name(DAY_COLUMN).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Config,
+            format!("folders by date need the column `{DAY_COLUMN}`"),
+        )
+    })?;
+    Ok(column.as_primitive::<TimestampMicrosecondType>().values())
+}
+
+fn home_of(us: i64, days: Option<&DayCounter>) -> Result<Home> {
+    Ok(Home {
+        day: days.map(|days| days.day(us)),
+        folder: Some(utc_date(us.div_euclid(DAY_US))?),
+    })
 }
 
 /// Returns the zone that a dataset counts its days in.

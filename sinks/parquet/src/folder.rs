@@ -15,10 +15,12 @@ use mixflow_core::sink::{
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, folder_of, sync_folder};
 use mixflow_core::unit::Dataset;
+use mixflow_core::whole_file::{FilePlace, WholeFile};
 use mixflow_core::{Error, ErrorKind, Result};
 use parquet::file::properties::WriterProperties;
 
 use crate::days::{Home, split, zone_of};
+use crate::form::{Form, home, other_form};
 use crate::going::{Going, Replacement};
 use crate::ledger::{Done, FileLedger};
 use crate::parts::{Beside, Parts};
@@ -38,6 +40,8 @@ pub(crate) struct FolderTxn {
     days: BTreeMap<PartitionId, DayCounter>,
     staged: StagedFolder,
     parts: Parts,
+    /// The form of files that it takes.
+    form: Form,
     rows: u64,
 }
 
@@ -72,6 +76,7 @@ impl FolderTxn {
             going: Going::new(replacement, dataset.key()),
             dataset,
             days: BTreeMap::new(),
+            form: Form::of_folder(cx, properties.clone()),
             parts: Parts::new(&path, room, &cx.run_id, &cx.schema, properties),
             staged,
             rows: 0,
@@ -200,6 +205,16 @@ impl SinkTxn for FolderTxn {
             self.parts.write(home, &records)?;
         }
         Ok(())
+    }
+
+    fn takes(&self, _info: &PartitionInfo, file: &WholeFile) -> bool {
+        matches!(file.place, FilePlace::Local(_)) && home(&self.form, self.by_day, file).is_some()
+    }
+
+    fn take(&mut self, _partition: PartitionId, file: &WholeFile) -> Result<()> {
+        let home = home(&self.form, self.by_day, file).ok_or_else(other_form)?;
+        self.rows += file.rows;
+        self.parts.take(home, file)
     }
 
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {

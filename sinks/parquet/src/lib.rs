@@ -18,6 +18,7 @@ mod file;
 mod fits;
 mod folder;
 mod footer;
+mod form;
 mod going;
 mod ledger;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub mod files {
     pub use crate::days::{
         DAY_COLUMN, DAY_US, Home, split, start_us, utc_date, whole_days, zone_of,
     };
+    pub use crate::form::{FileNotes, Form, FormFile, other_form};
     pub use crate::ledger::{Done, FileLedger, Month, MonthRecords, Owner};
     pub use crate::parts::Part;
     pub use crate::times::{with_zones, zoned};

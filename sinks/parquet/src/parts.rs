@@ -8,7 +8,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use jiff::civil::Date;
 use mixflow_core::Result;
-use mixflow_core::staged::cannot;
+use mixflow_core::staged::{cannot, link_or_copy};
+use mixflow_core::whole_file::{FilePlace, WholeFile};
+use mixflow_core::{Error, ErrorKind};
 use parquet::file::properties::WriterProperties;
 
 use crate::days::Home;
@@ -27,6 +29,9 @@ pub(crate) trait Room {
 
     /// Makes the file that is to be at `path`, relative to the folder.
     fn create(&self, path: &str) -> Result<Self::Target>;
+
+    /// Has a file that is there already be at `path`, by the commit at the latest.
+    fn take(&self, path: &str, file: &WholeFile) -> Result<()>;
 }
 
 /// A folder that is built beside the one that it is to become.
@@ -36,18 +41,39 @@ pub(crate) struct Beside {
     pub(crate) staged: PathBuf,
 }
 
+impl Beside {
+    /// Returns where the file at `path` is built, in a folder that is there.
+    fn target(&self, path: &str) -> std::io::Result<PathBuf> {
+        let target = self.staged.join(path);
+        fs::create_dir_all(target.parent().unwrap_or(&self.staged))?;
+        Ok(target)
+    }
+}
+
 impl Room for Beside {
     type Target = File;
     /// Far below the 1,024 that a process may have.
     const OPEN: usize = 64;
 
     fn create(&self, path: &str) -> Result<File> {
-        let target = self.staged.join(path);
-        let folder = target.parent().unwrap_or(&self.staged);
         let shown = self.shown.join(path);
-        fs::create_dir_all(folder)
-            .and_then(|()| File::create_new(&target))
+        self.target(path)
+            .and_then(File::create_new)
             .map_err(cannot(format_args!("create `{}`", shown.display())))
+    }
+
+    fn take(&self, path: &str, file: &WholeFile) -> Result<()> {
+        let FilePlace::Local(from) = &file.place else {
+            let message = "a file of a bucket cannot be linked into a folder";
+            return Err(Error::new(ErrorKind::Other, message));
+        };
+        self.target(path)
+            .and_then(|target| link_or_copy(from, &target))
+            .map_err(cannot(format_args!(
+                "take `{}` into `{}`",
+                from.display(),
+                self.shown.display()
+            )))
     }
 }
 
@@ -70,6 +96,8 @@ pub(crate) struct Parts<R: Room = Beside> {
     run_id: String,
     open: BTreeMap<Home, Open<R::Target>>,
     begun: Vec<Part>,
+    /// Those of them that were there already.
+    taken: BTreeMap<String, WholeFile>,
     rows: BTreeMap<Home, u64>,
     clock: u64,
 }
@@ -96,6 +124,7 @@ impl<R: Room> Parts<R> {
             run_id: run_id.to_owned(),
             open: BTreeMap::new(),
             begun: Vec::new(),
+            taken: BTreeMap::new(),
             rows: BTreeMap::new(),
             clock: 0,
         }
@@ -117,6 +146,25 @@ impl<R: Room> Parts<R> {
             open.writer.write(records)?;
         }
         self.relieve_memory()
+    }
+
+    /// Takes a file whose rows all belong to `home`.
+    pub(crate) fn take(&mut self, home: Home, file: &WholeFile) -> Result<()> {
+        let path = self.next_path(home);
+        self.room.take(&path, file)?;
+        *self.rows.entry(home).or_default() += file.rows;
+        self.taken.insert(path.clone(), file.clone());
+        self.begun.push(Part {
+            path,
+            day: home.day,
+        });
+        Ok(())
+    }
+
+    /// Returns the files that were there already, by the paths that they get.
+    #[cfg(feature = "objects")]
+    pub(crate) fn taken(&self) -> &BTreeMap<String, WholeFile> {
+        &self.taken
     }
 
     /// Ends all files.
@@ -149,12 +197,16 @@ impl<R: Room> Parts<R> {
         &self.rows
     }
 
-    fn begin(&mut self, home: Home) -> Result<Writer<R::Target>> {
+    fn next_path(&self, home: Home) -> String {
         let name = format!("part-{}-{}.parquet", self.run_id, self.begun.len());
-        let path = match home.folder {
+        match home.folder {
             Some(day) => format!("date={day}/{name}"),
             None => name,
-        };
+        }
+    }
+
+    fn begin(&mut self, home: Home) -> Result<Writer<R::Target>> {
+        let path = self.next_path(home);
         let shown = self.shown.join(&path).display().to_string();
         let target = self.room.create(&path)?;
         self.begun.push(Part {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
 use mixflow_core::ledger::{Earlier, Ledger, Scope, check_scope};
@@ -14,16 +14,18 @@ use mixflow_core::sink::{
 use mixflow_core::source::SourceInfo;
 use mixflow_core::staged::{FileMode, check_folder, sweep};
 use mixflow_core::unit::{DataKind, Dataset};
+use mixflow_core::whole_file::{FileForm, FilePlace};
 use mixflow_core::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::days::{DAY_COLUMN, whole_days, zone_of};
+use crate::days::{DAY_COLUMN, has_day, whole_days, zone_of};
 use crate::existing::existing;
 use crate::file::FileTxn;
 use crate::fits;
 use crate::folder::FolderTxn;
 use crate::footer::footer;
+use crate::form::Form;
 use crate::going::{Going, Replacement};
 use crate::ledger::FileLedger;
 use crate::times::Times;
@@ -195,15 +197,6 @@ fn layout(path: &Path, mode: WriteMode, by_day: Option<bool>) -> Result<Layout, 
     }
 }
 
-pub(crate) fn has_day(schema: &Schema) -> bool {
-    schema.field_with_name(DAY_COLUMN).is_ok_and(|field| {
-        matches!(
-            field.data_type(),
-            DataType::Timestamp(TimeUnit::Microsecond, _)
-        )
-    })
-}
-
 impl Sink for ParquetSink {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -308,6 +301,18 @@ impl Sink for ParquetSink {
         Ok(Preview {
             actions: vec![action],
         })
+    }
+
+    fn file_form(&self, cx: &TxnContext, place: &FilePlace) -> Result<Option<Box<dyn FileForm>>> {
+        let (Layout::Folder { .. }, FilePlace::Local(_)) = (self.layout, place) else {
+            return Ok(None);
+        };
+        let properties = writer::properties(cx, self.compression);
+        let cx = TxnContext {
+            schema: Times::Utc.stored(&cx.schema),
+            ..cx.clone()
+        };
+        Ok(Some(Box::new(Form::of_folder(&cx, properties))))
     }
 
     fn vacuum(&self) -> Result<Removed> {

@@ -14,12 +14,14 @@ use mixflow_core::sink::{
 };
 use mixflow_core::source::Extent;
 use mixflow_core::unit::Dataset;
+use mixflow_core::whole_file::{FilePlace, WholeFile};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_sink_parquet::files::{FileLedger, Home, split, zone_of};
 use parquet::file::properties::WriterProperties;
 
 use crate::check::Check;
 use crate::files::{Files, Form};
+use crate::form::{TableForm, Taken};
 use crate::going::{Going, Replacement};
 use crate::leftovers::{Mark, Whose};
 use crate::place::Place;
@@ -39,6 +41,8 @@ pub(crate) struct DeltaTxn {
     days: BTreeMap<PartitionId, DayCounter>,
     /// What was there when the run began.
     began: Began,
+    /// The form of files that it takes.
+    form: TableForm,
     /// Where the run writes to; nowhere if it has committed already.
     writing: Option<(Mark, Files)>,
     rows: u64,
@@ -69,6 +73,7 @@ impl DeltaTxn {
             dataset: dataset.key(),
         };
         let properties = form.properties.clone();
+        let table_form = TableForm::new(form.clone(), cx);
         let writing = if done {
             None
         } else {
@@ -87,6 +92,7 @@ impl DeltaTxn {
                 },
             },
             properties,
+            form: table_form,
             days: BTreeMap::new(),
             cx: cx.clone(),
             check,
@@ -150,6 +156,23 @@ impl SinkTxn for DeltaTxn {
             files.write(mark, home, &records)?;
         }
         Ok(())
+    }
+
+    fn takes(&self, _info: &PartitionInfo, file: &WholeFile) -> bool {
+        let is_near = match (self.place.folder(), &file.place) {
+            (Some(_), FilePlace::Local(_)) => true,
+            _ => self.place.path_of_file(file).is_some(),
+        };
+        is_near && self.form.taken(self.by_date, file).is_ok()
+    }
+
+    fn take(&mut self, _partition: PartitionId, file: &WholeFile) -> Result<()> {
+        self.rows += file.rows;
+        let Some((mark, files)) = &mut self.writing else {
+            return Ok(());
+        };
+        let Taken { home, stats } = self.form.taken(self.by_date, file)?;
+        files.take(mark, file, home, stats)
     }
 
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {

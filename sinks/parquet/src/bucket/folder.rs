@@ -15,13 +15,15 @@ use mixflow_core::sink::{
 };
 use mixflow_core::source::Extent;
 use mixflow_core::unit::Dataset;
+use mixflow_core::whole_file::WholeFile;
 use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_objects::{Objects, Upload};
+use mixflow_objects::{Copying, Objects, Upload};
 use parquet::file::properties::WriterProperties;
 
 use super::BucketSink;
 use super::found::{Folder, name_of};
 use crate::days::{Home, split, zone_of};
+use crate::form::{Form, home, other_form};
 use crate::going::Going;
 use crate::ledger::{Done, FileLedger};
 use crate::parts::{Part, Parts, Room};
@@ -51,6 +53,8 @@ pub(super) struct FolderTxn<'s> {
     fetched: BTreeSet<Date>,
     days: BTreeMap<PartitionId, DayCounter>,
     parts: Parts<Staged>,
+    /// The form of files that it takes.
+    form: Form,
     /// Where the run stages: `_mixflow/<run>/`.
     stage: String,
     /// What was there when the run began.
@@ -79,6 +83,11 @@ impl Room for Staged {
 
     fn create(&self, path: &str) -> Result<Upload> {
         Ok(self.objects.writer(&staged(&self.stage, path)))
+    }
+
+    /// It is in the store, and copied at commit.
+    fn take(&self, _path: &str, _file: &WholeFile) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -115,9 +124,10 @@ impl<'s> FolderTxn<'s> {
                 .unwrap_or_else(|| cx.started_at.to_zoned(TimeZone::UTC).date()),
             going: Going::new(sink.replacement, dataset.key()),
             fetched: BTreeSet::new(),
-            dataset,
             days: BTreeMap::new(),
+            form: Form::of_folder(cx, properties.clone()),
             parts: Parts::new(&shown, room, &run, &cx.schema, properties),
+            dataset,
             stage,
             began: Began {
                 commits: folder.commits,
@@ -326,11 +336,24 @@ impl<'s> FolderTxn<'s> {
 
     /// Copies what is staged to where readers look.
     fn put_in_place(&self, places: &[Part]) -> Result<()> {
+        let (mut names, mut copies) = (Vec::new(), Vec::new());
         for (part, place) in self.parts.begun().iter().zip(places) {
             let from = staged(&self.stage, &part.path);
-            self.objects.copy(&from, &place.path)?;
+            let Some(file) = self.parts.taken().get(&part.path) else {
+                self.objects.copy(&from, &place.path)?;
+                continue;
+            };
+            copies.push(Copying {
+                from: self.objects.path_of_file(file).ok_or_else(other_form)?,
+                to: place.path.clone(),
+                bytes: file.bytes,
+            });
+            names.push(from);
         }
-        Ok(())
+        // Nothing of them need be staged but the names, by which others know what is in
+        // place and does not count.
+        self.objects.put_empty(&names)?;
+        self.objects.copy_all(&copies)
     }
 
     /// Takes out again what was put in place and does not count.
@@ -390,6 +413,16 @@ impl SinkTxn for FolderTxn<'_> {
             self.parts.write(home, &records)?;
         }
         Ok(())
+    }
+
+    fn takes(&self, _info: &PartitionInfo, file: &WholeFile) -> bool {
+        self.objects.path_of_file(file).is_some() && home(&self.form, self.by_day, file).is_some()
+    }
+
+    fn take(&mut self, _partition: PartitionId, file: &WholeFile) -> Result<()> {
+        let home = home(&self.form, self.by_day, file).ok_or_else(other_form)?;
+        self.rows += file.rows;
+        self.parts.take(home, file)
     }
 
     fn commit(mut self: Box<Self>, outcome: &Outcome<'_>) -> Result<CommitSummary> {

@@ -27,14 +27,16 @@ use mixflow_core::sink::{
     already_exists,
 };
 use mixflow_core::unit::{DataKind, Dataset};
+use mixflow_core::whole_file::{FileForm, FilePlace};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_objects::{Location, Objects, StoreOptions};
 
-use crate::days::DAY_COLUMN;
+use crate::days::{DAY_COLUMN, has_day};
 use crate::existing::existing;
 use crate::fits::Fits;
+use crate::form::Form;
 use crate::going::Replacement;
-use crate::sink::{ParquetOptions, PartitionBy, has_day};
+use crate::sink::{ParquetOptions, PartitionBy};
 use crate::times::Times;
 use crate::writer::{self, Compression};
 
@@ -235,6 +237,18 @@ impl Sink for BucketSink {
         Ok(Preview {
             actions: vec![action],
         })
+    }
+
+    fn file_form(&self, cx: &TxnContext, place: &FilePlace) -> Result<Option<Box<dyn FileForm>>> {
+        if self.whole || self.open()?.path_of(place).is_none() {
+            return Ok(None);
+        }
+        let properties = writer::properties(cx, self.compression);
+        let cx = TxnContext {
+            schema: Times::Utc.stored(&cx.schema),
+            ..cx.clone()
+        };
+        Ok(Some(Box::new(Form::of_folder(&cx, properties))))
     }
 
     fn vacuum(&self) -> Result<Removed> {
