@@ -21,7 +21,11 @@ pub(crate) fn tell(ui: Ui, report: &RunReport, remedy: &str, left_by: Option<Tim
     let place = &places(report);
     let partitions = report.partitions.len() - report.failed_partitions.len();
     let partitions = counted(partitions as u64, "partition");
-    let committed = format!("committed {rows} from {partitions} to {place} in {took}");
+    let as_they_are = match report.files_taken {
+        0 => String::new(),
+        files => format!(", {} as they were", counted(files, "file")),
+    };
+    let committed = format!("committed {rows} from {partitions} to {place} in {took}{as_they_are}");
     match report.status {
         Status::Committed => ui.status(&committed),
         Status::Stopped => ui.status(&format!(

@@ -36,6 +36,21 @@ impl Drop for Service {
     }
 }
 
+impl Service {
+    /// Runs a script, and returns what it said.
+    #[track_caller]
+    pub fn python(&self, script: &str, args: &[&str]) -> String {
+        let output = Command::new(&self.python)
+            .args(["-c", script])
+            .args(args)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
 /// The secret that clients of the S3 have.
 pub const S3_SECRET: &str = "s3-secret-5b1e";
 

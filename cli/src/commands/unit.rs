@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 use mixflow::launch::{HistoryEntry, Patience};
-use mixflow::plans::{PlanFile, PlannedUnit, for_unit, receipt_of};
-use mixflow::stage::{PartSink, Receipt, Stage};
+use mixflow::plans::{PlanFile, PlannedUnit, for_stage, for_unit, receipt_of};
+use mixflow::stage::{Receipt, Stage};
 use mixflow_core::engine::Pipeline;
 use mixflow_core::report::{RunReport, Status};
 use mixflow_core::sink::Sink;
@@ -90,9 +90,7 @@ fn run(app: &App, args: &RunArgs) -> Result<Exit> {
     else {
         return Ok(Exit::Usage);
     };
-    let records = pipeline.sinks.records();
-    let sink = PartSink::new(stage.clone(), unit.key.clone(), records, app.scratch());
-    let pipeline = for_unit(pipeline, unit, "stage", Box::new(sink.clone()))?;
+    let (pipeline, sink) = for_stage(pipeline, unit, &stage)?;
     let report = one(app, &pipeline, unit.clone(), args);
     let mut exit = Exit::after(&report);
     if report.status == Status::Committed

@@ -8,6 +8,7 @@ use mixflow_core::fit::Provenance;
 use mixflow_core::ledger::{Ledger, days};
 use mixflow_core::unit::UnitKey;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The rows of a unit, as an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,13 @@ pub struct Part {
     pub bytes: u64,
     /// The SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
+    /// What the service of a bucket changes whenever the object does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// What the pipeline's sink is to know of it to take it as it is; none if it could
+    /// not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<Value>,
 }
 
 /// A unit that was read whole.

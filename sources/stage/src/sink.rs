@@ -1,6 +1,7 @@
 //! A sink whose commit is a part on a stage.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::Schema;
@@ -34,24 +35,30 @@ pub struct Left {
 ///
 /// Nobody counts a part without a receipt, so nothing is visible yet when the run
 /// has committed; the caller has what is [left](PartSink::left) for that.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PartSink {
     stage: Stage,
     key: UnitKey,
     records: RecordFormat,
-    scratch: PathBuf,
+    /// Where the rows go when they are committed, if they go there as they are.
+    goes_to: Option<Rc<dyn Sink>>,
     left: Arc<Mutex<Option<Left>>>,
 }
 
 impl PartSink {
-    /// Creates the sink for a unit, of records of that form. Rows wait for the
-    /// upload in a file without a name in `scratch`.
-    pub fn new(stage: Stage, key: UnitKey, records: RecordFormat, scratch: PathBuf) -> PartSink {
+    /// Creates the sink for a unit, of records of that form. If `goes_to` takes files
+    /// from the stage, the part is one that it takes.
+    pub fn new(
+        stage: Stage,
+        key: UnitKey,
+        records: RecordFormat,
+        goes_to: Option<Rc<dyn Sink>>,
+    ) -> PartSink {
         PartSink {
             stage,
             key,
             records,
-            scratch,
+            goes_to,
             left: Arc::default(),
         }
     }
@@ -63,6 +70,12 @@ impl PartSink {
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Left>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for PartSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PartSink({}, {})", self.stage.location(), self.key)
     }
 }
 
@@ -99,9 +112,14 @@ impl Sink for PartSink {
     }
 
     fn begin(&self, cx: &TxnContext) -> Result<Box<dyn SinkTxn + '_>> {
+        let form = match &self.goes_to {
+            Some(sink) => sink.file_form(cx, &self.stage.parts())?,
+            None => None,
+        };
+        let key = self.key.as_str();
         Ok(Box::new(PartTxn {
             sink: self,
-            writer: PartWriter::new(&cx.schema, &self.scratch)?,
+            writer: PartWriter::begin(&self.stage, key, &cx.schema, form.as_deref())?,
             rows: 0,
             provenance: cx.source.provenance.clone().unwrap_or_default(),
         }))
@@ -116,8 +134,8 @@ struct PartTxn<'s> {
 }
 
 impl SinkTxn for PartTxn<'_> {
-    fn partition(&mut self, _info: &PartitionInfo) -> Result<()> {
-        Ok(())
+    fn partition(&mut self, info: &PartitionInfo) -> Result<()> {
+        self.writer.partition(&info.extent)
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
@@ -136,7 +154,7 @@ impl SinkTxn for PartTxn<'_> {
             rows,
             provenance,
         } = *self;
-        let part = writer.upload(&sink.stage, sink.key.as_str())?;
+        let part = writer.finish()?;
         let destination = sink.stage.location().join(&part.path).to_string();
         *sink.slot() = Some(Left {
             part,

@@ -11,8 +11,9 @@ use mixflow_core::fit::Provenance;
 use mixflow_core::ledger::{Earlier, Held};
 use mixflow_core::source::{BatchIter, Outline, Plan, Session, Source, SourceInfo};
 use mixflow_core::unit::{Unit, UnitKey};
+use mixflow_core::whole_file::WholeFile;
 
-use crate::part::rows;
+use crate::part::{check, rows};
 use crate::receipt::Receipt;
 use crate::stage::Stage;
 
@@ -122,6 +123,13 @@ impl StageSession {
         let receipt = self.staged.receipts.get(&unit.key);
         receipt.is_some_and(|receipt| receipt.is_held_by(&self.held.ledger))
     }
+
+    fn receipt(&self, unit: &Unit) -> Result<&Receipt> {
+        self.staged.receipts.get(&unit.key).ok_or_else(|| {
+            incomplete(format!("{} is not on the stage", unit.label))
+                .because("no machine has left it there")
+        })
+    }
 }
 
 impl Session for StageSession {
@@ -135,12 +143,28 @@ impl Session for StageSession {
         Ok(plan)
     }
 
+    fn file(&self, unit: &Unit) -> Option<WholeFile> {
+        let receipt = self.staged.receipts.get(&unit.key)?;
+        // One without rows is of no use to anybody.
+        let notes = receipt.part.notes.clone().filter(|_| receipt.rows > 0)?;
+        let stage = &self.staged.stage;
+        Some(WholeFile {
+            place: stage.objects().place(&stage.name(&receipt.part.path)),
+            rows: receipt.rows,
+            bytes: receipt.part.bytes,
+            notes,
+        })
+    }
+
+    fn check_file(&self, unit: &Unit, cx: &UnitContext) -> Result<()> {
+        let receipt = self.receipt(unit)?;
+        check(&self.staged.stage, &receipt.part, &self.staged.scratch)?;
+        cx.carry(receipt.counted.clone())
+    }
+
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
         let staged = &self.staged;
-        let Some(receipt) = staged.receipts.get(&unit.key) else {
-            return Err(incomplete(format!("{} is not on the stage", unit.label))
-                .because("no machine has left it there"));
-        };
+        let receipt = self.receipt(unit)?;
         let schema = SchemaRef::clone(&staged.schema);
         let rows = rows(&staged.stage, &receipt.part, schema, &staged.scratch)?;
         cx.count_bytes(receipt.part.bytes);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::unit::UnitKey;
+use mixflow_core::whole_file::FilePlace;
 use mixflow_objects::{Created, Location, Objects, StoreOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,6 +57,11 @@ impl Stage {
     /// Returns the slots for requests that all plans on the stage share.
     pub fn slots(&self) -> StageSlots {
         StageSlots::new(self.objects.clone())
+    }
+
+    /// Returns where the parts are.
+    pub(crate) fn parts(&self) -> FilePlace {
+        self.objects.place(&self.name("parts"))
     }
 
     pub(crate) fn objects(&self) -> &Objects {

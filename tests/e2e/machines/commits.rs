@@ -9,7 +9,7 @@ use super::{Machines, SINK, days};
 use crate::support::{Place, events, pipeline, profiles, sim, started};
 
 /// Returns what a ledger says of a pipeline's days, but for when and by whom.
-fn status(place: &Place, file: &str) -> Vec<String> {
+pub(super) fn status(place: &Place, file: &str) -> Vec<String> {
     let ran = place
         .mixflow(&["status", file, "--format", "jsonl"])
         .ended(0);

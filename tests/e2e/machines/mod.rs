@@ -1,5 +1,6 @@
 //! Plans, units and commits: one run on several machines.
 
+mod adopted;
 mod buckets;
 mod commits;
 mod plans;

@@ -11,4 +11,4 @@ mod unit;
 
 pub use commit::{CommitOptions, CommitWork, commit_work, committed_by, is_blind};
 pub use file::{Column, Draft, PlanFile, Planned, PlannedUnit};
-pub use unit::{for_unit, receipt_of, unit_schema};
+pub use unit::{for_stage, for_unit, receipt_of, unit_schema};

@@ -1,5 +1,7 @@
 //! One unit of a plan, read on any machine.
 
+use std::rc::Rc;
+
 use arrow::datatypes::SchemaRef;
 use mixflow_core::carried::Carried;
 use mixflow_core::config::Alarms;
@@ -8,7 +10,35 @@ use mixflow_core::report::RunReport;
 use mixflow_core::sink::Sink;
 use mixflow_core::unit::Unit;
 use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_source_stage::{Left, Receipt};
+use mixflow_source_stage::{Left, PartSink, Receipt, Stage};
+
+/// Returns what reads a unit of `pipeline` and leaves it on `stage`, and the sink that
+/// does so.
+///
+/// The part is in the form of the pipeline's sink, if that could take it as it is.
+/// Fails as [`for_unit`] does.
+pub fn for_stage(
+    mut pipeline: Pipeline,
+    unit: &Unit,
+    stage: &Stage,
+) -> Result<(Pipeline, PartSink)> {
+    let records = pipeline.sinks.records();
+    // Replaced below by the sink that is made here.
+    let nowhere = PartSink::new(stage.clone(), unit.key.clone(), records, None);
+    let sinks = std::mem::replace(&mut pipeline.sinks, Sinks::one("stage", Box::new(nowhere)));
+    let mut sinks: Vec<_> = sinks.into_iter().collect();
+    let transforms = pipeline.transforms.iter();
+    let is_final = !transforms
+        .rev()
+        .any(|named| named.transform.late().is_some());
+    let goes_to = sinks
+        .pop()
+        .filter(|_| is_final && sinks.is_empty())
+        .map(|named| Rc::from(named.sink));
+    let sink = PartSink::new(stage.clone(), unit.key.clone(), records, goes_to);
+    let pipeline = for_unit(pipeline, unit, "stage", Box::new(sink.clone()))?;
+    Ok((pipeline, sink))
+}
 
 /// Returns what reads a unit of `pipeline` into `sink`: the same source and
 /// transforms, but for one whose columns go by the rows, which is for the commit.
