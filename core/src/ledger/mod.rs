@@ -19,7 +19,10 @@ pub use calendar::{Calendar, Standing, days, ranges, start_of};
 pub use counting::{BodyFacts, DayCount, DayCounter};
 pub use missing::{Missing, add_missing, missing_days, still_missing};
 pub use record::{DayRecord, DayState, FetchedUnit, Holding, Ledger, UnitRecord};
-pub use scope::{Scope, check_scope};
+pub use scope::{
+    DATASET_COLUMN, Scope, check_dataset_column, check_scope, is_shared, of_dataset,
+    with_dataset_column,
+};
 pub use store::{Earlier, Held, LedgerStore, Recorded};
 
 pub(crate) use counting::UnitFacts;

@@ -1,11 +1,23 @@
 //! Whose rows a destination may lose when days are replaced.
+//!
+//! Where several datasets share a table, a column of it says whose a row is, because
+//! nothing else of a row does: two `where` expressions may give the same event.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::unit::Dataset;
+use crate::unit::{Dataset, DatasetKey};
+
+/// The column that says whose a row is, by the dataset's key, in a table that several
+/// datasets share.
+pub const DATASET_COLUMN: &str = "_mixflow_dataset";
 
 /// Which rows of its days `replace_window` replaces: `scope` in TOML.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -17,6 +29,41 @@ pub enum Scope {
     Window,
     /// Those of the run's own dataset, so that several may share a destination.
     Filter,
+}
+
+/// Returns the schema of rows that say whose they are.
+pub fn with_dataset_column(schema: &Schema) -> Schema {
+    let column = Field::new(DATASET_COLUMN, DataType::Utf8, true);
+    let fields = schema.fields().iter().cloned().chain([Arc::new(column)]);
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+/// Returns rows that say whose they are.
+pub fn of_dataset(records: &RecordBatch, key: &DatasetKey) -> Result<RecordBatch> {
+    let keys = StringArray::from_iter_values(std::iter::repeat_n(key.as_str(), records.num_rows()));
+    let mut columns = records.columns().to_vec();
+    columns.push(Arc::new(keys) as ArrayRef);
+    let schema = Arc::new(with_dataset_column(records.schema_ref()));
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// Checks that a run's own columns leave the name of that column free.
+pub fn check_dataset_column(schema: &Schema) -> Result<()> {
+    let mut fields = schema.fields().iter();
+    let is_it = |name: &str| name.eq_ignore_ascii_case(DATASET_COLUMN);
+    if !fields.any(|field| is_it(field.name())) {
+        return Ok(());
+    }
+    let message = format!("the column `{DATASET_COLUMN}` is mixflow's own");
+    Err(Error::new(ErrorKind::Config, message).hint("give it another name, such as with `rename`"))
+}
+
+/// Returns the error of a run that would write to a table which several datasets
+/// share, without saying whose its rows are.
+pub fn is_shared(place: &str) -> Error {
+    Error::new(ErrorKind::Destination, format!("cannot write {place}"))
+        .because("it has rows of several datasets, which are kept apart")
+        .hint("set `scope = \"filter\"`, or choose another table")
 }
 
 /// Refuses to replace days of a destination that has rows of another dataset,

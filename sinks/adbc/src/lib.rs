@@ -26,6 +26,7 @@ mod outside;
 mod place;
 mod runs;
 mod session;
+mod shared;
 mod sink;
 mod statements;
 mod swap;
@@ -66,6 +67,11 @@ pub const DOC: ComponentDoc = ComponentDoc {
             "mode",
             "create | append | replace | replace_window, default create",
             "what happens to a table that is there",
+        ),
+        OptionDoc::new(
+            "scope",
+            "window | filter, default window",
+            "with replace_window: whether all rows of the days go, or only those of the same filters",
         ),
         OptionDoc::new(
             "ddl",

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use mixflow_core::sink::{PartitionInfo, ReplacedDay, check_shrink};
 use mixflow_core::source::{DayRange, Extent};
+use mixflow_core::unit::DatasetKey;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::age::Age;
 use crate::outside::Outside;
 use crate::session::Session;
+use crate::shared::and_is_of;
 
 /// What becomes of the rows of before.
 pub(crate) struct OldRows {
     table: String,
+    /// Whose rows are replaced, where the table is shared.
+    of: Option<DatasetKey>,
     /// How many were deleted, by day.
     deleted: BTreeMap<String, u64>,
     /// How many were deleted of those outside their days.
@@ -20,9 +24,10 @@ pub(crate) struct OldRows {
 }
 
 impl OldRows {
-    pub(crate) fn new(table: &str) -> OldRows {
+    pub(crate) fn new(table: &str, of: Option<DatasetKey>) -> OldRows {
         OldRows {
             table: table.to_owned(),
+            of,
             deleted: BTreeMap::new(),
             outside: 0,
         }
@@ -42,6 +47,7 @@ impl OldRows {
         let what = format!("replace {} in `{}`", info.label, self.table);
         let table = session.table(&self.table);
         let mut whose = format!("{} AND {}", between(session, &days)?, age.is_old("t"));
+        whose += &and_is_of(session, self.of.as_ref(), "t");
         if let Some(outside) = outside {
             self.outside += outside.delete(session, &days, age)?;
             if let Some(condition) = outside.at_home(session, &days, age)? {

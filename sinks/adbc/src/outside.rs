@@ -19,12 +19,14 @@ use mixflow_core::batch::PartitionId;
 use mixflow_core::ledger::DayCounter;
 use mixflow_core::sink::{PartitionInfo, TxnContext};
 use mixflow_core::source::{DayRange, Extent};
+use mixflow_core::unit::DatasetKey;
 
 use crate::age::Age;
 use crate::columns::{Relation, find};
 use crate::dialect::Dialect;
 use crate::ledger::{Kind, create, dates, day_literal, is_about, texts, times};
 use crate::session::Session;
+use crate::shared::and_is_of;
 
 const TABLE: &str = "_mixflow_outside";
 
@@ -45,6 +47,8 @@ struct Noted {
 pub(crate) struct Outside {
     table: String,
     dataset: String,
+    /// The dataset, where rows say whose they are.
+    of: Option<DatasetKey>,
     run_id: String,
     zone: TimeZone,
     /// The column of times, and the texts that make an event what it is.
@@ -64,6 +68,7 @@ impl Outside {
         session: &Session,
         table: &str,
         is_new: bool,
+        of: Option<&DatasetKey>,
         cx: &TxnContext,
     ) -> Result<Option<Outside>> {
         let Some((time, texts)) = columns(cx) else {
@@ -81,6 +86,7 @@ impl Outside {
         Ok(Some(Outside {
             table: table.to_owned(),
             dataset: dataset.key().as_str().to_owned(),
+            of: of.cloned(),
             run_id: cx.run_id.clone(),
             zone: TimeZone::get(&dataset.zone).unwrap_or(TimeZone::UTC),
             time,
@@ -107,9 +113,9 @@ impl Outside {
         }
         let what = format!("replace rows outside their days in `{}`", self.table);
         let own = format!(
-            "{} AND dataset = {} AND day BETWEEN {} AND {}",
+            "{}{} AND day BETWEEN {} AND {}",
             self.whose(session),
-            session.literal(&self.dataset),
+            self.and_own(session),
             day_literal(session.dialect, range.first),
             day_literal(session.dialect, range.last),
         );
@@ -137,8 +143,13 @@ impl Outside {
         if !self.has_old {
             return Ok(None);
         }
+        // Of rows that say whose they are those of others stay anyway.
+        let own = match self.of {
+            Some(_) => self.and_own(session),
+            None => String::new(),
+        };
         let others = format!(
-            "{} AND event_time >= {} AND event_time < {}",
+            "{}{own} AND event_time >= {} AND event_time < {}",
             self.whose(session),
             session.dialect.instant(range.start_us)?,
             session.dialect.instant(range.end_us)?,
@@ -151,6 +162,10 @@ impl Outside {
     fn whose(&self, session: &Session) -> String {
         let about = is_about(session, &self.table);
         format!("{about} AND run_id <> {}", session.literal(&self.run_id))
+    }
+
+    fn and_own(&self, session: &Session) -> String {
+        format!(" AND dataset = {}", session.literal(&self.dataset))
     }
 
     /// Returns a query for the rows of before that stand in `_mixflow_outside`
@@ -172,11 +187,12 @@ impl Outside {
              FROM {} AS r JOIN (SELECT event_time, identity, count(*) AS copies \
                 FROM {} WHERE {whose} GROUP BY event_time, identity) AS o \
              ON r.event_time = o.event_time AND {identity} = o.identity \
-             WHERE {}) AS outside WHERE n <= copies",
+             WHERE {}{}) AS outside WHERE n <= copies",
             ids.replace(" AS part", "").replace(" AS id", ""),
             session.table(&self.table),
             session.table(TABLE),
             age.is_old("r"),
+            and_is_of(session, self.of.as_ref(), "r"),
         )
     }
 

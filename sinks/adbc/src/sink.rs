@@ -4,11 +4,11 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::config::{Invalid, SecretSource};
 use mixflow_core::destination::Destination;
-use mixflow_core::ledger::{Earlier, Ledger};
+use mixflow_core::ledger::{DATASET_COLUMN, Earlier, Ledger, Scope, check_dataset_column};
 use mixflow_core::made_of::Existing;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
@@ -51,6 +51,8 @@ pub struct AdbcOptions {
     pub schema: Option<String>,
     /// What happens to a table that is there.
     pub mode: Option<WriteMode>,
+    /// Which rows `replace_window` replaces.
+    pub scope: Option<Scope>,
     /// How a new table is made: a statement or several, with `{table}` for its
     /// name.
     pub ddl: Option<Statements>,
@@ -85,6 +87,10 @@ impl AdbcSink {
         let dialect = Dialect::of_driver(&driver);
         check_names(&options, dialect, &mut invalid);
         check_mode(options.mode, dialect, &driver, &mut invalid);
+        if options.scope == Some(Scope::Filter) && !dialect.is_transactional() {
+            let mode = WriteMode::ReplaceWindow;
+            invalid.push(Invalid::new("scope", no_such_mode(mode, &driver)));
+        }
         let ddl = options.ddl.map(|ddl| ddl.0).unwrap_or_default();
         if ddl.iter().any(|statement| !statement.contains(TABLE)) {
             invalid.push(Invalid::new(
@@ -117,6 +123,7 @@ impl AdbcSink {
                 },
                 table: options.table,
                 mode: options.mode.unwrap_or_default(),
+                scope: options.scope.unwrap_or_default(),
                 ddl,
                 on_mismatch: options.on_mismatch.unwrap_or_default(),
                 allow_shrink: options.allow_shrink.unwrap_or(false),
@@ -289,11 +296,19 @@ impl Sink for AdbcSink {
             return Ok(Existing::default());
         };
         let table = self.target.table_for(&cx.source.dataset.kind);
-        made_of::existing(&session, table, stay)
+        let mut existing = made_of::existing(&session, table, stay)?;
+        // A table that several datasets share has it.
+        let ours = Field::new(DATASET_COLUMN, DataType::Null, true);
+        existing
+            .columns
+            .retain(|column| column.name() != DATASET_COLUMN);
+        existing.columns.push(ours);
+        Ok(existing)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         check_columns_of_rows(self.target.dialect(), schema)?;
+        check_dataset_column(schema)?;
         if self.target.mode == WriteMode::ReplaceWindow && schema.index_of("event_time").is_err() {
             return Err(Error::new(
                 ErrorKind::Config,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use arrow::datatypes::Field;
-use mixflow_core::ledger::{Scope, check_scope};
+use mixflow_core::ledger::Scope;
 use mixflow_core::remedy::Remedy;
 use mixflow_core::sink::{TxnContext, WriteMode, already_exists};
 use mixflow_core::unit::DataKind;
@@ -11,10 +11,10 @@ use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{Relation, check_fits, find};
 use crate::dialect::Dialect;
-use crate::ledger::TableLedger;
 use crate::mend::OnMismatch;
 use crate::runs;
 use crate::session::{Access, Address, Session};
+use crate::shared;
 use crate::swap;
 
 /// What stands for the table in `ddl`.
@@ -27,6 +27,7 @@ pub(crate) struct Target {
     /// The table; named after what the source reads if it is not given.
     pub(crate) table: Option<String>,
     pub(crate) mode: WriteMode,
+    pub(crate) scope: Scope,
     /// How a new table is made: statements, each with [`TABLE`] in it.
     pub(crate) ddl: Vec<String>,
     pub(crate) on_mismatch: OnMismatch,
@@ -96,6 +97,7 @@ impl Target {
             );
         }
         let exists = found == Relation::Table;
+        let told = shared::told(self.scope, cx);
         let mut new_columns = Vec::new();
         let action = match self.mode {
             WriteMode::Create if exists => {
@@ -105,13 +107,13 @@ impl Target {
                 }));
             }
             WriteMode::Append if exists => {
-                new_columns = fits(session, table, cx)?;
+                shared::check_append(session, table, &place, self.scope)?;
+                new_columns = fits(session, table, &told)?;
                 format!("adds to {place}{}", and_adds(&new_columns))
             }
             WriteMode::ReplaceWindow if exists => {
-                new_columns = fits(session, table, cx)?;
-                let known = TableLedger::new(session, table).datasets()?;
-                check_scope(&place, Scope::Window, &cx.source.dataset, &known)?;
+                shared::check_replace(session, table, &place, self.scope, cx)?;
+                new_columns = fits(session, table, &told)?;
                 let and = and_adds(&new_columns);
                 format!("replaces the fetched days of {place}{and}")
             }

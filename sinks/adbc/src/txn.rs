@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
 use mixflow_core::batch::Batch;
+use mixflow_core::ledger::{DATASET_COLUMN, Scope, of_dataset};
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, WriteMode, already_exists,
     check_replace,
 };
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
+use mixflow_core::unit::DatasetKey;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::age::Age;
@@ -28,6 +30,7 @@ use crate::old_rows::{OldRows, count_days};
 use crate::outside::{self, Outside};
 use crate::runs;
 use crate::session::{Access, Session};
+use crate::shared;
 use crate::swap;
 use crate::target::{TABLE, Target};
 
@@ -62,6 +65,8 @@ pub(crate) struct AdbcTxn {
     span: Option<(i64, i64)>,
     /// Whether some of the rows have no time.
     some_untimed: bool,
+    /// The dataset, where rows say whose they are.
+    shared_by: Option<DatasetKey>,
     mender: Mender,
 }
 
@@ -80,6 +85,7 @@ enum Way {
 
 impl AdbcTxn {
     pub(crate) fn begin(target: &Target, cx: &TxnContext) -> Result<AdbcTxn> {
+        let shared_by = (target.scope == Scope::Filter).then(|| cx.source.dataset.key());
         let staged = match target.file() {
             Some(file) if !file.exists() => Some(StagedFolder::begin(file)?),
             Some(file) => {
@@ -102,15 +108,15 @@ impl AdbcTxn {
         session.begin()?;
         let table = target.table_for(&cx.source.dataset.kind).to_owned();
         lock::take(&session, &table, &cx.run_id)?;
-        match AdbcTxn::prepare(target, cx, &session, &table) {
+        match AdbcTxn::prepare(target, cx, shared_by.as_ref(), &session, &table) {
             Ok(prepared) => Ok(AdbcTxn {
                 session: Some(session),
                 ingest: None,
                 target: target.clone(),
                 staged,
-                old_rows: OldRows::new(&table),
+                old_rows: OldRows::new(&table, shared_by.clone()),
                 into: prepared.into,
-                cx: cx.clone(),
+                cx: shared::told(target.scope, cx),
                 exists: prepared.exists,
                 new_columns: prepared.new_columns,
                 is_ours: prepared.is_ours,
@@ -121,6 +127,7 @@ impl AdbcTxn {
                 rows: 0,
                 span: None,
                 some_untimed: false,
+                shared_by,
                 mender: Mender::new(target.on_mismatch),
                 table,
             }),
@@ -135,11 +142,13 @@ impl AdbcTxn {
     fn prepare(
         target: &Target,
         cx: &TxnContext,
+        shared_by: Option<&DatasetKey>,
         session: &Session,
         table: &str,
     ) -> Result<Prepared> {
         // What `preview` saw may have changed; inside the transaction it can't.
         let checked = target.check(session, cx)?;
+        let cx = &shared::told(target.scope, cx);
         let stays = checked.exists && target.mode != WriteMode::Replace;
         let way = way(target, session, table, checked.exists, &checked.new_columns)?;
         let into = match way {
@@ -164,7 +173,7 @@ impl AdbcTxn {
         };
         Ok(Prepared {
             form: Form::of(session, &into, &cx.schema)?,
-            outside: Outside::begin(session, table, !stays, cx)?,
+            outside: Outside::begin(session, table, !stays, shared_by, cx)?,
             exists: checked.exists,
             new_columns: checked.new_columns,
             is_ours: age == Age::AllNew && target.ddl.is_empty(),
@@ -286,6 +295,17 @@ impl AdbcTxn {
 
     fn is_beside(&self) -> bool {
         self.into.starts_with("_mixflow_rows_")
+    }
+
+    /// Has the rows of a table say whose they are, before some of them go.
+    fn share(&mut self) -> Result<()> {
+        let before = self.new_columns.len();
+        self.new_columns
+            .retain(|field| field.name() != DATASET_COLUMN);
+        match self.new_columns.len() < before {
+            true => shared::share(self.session(), &self.table),
+            false => Ok(()),
+        }
     }
 
     /// Deletes what was there of the days that were fetched.
@@ -597,6 +617,9 @@ impl SinkTxn for AdbcTxn {
                 self.write_outside()?;
             }
         }
+        if let Some(key) = &self.shared_by {
+            records = of_dataset(&records, key)?;
+        }
         self.note_times(&records);
         self.push(&records)?;
         self.rows += records.num_rows() as u64;
@@ -615,6 +638,7 @@ impl SinkTxn for AdbcTxn {
         }
         let written = self.verify()?;
         self.write_outside()?;
+        self.share()?;
         self.delete_replaced()?;
         if self.target.mode == WriteMode::ReplaceWindow && !self.target.allow_shrink {
             self.old_rows.check_shrink(&written)?;

@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use duckdb::{Connection, params};
 use mixflow_core::batch::is_json;
 use mixflow_core::fit::check_columns;
+use mixflow_core::ledger::DATASET_COLUMN;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::open::failed;
@@ -158,10 +159,6 @@ pub(crate) fn has_keys(connection: &Connection, table: &str) -> Result<bool> {
         .map_err(failed("look up keys"))
 }
 
-/// The column that says whose a row is, by the dataset's key, in a table that
-/// several datasets share.
-pub(crate) const DATASET: &str = "_mixflow_dataset";
-
 /// Returns the columns of a table, each with its type.
 pub(crate) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<(String, String)>> {
     let what = "look up columns";
@@ -188,7 +185,7 @@ pub(crate) fn check_fits<'s>(
     let has = columns_of(connection, table)?;
     let has: Vec<String> = has
         .into_iter()
-        .filter(|(name, _)| name != DATASET)
+        .filter(|(name, _)| name != DATASET_COLUMN)
         .map(|(name, kind)| format!("{} {kind}", name.to_lowercase()))
         .collect();
     let needs = schema

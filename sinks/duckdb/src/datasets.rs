@@ -1,19 +1,13 @@
 //! Tables that several datasets share: whose a row is.
 //!
-//! With `scope = "filter"` the last column of a table says it, because nothing
-//! else of a row does: two `where` expressions may give the same event.
+//! With `scope = "filter"` the last column of a table says it.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
-use arrow::record_batch::RecordBatch;
 use duckdb::Connection;
-use mixflow_core::ledger::{Scope, check_scope};
+use mixflow_core::Result;
+use mixflow_core::ledger::{self, DATASET_COLUMN, Scope, check_scope};
 use mixflow_core::unit::{Dataset, DatasetKey};
-use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{DATASET, columns_of, quoted};
+use crate::columns::{columns_of, quoted};
 use crate::ledger::TableLedger;
 use crate::metadata;
 use crate::open::failed;
@@ -27,11 +21,7 @@ pub(crate) fn check(
     dataset: &Dataset,
 ) -> Result<()> {
     if scope == Scope::Window && is_shared(connection, table)? {
-        return Err(
-            Error::new(ErrorKind::Destination, format!("cannot write {place}"))
-                .because("it has rows of several datasets, which are kept apart")
-                .hint("set `scope = \"filter\"`, or choose another table"),
-        );
+        return Err(ledger::is_shared(place));
     }
     check_scope(place, scope, dataset, &owners(connection, table, dataset)?)
 }
@@ -57,7 +47,7 @@ fn owners(connection: &Connection, table: &str, dataset: &Dataset) -> Result<Vec
 /// Whether a table says whose its rows are.
 pub(crate) fn is_shared(connection: &Connection, table: &str) -> Result<bool> {
     let columns = columns_of(connection, table)?;
-    Ok(columns.iter().any(|(name, _)| name == DATASET))
+    Ok(columns.iter().any(|(name, _)| name == DATASET_COLUMN))
 }
 
 /// Gives a table that was not shared until now the column, as the run of
@@ -72,7 +62,7 @@ pub(crate) fn share(connection: &Connection, table: &str, dataset: &Dataset) -> 
         [owner] => format!("'{}'", owner.key()),
         _ => "NULL".to_owned(),
     };
-    let (table, column) = (quoted(table), quoted(DATASET));
+    let (table, column) = (quoted(table), quoted(DATASET_COLUMN));
     connection
         .execute_batch(&format!(
             "ALTER TABLE {table} ADD COLUMN {column} VARCHAR DEFAULT {default}; \
@@ -83,21 +73,5 @@ pub(crate) fn share(connection: &Connection, table: &str, dataset: &Dataset) -> 
 
 /// Returns the condition that is true of the rows of a dataset.
 pub(crate) fn is_of(key: &DatasetKey) -> String {
-    format!("{} = '{key}'", quoted(DATASET))
-}
-
-/// Returns the schema of rows that say whose they are.
-pub(crate) fn with_column(schema: &Schema) -> Schema {
-    let column = Field::new(DATASET, DataType::Utf8, true);
-    let fields = schema.fields().iter().cloned().chain([Arc::new(column)]);
-    Schema::new(fields.collect::<Vec<_>>())
-}
-
-/// Returns rows that say whose they are.
-pub(crate) fn marked(records: &RecordBatch, key: &DatasetKey) -> Result<RecordBatch> {
-    let keys = StringArray::from_iter_values(std::iter::repeat_n(key.as_str(), records.num_rows()));
-    let mut columns = records.columns().to_vec();
-    columns.push(Arc::new(keys) as ArrayRef);
-    let schema = Arc::new(with_column(records.schema_ref()));
-    Ok(RecordBatch::try_new(schema, columns)?)
+    format!("{} = '{key}'", quoted(DATASET_COLUMN))
 }

@@ -7,9 +7,10 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use duckdb::{Connection, params};
 use mixflow_core::Result;
 use mixflow_core::batch::json_field;
+use mixflow_core::ledger::DATASET_COLUMN;
 use mixflow_core::made_of::{Existing, made_of, with_made_of};
 
-use crate::columns::{DATASET, Relation, columns_of, find};
+use crate::columns::{Relation, columns_of, find};
 use crate::open::failed;
 
 const TABLE: &str = "_mixflow_columns";
@@ -21,7 +22,9 @@ pub(crate) fn existing(connection: &Connection, table: &str, stay: bool) -> Resu
         true => columns_of(connection, table)?,
         false => Vec::new(),
     };
-    let columns = columns.into_iter().filter(|(name, _)| name != DATASET);
+    let columns = columns
+        .into_iter()
+        .filter(|(name, _)| name != DATASET_COLUMN);
     let columns = columns.map(|(name, kind)| {
         let field = field_of(&name, &kind);
         match known.iter().find(|(_, column)| *column == name) {

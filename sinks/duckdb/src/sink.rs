@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::{DataType, Field, Schema};
 use mixflow_core::config::Invalid;
 use mixflow_core::destination::Destination;
-use mixflow_core::ledger::{Earlier, Ledger, Scope};
+use mixflow_core::ledger::{DATASET_COLUMN, Earlier, Ledger, Scope, check_dataset_column};
 use mixflow_core::made_of::Existing;
 use mixflow_core::registry::BuildContext;
 use mixflow_core::sink::{
@@ -17,7 +17,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::columns::{DATASET, sql_type};
+use crate::columns::sql_type;
 use crate::database::Database;
 use crate::ledger::TableLedger;
 use crate::made_of;
@@ -185,7 +185,7 @@ impl Sink for DuckdbSink {
             Existing::default()
         };
         // A table that several datasets share has it.
-        let ours = Field::new(DATASET, DataType::Null, true);
+        let ours = Field::new(DATASET_COLUMN, DataType::Null, true);
         existing.columns.push(ours);
         Ok(existing)
     }
@@ -193,12 +193,8 @@ impl Sink for DuckdbSink {
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         for field in schema.fields() {
             sql_type(field)?;
-            if field.name().eq_ignore_ascii_case(DATASET) {
-                let message = format!("the column `{DATASET}` is mixflow's own");
-                return Err(Error::new(ErrorKind::Config, message)
-                    .hint("give it another name, such as with `rename`"));
-            }
         }
+        check_dataset_column(schema)?;
         if self.target.mode == WriteMode::ReplaceWindow && schema.index_of("event_time").is_err() {
             return Err(Error::new(
                 ErrorKind::Config,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::record_batch::RecordBatch;
 use duckdb::Connection;
 use mixflow_core::batch::Batch;
-use mixflow_core::ledger::Scope;
+use mixflow_core::ledger::{Scope, of_dataset, with_dataset_column};
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, Residue, SinkTxn, TxnContext, WriteMode, already_exists,
 };
@@ -17,7 +17,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use crate::columns::{Codecs, add_columns, definition, quoted};
 use crate::commit::{Closed, check_whole, fate, judged};
 use crate::database::Database;
-use crate::datasets::{is_of, marked, share, with_column};
+use crate::datasets::{is_of, share};
 use crate::ledger::{TableLedger, Written};
 use crate::macros;
 use crate::made_of;
@@ -168,7 +168,7 @@ impl DuckdbTxn {
             WriteMode::Append | WriteMode::ReplaceWindow => "CREATE TABLE IF NOT EXISTS",
         };
         let columns = match &self.shared_by {
-            Some(_) => definition(&with_column(&self.cx.schema), codecs)?,
+            Some(_) => definition(&with_dataset_column(&self.cx.schema), codecs)?,
             None => definition(&self.cx.schema, codecs)?,
         };
         connection
@@ -384,7 +384,7 @@ impl SinkTxn for DuckdbTxn {
             limit_memory(self.connection(), &format!("{mb}MB"))?;
         }
         let records = match &self.shared_by {
-            Some(key) => marked(&records, key)?,
+            Some(key) => of_dataset(&records, key)?,
             None => records,
         };
         self.push(&records)?;

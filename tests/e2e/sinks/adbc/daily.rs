@@ -300,3 +300,86 @@ fn rows_that_the_database_cannot_hold_are_put_aside_where_that_is_wanted() {
         "2|2"
     );
 }
+
+/// Two pipelines of other events into one table: each replaces its own.
+fn check_shared(run: &dyn Fn(&str) -> Ran, count: &dyn Fn(&str) -> String, sim: &Simulator) {
+    let days = ExportQuery::new(date(2024, 1, 1), date(2024, 1, 2));
+    let all = expected_events(sim, &days);
+    let of = |name: &str| all.iter().filter(|event| event.event_name == name).count();
+    let (views, logins) = (of("page view"), of("sign up"));
+    assert!(views > 0 && logins > 0);
+    let there = |n: usize| assert_eq!(count("SELECT count(*) FROM events"), n.to_string());
+    run("events = [\"page view\"]|").ended(0);
+    there(views);
+    run("events = [\"sign up\"]|")
+        .ended(6)
+        .says("set `scope = \"filter\"`");
+    run("events = [\"sign up\"]|scope = \"filter\"").ended(0);
+    there(views + logins);
+    // Whose the rows were is known, and each is replaced by its own.
+    for events in ["page view", "sign up", "page view"] {
+        run(&format!("events = [\"{events}\"]|scope = \"filter\"")).ended(0);
+        there(views + logins);
+    }
+    assert_eq!(
+        count("SELECT count(DISTINCT _mixflow_dataset) FROM events"),
+        "2"
+    );
+    run("events = [\"page view\"]|")
+        .ended(6)
+        .says("it has rows of several datasets");
+    assert_eq!(
+        count("SELECT count(DISTINCT insert_id) FROM events"),
+        (views + logins).to_string()
+    );
+}
+
+#[test]
+fn several_filters_share_a_table_of_postgres() {
+    let Some(warehouse) = Warehouse::start() else {
+        return;
+    };
+    let sim = january();
+    let run = |what: &str| {
+        let (events_wanted, scope) = what.split_once('|').unwrap();
+        let days = format!("from = \"2024-01-01\"\nto = \"2024-01-02\"\n{events_wanted}\n");
+        let sink = Warehouse::sink("replace_window") + scope + "\n";
+        warehouse
+            .place
+            .write("test.toml", &pipeline(&[&events(&sim, &days), &sink]));
+        warehouse.mixflow(&["run", "test.toml"])
+    };
+    check_shared(&run, &|sql| warehouse.sql(sql), &sim);
+    assert_eq!(
+        warehouse.sql("SELECT count(*) FROM pg_attrdef WHERE adrelid = 'events'::regclass"),
+        "0",
+        "the rows of others are nobody's"
+    );
+}
+
+#[test]
+fn several_filters_share_a_table_of_sqlite() {
+    let place = Place::new();
+    let Some(drivers) = manifests(&place, "sqlite") else {
+        return;
+    };
+    let sim = january();
+    let mixflow = |args: &[&str]| {
+        let mut command = place.command(args);
+        Ran::of(command.env("ADBC_DRIVER_PATH", &drivers).output().unwrap())
+    };
+    let run = |what: &str| {
+        let (events_wanted, scope) = what.split_once('|').unwrap();
+        let days = format!("from = \"2024-01-01\"\nto = \"2024-01-02\"\n{events_wanted}\n");
+        let sink = format!(
+            "[sink]\ntype = \"adbc\"\ndriver = \"sqlite\"\nuri = \"out.db\"\nmode = \"replace_window\"\n{scope}\n"
+        );
+        place.write("test.toml", &pipeline(&[&events(&sim, &days), &sink]));
+        mixflow(&["run", "test.toml"])
+    };
+    let count = |sql: &str| {
+        let ran = mixflow(&["query", sql, "--db", "sqlite:out.db", "--scalar"]).ended(0);
+        ran.stdout_lossy().trim().to_owned()
+    };
+    check_shared(&run, &count, &sim);
+}
