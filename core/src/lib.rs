@@ -43,6 +43,7 @@ pub mod source;
 pub mod staged;
 pub mod stand_in;
 pub mod suggest;
+pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;

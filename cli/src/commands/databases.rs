@@ -1,17 +1,14 @@
 //! Databases that are no DuckDB files, asked by `tables`, `schema`, `metadata`
 //! and `query`.
 
-use std::sync::Arc;
-
-use arrow::array::BooleanArray;
-use mixflow::databases::{Database, TableMetadata};
+use mixflow::databases::Database;
 use mixflow::duckdb::sql::{parameters, statements, with_values};
 use mixflow_core::ledger::Holding;
 use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use super::query::{QueryArgs, how, text};
-use super::tables::{Known, TableArgs, TablesArgs, counts, dates, show, shown, texts, times};
+use super::tables::{Listed, TableArgs, TablesArgs, columns, listed, shown};
 use crate::app::App;
 use crate::args::DbArg;
 use crate::interrupt::{EndsAtSignals, token};
@@ -23,73 +20,26 @@ fn open(app: &App, db: &DbArg) -> Result<Database> {
 }
 
 pub(super) fn tables(app: &App, args: &TablesArgs) -> Result<()> {
-    let tables = open(app, &args.db)?.tables()?;
-    let known = || tables.iter().map(|table| table.metadata.as_ref());
-    let kinds = tables.iter().map(|table| {
-        Some(match &table.metadata {
-            Some(known) => known.data_type.as_str(),
-            None if table.is_view => "view",
-            None => "table",
-        })
+    let tables = open(app, &args.db)?.tables()?.into_iter();
+    let tables = tables.map(|table| Listed {
+        kind: match &table.metadata {
+            Some(known) => known.data_type.clone(),
+            None if table.is_view => "view".to_owned(),
+            None => "table".to_owned(),
+        },
+        table_name: table.table_name,
+        row_count: Some(table.row_count),
+        known: table.metadata,
     });
-    let names = tables.iter().map(|table| Some(table.table_name.as_str()));
-    show(
-        &args.show,
-        vec![
-            ("table_name", texts(names)),
-            ("type", texts(kinds)),
-            (
-                "row_count",
-                counts(tables.iter().map(|table| Some(table.row_count))),
-            ),
-            ("from_date", dates(known().map(|data| data?.from_date))),
-            ("to_date", dates(known().map(|data| data?.to_date))),
-            (
-                "fetched_at",
-                times(known().map(|data| Some(data?.fetched_at))),
-            ),
-            (
-                "status",
-                texts(known().map(|data| Some(data?.status.as_str()))),
-            ),
-        ],
-    )
+    listed(&tables.collect::<Vec<_>>(), &args.show)
 }
 
 pub(super) fn schema(app: &App, args: &TableArgs) -> Result<()> {
-    let columns = open(app, &args.db)?.schema(&args.table)?;
-    let names = columns.iter().map(|one| Some(one.column_name.as_str()));
-    let types = columns.iter().map(|one| Some(one.column_type.as_str()));
-    let nullable: BooleanArray = columns.iter().map(|one| Some(one.nullable)).collect();
-    show(
-        &args.show,
-        vec![
-            ("column_name", texts(names)),
-            ("column_type", texts(types)),
-            ("nullable", Arc::new(nullable)),
-        ],
-    )
+    columns(&open(app, &args.db)?.schema(&args.table)?, &args.show)
 }
 
 pub(super) fn metadata(app: &App, args: &TableArgs) -> Result<()> {
-    let data = open(app, &args.db)?.metadata(&args.table)?;
-    shown(&known(data), &args.show)
-}
-
-fn known(data: TableMetadata) -> Known {
-    Known {
-        table_name: data.table_name,
-        data_type: data.data_type,
-        fetched_at: data.fetched_at,
-        from_date: data.from_date,
-        to_date: data.to_date,
-        row_count: data.row_count,
-        filters: data.filters,
-        run_id: data.run_id,
-        mixflow_version: data.mixflow_version,
-        status: data.status,
-        missing: data.missing,
-    }
+    shown(&open(app, &args.db)?.metadata(&args.table)?, &args.show)
 }
 
 pub(super) fn holdings(app: &App, db: &DbArg, table: Option<&str>) -> Result<Vec<Holding>> {

@@ -9,9 +9,9 @@ use arrow::array::{
 use arrow::datatypes::{Field, Schema};
 use clap::Args as ClapArgs;
 use mixflow_core::batch::json_field;
-use mixflow_core::ledger::Missing;
+use mixflow_core::table::{ColumnInfo, TableMetadata};
 use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_sink_duckdb::{Store, TableMetadata, quoted};
+use mixflow_sink_duckdb::{Store, quoted};
 
 use super::query::{answer, how, path, store};
 use crate::app::App;
@@ -63,9 +63,27 @@ pub(crate) struct DropArgs {
 }
 
 pub(crate) fn tables(app: &App, args: &TablesArgs) -> Result<()> {
-    let store = store(app, &args.db)?;
-    let (tables, known): (Vec<_>, Vec<_>) = store.describe_tables()?.into_iter().unzip();
-    let known = || known.iter().map(Option::as_ref);
+    let tables = store(app, &args.db)?.describe_tables()?.into_iter();
+    let tables = tables.map(|(table, known)| Listed {
+        table_name: table.table_name,
+        kind: table.kind,
+        row_count: table.row_count,
+        known,
+    });
+    listed(&tables.collect::<Vec<_>>(), &args.show)
+}
+
+/// A table, whatever database it is in.
+pub(super) struct Listed {
+    pub(super) table_name: String,
+    pub(super) kind: String,
+    pub(super) row_count: Option<u64>,
+    pub(super) known: Option<TableMetadata>,
+}
+
+/// Shows which tables there are.
+pub(super) fn listed(tables: &[Listed], show_args: &ShowArgs) -> Result<()> {
+    let known = || tables.iter().map(|table| table.known.as_ref());
     let names = tables.iter().map(|table| Some(table.table_name.as_str()));
     let kinds = tables.iter().map(|table| Some(table.kind.as_str()));
     let rows = tables.iter().map(|table| table.row_count);
@@ -82,24 +100,24 @@ pub(crate) fn tables(app: &App, args: &TablesArgs) -> Result<()> {
         ),
         ("status", texts(statuses)),
     ];
-    if how(&args.show).format == Format::Table {
+    if how(show_args).format == Format::Table {
         // A narrow terminal has no room for the last one.
         columns.swap(5, 6);
     }
-    show(&args.show, columns)
+    show(show_args, columns)
 }
 
 pub(crate) fn schema(app: &App, args: &TableArgs) -> Result<()> {
-    let columns = store(app, &args.db)?.schema(&args.table)?;
-    let names = columns
-        .iter()
-        .map(|column| Some(column.column_name.as_str()));
-    let types = columns
-        .iter()
-        .map(|column| Some(column.column_type.as_str()));
-    let nullable: BooleanArray = columns.iter().map(|column| Some(column.nullable)).collect();
+    columns(&store(app, &args.db)?.schema(&args.table)?, &args.show)
+}
+
+/// Shows the columns of a table.
+pub(super) fn columns(columns: &[ColumnInfo], show_args: &ShowArgs) -> Result<()> {
+    let names = columns.iter().map(|one| Some(one.column_name.as_str()));
+    let types = columns.iter().map(|one| Some(one.column_type.as_str()));
+    let nullable: BooleanArray = columns.iter().map(|one| Some(one.nullable)).collect();
     show(
-        &args.show,
+        show_args,
         vec![
             ("column_name", texts(names)),
             ("column_type", texts(types)),
@@ -109,45 +127,11 @@ pub(crate) fn schema(app: &App, args: &TableArgs) -> Result<()> {
 }
 
 pub(crate) fn metadata(app: &App, args: &TableArgs) -> Result<()> {
-    let store = store(app, &args.db)?;
-    shown(&store.metadata(&args.table)?.into(), &args.show)
-}
-
-/// What is known of a table, whatever database it is in.
-pub(super) struct Known {
-    pub(super) table_name: String,
-    pub(super) data_type: String,
-    pub(super) fetched_at: jiff::Timestamp,
-    pub(super) from_date: Option<jiff::civil::Date>,
-    pub(super) to_date: Option<jiff::civil::Date>,
-    pub(super) row_count: u64,
-    pub(super) filters: serde_json::Value,
-    pub(super) run_id: String,
-    pub(super) mixflow_version: String,
-    pub(super) status: String,
-    pub(super) missing: Vec<Missing>,
-}
-
-impl From<TableMetadata> for Known {
-    fn from(data: TableMetadata) -> Known {
-        Known {
-            table_name: data.table_name,
-            data_type: data.data_type,
-            fetched_at: data.fetched_at,
-            from_date: data.from_date,
-            to_date: data.to_date,
-            row_count: data.row_count,
-            filters: data.filters,
-            run_id: data.run_id,
-            mixflow_version: data.mixflow_version,
-            status: data.status,
-            missing: data.missing,
-        }
-    }
+    shown(&store(app, &args.db)?.metadata(&args.table)?, &args.show)
 }
 
 /// Shows what is known of a table.
-pub(super) fn shown(data: &Known, show_args: &ShowArgs) -> Result<()> {
+pub(super) fn shown(data: &TableMetadata, show_args: &ShowArgs) -> Result<()> {
     if how(show_args).format == Format::Table {
         return facts(data, show_args);
     }
@@ -175,7 +159,7 @@ pub(super) fn shown(data: &Known, show_args: &ShowArgs) -> Result<()> {
 }
 
 /// Shows metadata as people read them: a fact a line.
-fn facts(data: &Known, show_args: &ShowArgs) -> Result<()> {
+fn facts(data: &TableMetadata, show_args: &ShowArgs) -> Result<()> {
     let date = |date: Option<jiff::civil::Date>| date.map_or_else(String::new, |d| d.to_string());
     let missing: Vec<String> = data
         .missing

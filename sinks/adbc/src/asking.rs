@@ -14,13 +14,14 @@ use mixflow_core::config::{Env, Secret, SecretSource};
 use mixflow_core::ledger::Holding;
 use mixflow_core::remedy::Remedy;
 use mixflow_core::suggest::did_you_mean;
+use mixflow_core::table::{ColumnInfo, TableMetadata};
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::columns::{columns_of, nullable};
 use crate::dialect::Dialect;
 use crate::ledger::TableLedger;
 use crate::place::Shown;
-use crate::runs::{self, TableMetadata};
+use crate::runs;
 use crate::session::{Access, Address, Session};
 
 /// A database that is asked, and not changed.
@@ -53,18 +54,6 @@ pub struct TableInfo {
     pub row_count: u64,
     /// What is known of how it was fetched.
     pub metadata: Option<TableMetadata>,
-}
-
-/// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ColumnInfo {
-    /// Its name.
-    pub column_name: String,
-    /// Its type, as the database writes it.
-    pub column_type: String,
-    /// Whether values may be NULL.
-    pub nullable: bool,
 }
 
 const EXAMPLES: &str = "such as `postgresql://user@host/database`, `sqlite:events.db`, or `env:DATABASE_URL`, a variable that has one";

@@ -33,9 +33,8 @@ mod swap;
 mod target;
 mod txn;
 
-pub use asking::{Answer, ColumnInfo, Database, TableInfo, is_uri};
+pub use asking::{Answer, Database, TableInfo, is_uri};
 pub use mend::OnMismatch;
-pub use runs::TableMetadata;
 pub use sink::{AdbcOptions, AdbcSink};
 pub use statements::Statements;
 

@@ -135,7 +135,9 @@ impl Target {
 /// columns that it has to get for them.
 fn fits(session: &Session, table: &str, cx: &TxnContext) -> Result<Vec<Field>> {
     let new = check_fits(session, table, &cx.schema)?;
-    runs::check_provenance(session, table, cx)?;
+    if let Some(known) = runs::read(session, table)? {
+        known.check_provenance(cx)?;
+    }
     Ok(new)
 }
 

@@ -13,6 +13,7 @@ use mixflow_core::sink::{
 };
 use mixflow_core::source::Extent;
 use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
+use mixflow_core::table::Fetch;
 use mixflow_core::unit::DatasetKey;
 use mixflow_core::{Error, ErrorKind, Result};
 
@@ -382,15 +383,17 @@ impl AdbcTxn {
         if !outcome.units.is_empty() {
             ledger.record(&self.cx.source.dataset, outcome.units, written)?;
         }
-        let fetch = runs::Fetch {
-            cx: &self.cx,
-            outcome,
-            done: &self.announced,
-            fresh: is_new,
-            written: self.rows,
+        let run = runs::Written {
+            fetch: Fetch {
+                cx: &self.cx,
+                outcome,
+                done: &self.announced,
+                fresh: is_new,
+            },
+            rows: self.rows,
             gone: self.old_rows.gone(),
         };
-        runs::record(session, &self.table, &fetch)?;
+        runs::record(session, &self.table, &run)?;
         made_of::record(session, &self.table, &self.cx.schema)
     }
 

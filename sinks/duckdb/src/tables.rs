@@ -4,6 +4,7 @@ use duckdb::{OptionalExt, params};
 use mixflow_core::ledger::Holding;
 use mixflow_core::remedy::Remedy;
 use mixflow_core::suggest::did_you_mean;
+pub use mixflow_core::table::ColumnInfo;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
@@ -28,18 +29,6 @@ pub struct TableInfo {
     /// Its rows now; none for a view that cannot be asked any more, because
     /// what it looks at is gone.
     pub row_count: Option<u64>,
-}
-
-/// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ColumnInfo {
-    /// Its name.
-    pub column_name: String,
-    /// Its type, as DuckDB writes it.
-    pub column_type: String,
-    /// Whether values may be NULL.
-    pub nullable: bool,
 }
 
 impl Store {
