@@ -10,6 +10,7 @@
 mod calendar;
 mod counting;
 mod missing;
+mod outside;
 mod record;
 mod scope;
 mod several;
@@ -18,6 +19,7 @@ mod store;
 pub use calendar::{Calendar, Standing, days, ranges, start_of};
 pub use counting::{BodyFacts, DayCount, DayCounter};
 pub use missing::{Missing, add_missing, missing_days, still_missing};
+pub use outside::{IDENTITY_SEPARATOR, OutsideRow, OutsideRows};
 pub use record::{DayRecord, DayState, FetchedUnit, Holding, Ledger, UnitRecord};
 pub use scope::{
     DATASET_COLUMN, Scope, check_dataset_column, check_scope, is_shared, of_dataset,

@@ -1,24 +1,13 @@
-//! Rows whose time is in none of the days that they were fetched for.
-//!
-//! A project whose zone is another than the pipeline says, or a day that a
-//! zone skips, gives such rows. When their day is fetched again they are to be
-//! replaced with it, and when the day that they happen to lie in is fetched
-//! again they are to stay. So each is noted in `_mixflow_outside` with its day,
-//! and is known by what makes two rows the same event. Of rows that are the
-//! same it does not matter which one goes, only how many.
+//! The rows of `_mixflow_outside`: those that lie outside the days that they were
+//! fetched for, and which of them go with these days.
 
-use std::collections::BTreeMap;
-
-use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use mixflow_core::Result;
 use mixflow_core::batch::PartitionId;
-use mixflow_core::ledger::DayCounter;
+use mixflow_core::ledger::{IDENTITY_SEPARATOR, OutsideRows};
 use mixflow_core::sink::{PartitionInfo, TxnContext};
-use mixflow_core::source::{DayRange, Extent};
+use mixflow_core::source::DayRange;
 use mixflow_core::unit::DatasetKey;
 
 use crate::age::Age;
@@ -30,19 +19,6 @@ use crate::shared::and_is_of;
 
 const TABLE: &str = "_mixflow_outside";
 
-/// What stands between the parts of an identity; no name or id has it.
-const SEPARATOR: &str = "\u{1f}";
-
-/// Noted rows that memory may hold: some 4 MB.
-const MOST_NOTED: usize = 10_000;
-
-/// A row that lies outside.
-struct Noted {
-    day: Date,
-    time: Timestamp,
-    identity: String,
-}
-
 /// The rows of one transaction that lie outside, and those of before.
 pub(crate) struct Outside {
     table: String,
@@ -50,13 +26,7 @@ pub(crate) struct Outside {
     /// The dataset, where rows say whose they are.
     of: Option<DatasetKey>,
     run_id: String,
-    zone: TimeZone,
-    /// The column of times, and the texts that make an event what it is.
-    time: usize,
-    texts: Vec<(usize, String)>,
-    days: BTreeMap<PartitionId, DayCounter>,
-    /// Rows that are still to be written.
-    noted: Vec<Noted>,
+    rows: OutsideRows,
     /// Whether there are any from before.
     has_old: bool,
 }
@@ -71,7 +41,7 @@ impl Outside {
         of: Option<&DatasetKey>,
         cx: &TxnContext,
     ) -> Result<Option<Outside>> {
-        let Some((time, texts)) = columns(cx) else {
+        let Some(rows) = OutsideRows::of(cx) else {
             return Ok(None);
         };
         if session.dialect.row_id().is_none() {
@@ -88,21 +58,14 @@ impl Outside {
             dataset: dataset.key().as_str().to_owned(),
             of: of.cloned(),
             run_id: cx.run_id.clone(),
-            zone: TimeZone::get(&dataset.zone).unwrap_or(TimeZone::UTC),
-            time,
-            texts,
-            days: BTreeMap::new(),
-            noted: Vec::new(),
+            rows,
             has_old,
         }))
     }
 
     /// Notes the days of a partition whose rows will come.
     pub(crate) fn announce(&mut self, info: &PartitionInfo) {
-        if let Extent::Days(range) = &info.extent {
-            let days = DayCounter::new(range, &self.zone);
-            self.days.insert(info.id, days);
-        }
+        self.rows.announce(info);
     }
 
     /// Removes the rows of before that were fetched for days of `range` and lie
@@ -171,12 +134,11 @@ impl Outside {
     /// Returns a query for the rows of before that stand in `_mixflow_outside`
     /// where `whose` is true: as many of each as are noted.
     fn rows_of(&self, session: &Session, whose: &str, age: &Age) -> String {
-        let texts = self.texts.iter();
-        let texts =
-            texts.map(|(_, name)| format!("coalesce(r.{}, '')", session.dialect.quoted(name)));
+        let texts = self.rows.identity();
+        let texts = texts.map(|name| format!("coalesce(r.{}, '')", session.dialect.quoted(name)));
         let identity = texts
             .collect::<Vec<_>>()
-            .join(&format!(" || '{SEPARATOR}' || "));
+            .join(&format!(" || '{IDENTITY_SEPARATOR}' || "));
         let (ids, found) = match session.dialect {
             Dialect::Postgres => ("r.tableoid AS part, r.ctid AS id", "part, id"),
             _ => ("r.rowid AS id", "id"),
@@ -199,43 +161,21 @@ impl Outside {
     /// Notes the rows of a batch that lie outside the days of their partition;
     /// [`write`](Outside::write) writes what is noted.
     pub(crate) fn note(&mut self, partition: PartitionId, records: &RecordBatch) {
-        let Some(days) = self.days.get(&partition) else {
-            return;
-        };
-        let times = records.column(self.time);
-        let times = times.as_primitive::<TimestampMicrosecondType>();
-        let outside = |us: &i64| days.is_outside(*us);
-        if !times.values().iter().any(outside) {
-            return;
-        }
-        let texts: Vec<&StringArray> = self
-            .texts
-            .iter()
-            .map(|(at, _)| records.column(*at).as_string())
-            .collect();
-        for (row, us) in times.values().iter().enumerate() {
-            if times.is_null(row) || !outside(us) {
-                continue;
-            }
-            let Ok(time) = Timestamp::from_microsecond(*us) else {
-                continue;
-            };
-            self.noted.push(Noted {
-                day: days.day(*us),
-                time,
-                identity: identity(&texts, row),
-            });
-        }
+        self.rows.note(partition, records);
     }
 
     /// Returns whether so many rows are noted that memory would grow.
     pub(crate) fn is_full(&self) -> bool {
-        self.noted.len() >= MOST_NOTED
+        self.rows.is_full()
     }
 
     /// Writes what is noted.
     pub(crate) fn write(&mut self, session: &Session) -> Result<()> {
-        if self.noted.is_empty() {
+        let noted = self.rows.take().into_iter();
+        // A time that is in no year could not have been written.
+        let noted = noted.filter_map(|row| Some((Timestamp::from_microsecond(row.us).ok()?, row)));
+        let noted: Vec<_> = noted.collect();
+        if noted.is_empty() {
             return Ok(());
         }
         create(
@@ -250,7 +190,6 @@ impl Outside {
                 ("run_id", Kind::Text),
             ],
         )?;
-        let noted = std::mem::take(&mut self.noted);
         let all = || noted.iter();
         let rows = RecordBatch::try_from_iter([
             (
@@ -258,11 +197,11 @@ impl Outside {
                 texts(all().map(|_| Some(self.table.as_str()))),
             ),
             ("dataset", texts(all().map(|_| Some(self.dataset.as_str())))),
-            ("day", dates(all().map(|row| Some(row.day)))),
-            ("event_time", times(all().map(|row| row.time))),
+            ("day", dates(all().map(|(_, row)| Some(row.day)))),
+            ("event_time", times(all().map(|(time, _)| *time))),
             (
                 "identity",
-                texts(all().map(|row| Some(row.identity.as_str()))),
+                texts(all().map(|(_, row)| Some(row.identity.as_str()))),
             ),
             ("run_id", texts(all().map(|_| Some(self.run_id.as_str())))),
         ])?;
@@ -294,31 +233,4 @@ fn row_id(session: &Session, t: &str) -> String {
         Dialect::Postgres => format!("({t}.tableoid, {t}.ctid)"),
         _ => format!("{t}.rowid"),
     }
-}
-
-/// Returns what makes an event what it is, as SQL computes it, too.
-fn identity(texts: &[&StringArray], row: usize) -> String {
-    let parts = texts.iter().map(|column| match column.is_valid(row) {
-        true => column.value(row),
-        false => "",
-    });
-    parts.collect::<Vec<_>>().join(SEPARATOR)
-}
-
-/// Returns the column of times, and the texts that make an event what it is.
-fn columns(cx: &TxnContext) -> Option<(usize, Vec<(usize, String)>)> {
-    let roles = cx.source.roles?;
-    let schema = &cx.schema;
-    let (time, field) = schema.column_with_name(roles.time)?;
-    let is_time = matches!(
-        field.data_type(),
-        DataType::Timestamp(TimeUnit::Microsecond, None)
-    );
-    let texts = roles.identity.iter().filter_map(|name| {
-        let (at, field) = schema.column_with_name(name)?;
-        let is_text = *field.data_type() == DataType::Utf8;
-        is_text.then(|| (at, (*name).to_owned()))
-    });
-    let texts: Vec<_> = texts.collect();
-    (is_time && !texts.is_empty() && cx.source.partitions_are_days).then_some((time, texts))
 }

@@ -1,25 +1,14 @@
-//! Rows whose time is in none of the days that they were fetched for.
-//!
-//! A project whose zone is another than the pipeline says, or a day that a
-//! zone skips, gives such rows. When their day is fetched again they are to be
-//! replaced with it, and when the day that they happen to lie in is fetched
-//! again they are to stay. So each is noted in `_mixflow_outside` with its day,
-//! and is known by what makes two rows the same event. Of rows that are the
-//! same it does not matter which one goes, only how many.
+//! The rows of `_mixflow_outside`: those that lie outside the days that they were
+//! fetched for, and which of them go with these days.
 
-use std::collections::BTreeMap;
-
-use arrow::array::{Array as _, AsArray as _, StringArray};
-use arrow::datatypes::{Schema, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params_from_iter};
-use jiff::tz::TimeZone;
 use mixflow_core::Result;
 use mixflow_core::batch::PartitionId;
-use mixflow_core::ledger::DayCounter;
+use mixflow_core::ledger::OutsideRows;
 use mixflow_core::sink::{PartitionInfo, TxnContext};
-use mixflow_core::source::{DayRange, Extent};
+use mixflow_core::source::DayRange;
 use mixflow_core::text::hex;
 use sha2::{Digest as _, Sha256};
 
@@ -27,24 +16,12 @@ use crate::columns::quoted;
 use crate::ledger::day_value;
 use crate::open::failed;
 
-/// What stands between the parts of an identity; no name or id has it.
-const SEPARATOR: &str = "\u{1f}";
-
-/// Noted rows that memory may hold: some 4 MB.
-const MOST_NOTED: usize = 10_000;
-
 /// The rows of one transaction that lie outside, and those of before.
 pub(crate) struct Outside {
     table: String,
     dataset: String,
     run_id: String,
-    zone: TimeZone,
-    /// The column of times, and the texts that make an event what it is.
-    time: usize,
-    texts: Vec<(usize, String)>,
-    days: BTreeMap<PartitionId, DayCounter>,
-    /// Rows of `_mixflow_outside` that are still to be written.
-    noted: Vec<[Value; 6]>,
+    rows: OutsideRows,
     /// Whether there are any from before.
     has_old: bool,
     /// What is true of the run's own rows, where several share the table.
@@ -60,7 +37,7 @@ impl Outside {
         ours: Option<String>,
         cx: &TxnContext,
     ) -> Result<Option<Outside>> {
-        let Some((time, texts)) = columns(cx) else {
+        let Some(rows) = OutsideRows::of(cx) else {
             return Ok(None);
         };
         let dataset = &cx.source.dataset;
@@ -75,11 +52,7 @@ impl Outside {
             table: table.to_owned(),
             dataset: dataset.key().as_str().to_owned(),
             run_id: cx.run_id.clone(),
-            zone: TimeZone::get(&dataset.zone).unwrap_or(TimeZone::UTC),
-            time,
-            texts,
-            days: BTreeMap::new(),
-            noted: Vec::new(),
+            rows,
             has_old: old > 0,
             ours,
         }))
@@ -87,10 +60,7 @@ impl Outside {
 
     /// Notes the days of a partition whose rows will come.
     pub(crate) fn announce(&mut self, info: &PartitionInfo) {
-        if let Extent::Days(range) = &info.extent {
-            let days = DayCounter::new(range, &self.zone);
-            self.days.insert(info.id, days);
-        }
+        self.rows.announce(info);
     }
 
     /// Removes the rows of before that were fetched for days of `range` and lie
@@ -157,8 +127,8 @@ impl Outside {
     /// noted.
     fn rows_of(&self, whose: &str, last: i64, besides: Option<&str>) -> String {
         let besides = besides.unwrap_or("true");
-        let texts = self.texts.iter();
-        let texts = texts.map(|(_, name)| format!("coalesce(t.{}, '')", quoted(name)));
+        let texts = self.rows.identity();
+        let texts = texts.map(|name| format!("coalesce(t.{}, '')", quoted(name)));
         let identity = format!(
             "sha256(concat_ws(chr(31), {}))",
             texts.collect::<Vec<_>>().join(", ")
@@ -177,87 +147,39 @@ impl Outside {
     /// Notes the rows of a batch that lie outside the days of their partition;
     /// [`write`](Outside::write) writes what is noted.
     pub(crate) fn note(&mut self, partition: PartitionId, records: &RecordBatch) {
-        let Some(days) = self.days.get(&partition) else {
-            return;
-        };
-        let times = records.column(self.time);
-        let times = times.as_primitive::<TimestampMicrosecondType>();
-        let outside = |us: &i64| days.is_outside(*us);
-        if !times.values().iter().any(outside) {
-            return;
-        }
-        let texts: Vec<&StringArray> = self
-            .texts
-            .iter()
-            .map(|(at, _)| records.column(*at).as_string())
-            .collect();
-        for (row, us) in times.values().iter().enumerate() {
-            if times.is_null(row) || !outside(us) {
-                continue;
-            }
-            self.noted.push([
-                Value::Text(self.table.clone()),
-                Value::Text(self.dataset.clone()),
-                day_value(days.day(*us)),
-                Value::Timestamp(TimeUnit::Microsecond, *us),
-                Value::Text(identity(&texts, row)),
-                Value::Text(self.run_id.clone()),
-            ]);
-        }
+        self.rows.note(partition, records);
     }
 
     /// Returns whether so many rows are noted that memory would grow.
     pub(crate) fn is_full(&self) -> bool {
-        self.noted.len() >= MOST_NOTED
+        self.rows.is_full()
     }
 
     /// Writes what is noted.
     pub(crate) fn write(&mut self, connection: &Connection) -> Result<()> {
-        if self.noted.is_empty() {
+        let noted = self.rows.take();
+        if noted.is_empty() {
             return Ok(());
         }
         let what = format!("note rows outside their days in `{}`", self.table);
         let mut appender = connection
             .appender("_mixflow_outside")
             .map_err(failed(&what))?;
-        for row in self.noted.drain(..) {
+        for row in noted {
+            // As `rows_of` computes it.
+            let identity = hex(&Sha256::digest(row.identity));
+            let row = [
+                Value::Text(self.table.clone()),
+                Value::Text(self.dataset.clone()),
+                day_value(row.day),
+                Value::Timestamp(TimeUnit::Microsecond, row.us),
+                Value::Text(identity),
+                Value::Text(self.run_id.clone()),
+            ];
             appender
                 .append_row(duckdb::appender_params_from_iter(row))
                 .map_err(failed(&what))?;
         }
         appender.flush().map_err(failed(&what))
     }
-}
-
-/// Returns what makes an event what it is, as SQL computes it, too.
-fn identity(texts: &[&StringArray], row: usize) -> String {
-    let mut hash = Sha256::new();
-    for (n, column) in texts.iter().enumerate() {
-        if n > 0 {
-            hash.update(SEPARATOR);
-        }
-        if column.is_valid(row) {
-            hash.update(column.value(row));
-        }
-    }
-    hex(&hash.finalize())
-}
-
-/// Returns the column of times, and the texts that make an event what it is.
-fn columns(cx: &TxnContext) -> Option<(usize, Vec<(usize, String)>)> {
-    let roles = cx.source.roles?;
-    let schema: &Schema = &cx.schema;
-    let (time, field) = schema.column_with_name(roles.time)?;
-    let microseconds = arrow::datatypes::TimeUnit::Microsecond;
-    let is_time = matches!(
-        field.data_type(),
-        arrow::datatypes::DataType::Timestamp(unit, None) if *unit == microseconds
-    );
-    let texts = roles.identity.iter().filter_map(|name| {
-        let (at, field) = schema.column_with_name(name)?;
-        let is_text = *field.data_type() == arrow::datatypes::DataType::Utf8;
-        is_text.then(|| (at, (*name).to_owned()))
-    });
-    let texts: Vec<_> = texts.collect();
-    (is_time && !texts.is_empty() && cx.source.partitions_are_days).then_some((time, texts))
 }
