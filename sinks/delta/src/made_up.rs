@@ -4,25 +4,20 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{
-    DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::array::{AsArray as _, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{Span, Timestamp};
 use mixflow_core::Result;
-use mixflow_core::batch::{Batch, PartitionId, json_field};
+use mixflow_core::batch::{Batch, PartitionId};
 use mixflow_core::cancel::CancelToken;
-use mixflow_core::ledger::{
-    DayCounter, DayRecord, DayState, FetchedUnit, Ledger, Scope, UnitRecord,
-};
+use mixflow_core::ledger::{Ledger, Scope};
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, Sink, SinkTxn, TxnContext, WriteMode,
 };
 use mixflow_core::source::{DayRange, Extent, SourceInfo};
-use mixflow_core::unit::{DataKind, Dataset, UnitKey};
+use mixflow_core::testing::{fetched_hours, hour_columns, hour_fields};
+use mixflow_core::unit::Dataset;
 use mixflow_objects::{Location, StoreOptions};
 use mixflow_sink_parquet::files::{DAY_COLUMN, whole_days, zone_of};
 
@@ -31,7 +26,8 @@ use crate::place::Place;
 use crate::table::Table;
 use crate::{DeltaOptions, DeltaSink};
 
-pub(crate) const HOUR_US: i64 = 3_600_000_000;
+pub(crate) use mixflow_core::testing::HOUR_US;
+pub(crate) use mixflow_core::testing::made_up_events as dataset;
 
 /// A place for a table.
 pub(crate) struct Spot {
@@ -50,23 +46,8 @@ pub(crate) fn january(day: i8) -> Date {
     jiff::civil::date(1970, 1, day)
 }
 
-/// Returns the events of a project with days in `zone`.
-pub(crate) fn dataset(zone: &str, filter: Option<&str>) -> Dataset {
-    let filters = filter.map(|name| ("events".to_owned(), serde_json::json!([name])));
-    Dataset {
-        project: "12345".to_owned(),
-        kind: DataKind::Events,
-        zone: zone.to_owned(),
-        filters: filters.into_iter().collect(),
-    }
-}
-
 pub(crate) fn schema(extra: Option<&Field>) -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let mut fields = vec![
-        Field::new(DAY_COLUMN, time, false),
-        json_field("properties", false),
-    ];
+    let mut fields = hour_fields(DAY_COLUMN);
     fields.extend(extra.cloned());
     Arc::new(Schema::new(fields))
 }
@@ -242,9 +223,9 @@ impl Run<'_> {
         txn: Box<dyn SinkTxn + '_>,
         windows: &[Window<'_>],
     ) -> Result<CommitSummary> {
-        let units = (0..)
-            .zip(windows)
-            .map(|(n, window)| self.fetched(n, window));
+        let units = (0..).zip(windows).map(|(n, window)| {
+            fetched_hours(&self.dataset, self.id, n, self.days(window), window.2)
+        });
         txn.commit(&Outcome {
             missing: &[],
             rows: windows.iter().map(|window| window.2.len() as u64).sum(),
@@ -261,12 +242,7 @@ impl Run<'_> {
     }
 
     fn batch(&self, partition: u32, hours: &[i64]) -> Batch {
-        let times = hours.iter().map(|hour| hour * HOUR_US);
-        let texts = hours.iter().map(|hour| format!("{{\"hour\": {hour}}}"));
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
-            Arc::new(StringArray::from_iter_values(texts)),
-        ];
+        let mut columns = hour_columns(hours);
         if let Some(extra) = &self.extra {
             columns.push(match extra.data_type() {
                 DataType::Int64 => Arc::new(Int64Array::from(hours.to_vec())),
@@ -279,52 +255,6 @@ impl Run<'_> {
         Batch {
             records: RecordBatch::try_new(schema, columns).expect("columns fit"),
             partition: PartitionId(partition),
-        }
-    }
-
-    fn fetched(&self, n: u32, window: &Window<'_>) -> FetchedUnit {
-        let (range, hours) = (self.days(window), window.2);
-        let counter = DayCounter::new(&range, &zone_of(&self.dataset));
-        let fetched_at = "2030-01-01T00:00:00Z".parse().expect("a time");
-        let key = UnitKey::of(&self.dataset.key(), &serde_json::json!(range));
-        let days = range.first.series(Span::new().days(1));
-        let days = days.take_while(|day| *day <= range.last).map(|day| {
-            let rows = hours
-                .iter()
-                .filter(|hour| counter.day(**hour * HOUR_US) == day);
-            let rows = rows.count() as u64;
-            DayRecord {
-                day,
-                state: if rows == 0 {
-                    DayState::Empty
-                } else {
-                    DayState::Complete
-                },
-                rows: Some(rows),
-                duplicates: 0,
-                bytes: Some(rows * 100),
-                fetched_at,
-                run_id: self.id.to_owned(),
-                unit_key: key.clone(),
-            }
-        });
-        FetchedUnit {
-            id: PartitionId(n),
-            days: days.collect(),
-            record: UnitRecord {
-                unit_key: key,
-                label: "unit".to_owned(),
-                days: Some(range),
-                fetched_at,
-                run_id: self.id.to_owned(),
-                rows: hours.len() as u64,
-                duplicates: 0,
-                rejected: 0,
-                bytes: Some(hours.len() as u64 * 100),
-                sha256: None,
-                latest_version: None,
-                outside: 0,
-            },
         }
     }
 }

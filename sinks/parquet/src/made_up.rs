@@ -4,36 +4,28 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use jiff::civil::Date;
 use jiff::{Span, Timestamp};
 use mixflow_core::Result;
-use mixflow_core::batch::{Batch, PartitionId, json_field};
-use mixflow_core::ledger::{
-    DayCounter, DayRecord, DayState, FetchedUnit, Ledger, Scope, UnitRecord,
-};
+use mixflow_core::batch::{Batch, PartitionId};
+use mixflow_core::ledger::{Ledger, Scope};
 use mixflow_core::sink::{CommitSummary, Outcome, PartitionInfo, Sink, TxnContext, WriteMode};
 use mixflow_core::source::{DayRange, Extent, SourceInfo};
-use mixflow_core::testing::names_in;
-use mixflow_core::unit::{DataKind, Dataset, UnitKey};
+use mixflow_core::testing::{hour_columns, hour_fields, names_in};
+use mixflow_core::unit::Dataset;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::days::{DAY_COLUMN, DAY_US, whole_days, zone_of};
 use crate::times::Times;
 use crate::{ParquetOptions, ParquetSink, PartitionBy, tree};
 
-pub(crate) const HOUR_US: i64 = 3_600_000_000;
+pub(crate) use mixflow_core::testing::made_up_events as dataset;
+pub(crate) use mixflow_core::testing::{HOUR_US, fetched_hours as fetched};
 
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new(
-            DAY_COLUMN,
-            DataType::Timestamp(TimeUnit::Microsecond, None),
-            false,
-        ),
-        json_field("properties", false),
-    ]))
+    Arc::new(Schema::new(hour_fields(DAY_COLUMN)))
 }
 
 /// One row an hour for each hour since 1970 that is named.
@@ -42,14 +34,8 @@ pub(crate) fn batch(hours: &[i64]) -> Batch {
 }
 
 fn batch_of(partition: u32, hours: &[i64]) -> Batch {
-    let times = hours.iter().map(|hour| hour * HOUR_US);
-    let texts = hours.iter().map(|hour| format!("{{\"hour\": {hour}}}"));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
-        Arc::new(StringArray::from_iter_values(texts)),
-    ];
     Batch {
-        records: RecordBatch::try_new(schema(), columns).expect("columns fit"),
+        records: RecordBatch::try_new(schema(), hour_columns(hours)).expect("columns fit"),
         partition: PartitionId(partition),
     }
 }
@@ -187,17 +173,6 @@ pub(crate) fn file(name: &str, hours: &[i64]) -> (String, Vec<i64>) {
     (name.to_owned(), hours.to_vec())
 }
 
-/// Returns the events of a project with days in `zone`.
-pub(crate) fn dataset(zone: &str, filter: Option<&str>) -> Dataset {
-    let filters = filter.map(|name| ("events".to_owned(), serde_json::json!([name])));
-    Dataset {
-        project: "12345".to_owned(),
-        kind: DataKind::Events,
-        zone: zone.to_owned(),
-        filters: filters.into_iter().collect(),
-    }
-}
-
 /// A run as the engine makes it, with a record of each unit.
 pub(crate) struct Run<'p> {
     pub(crate) place: &'p Place,
@@ -248,56 +223,5 @@ impl Run<'_> {
             rows,
             units: &units,
         })
-    }
-}
-
-/// Returns the record of a unit whose rows have these hours.
-pub(crate) fn fetched(
-    dataset: &Dataset,
-    run_id: &str,
-    n: u32,
-    range: DayRange,
-    hours: &[i64],
-) -> FetchedUnit {
-    let counter = DayCounter::new(&range, &zone_of(dataset));
-    let fetched_at = "2030-01-01T00:00:00Z".parse().expect("a time");
-    let key = UnitKey::of(&dataset.key(), &serde_json::json!(range));
-    let days = range.first.series(Span::new().days(1));
-    let days = days.take_while(|day| *day <= range.last).map(|day| {
-        let rows = hours.iter().map(|hour| counter.day(hour * HOUR_US));
-        let rows = rows.filter(|of| *of == day).count() as u64;
-        DayRecord {
-            day,
-            state: if rows == 0 {
-                DayState::Empty
-            } else {
-                DayState::Complete
-            },
-            rows: Some(rows),
-            duplicates: 0,
-            bytes: Some(rows * 100),
-            fetched_at,
-            run_id: run_id.to_owned(),
-            unit_key: key.clone(),
-        }
-    });
-    let outside = hours.iter().map(|hour| hour * HOUR_US);
-    FetchedUnit {
-        id: PartitionId(n),
-        days: days.collect(),
-        record: UnitRecord {
-            unit_key: key,
-            label: "unit".to_owned(),
-            days: Some(range),
-            fetched_at,
-            run_id: run_id.to_owned(),
-            rows: hours.len() as u64,
-            duplicates: 0,
-            rejected: 0,
-            bytes: Some(hours.len() as u64 * 100),
-            sha256: None,
-            latest_version: None,
-            outside: outside.filter(|us| counter.is_outside(*us)).count() as u64,
-        },
     }
 }

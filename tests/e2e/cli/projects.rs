@@ -197,7 +197,7 @@ fn all_projects_are_replayed_from_an_archive_that_they_share() {
     };
     let before = ["shop", "2", "3"].map(rows);
     for name in ["shop", "2", "3"] {
-        std::fs::remove_file(place.path(&format!("db-{name}.db"))).unwrap();
+        std::fs::remove_file(place.path(format!("db-{name}.db"))).unwrap();
     }
     sim.clear_log();
     place

@@ -221,52 +221,33 @@ fn keeps_its_word(table: &Table<'_>) {
     assert_eq!(table.ids(), expected(&sim, 1, 8));
 }
 
-#[test]
-fn tables_on_s3() {
-    let Some(service) = s3() else { return };
-    for (sink, url) in [
-        ("delta", "s3://lake/a/events"),
-        ("parquet", "s3://lake/days"),
-    ] {
+/// Delta and Parquet on a service, in these places.
+fn keep_their_word(service: Option<Service>, places: [&'static str; 2], more: &'static str) {
+    let Some(service) = service else { return };
+    for (sink, url) in ["delta", "parquet"].into_iter().zip(places) {
         keeps_its_word(&Table {
             service: &service,
             sink,
             url,
-            more: "region = \"us-east-1\"\n",
+            more,
         });
     }
+}
+
+#[test]
+fn tables_on_s3() {
+    let places = ["s3://lake/a/events", "s3://lake/days"];
+    keep_their_word(s3(), places, "region = \"us-east-1\"\n");
 }
 
 #[test]
 fn tables_on_azure() {
-    let Some(service) = azure() else { return };
-    for (sink, url) in [
-        ("delta", "az://lake/a/events"),
-        ("parquet", "az://lake/days"),
-    ] {
-        keeps_its_word(&Table {
-            service: &service,
-            sink,
-            url,
-            more: "",
-        });
-    }
+    keep_their_word(azure(), ["az://lake/a/events", "az://lake/days"], "");
 }
 
 #[test]
 fn tables_on_google_cloud_storage() {
-    let Some(service) = google() else { return };
-    for (sink, url) in [
-        ("delta", "gs://lake/a/events"),
-        ("parquet", "gs://lake/days"),
-    ] {
-        keeps_its_word(&Table {
-            service: &service,
-            sink,
-            url,
-            more: "",
-        });
-    }
+    keep_their_word(google(), ["gs://lake/a/events", "gs://lake/days"], "");
 }
 
 #[test]

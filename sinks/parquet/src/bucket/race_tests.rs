@@ -197,10 +197,11 @@ impl OneDay {
     fn after(self, other: &OneDay, verb: &'static str, path: &'static str) -> OneDay {
         let other = Mutex::new(Some(other.clone()));
         self.with(move |call| {
-            if call.verb == verb && call.path.contains(path) {
-                if let Some(other) = other.lock().expect("no panic").take() {
-                    in_a_thread(move || other.done().map(drop)).expect("commits");
-                }
+            if call.verb == verb
+                && call.path.contains(path)
+                && let Some(other) = other.lock().expect("no panic").take()
+            {
+                in_a_thread(move || other.done().map(drop)).expect("commits");
             }
             Fate::Done
         })
@@ -320,12 +321,13 @@ fn one_that_still_removes_what_it_found_removes_nothing_of_a_later_try() {
     let running = Arc::new(Mutex::new(None));
     let keeps = Arc::clone(&running);
     let slow = spot.run("c", WriteMode::Append, 3).with(move |call| {
-        if call.verb == "put" && call.path.contains(LEDGER) {
-            if let Some(quick) = quick.lock().expect("no panic").take() {
-                let thread = thread::spawn(move || quick.done().map(drop));
-                *keeps.lock().expect("no panic") = Some(thread);
-                waits.lock().expect("no panic").recv().expect("it commits");
-            }
+        if call.verb == "put"
+            && call.path.contains(LEDGER)
+            && let Some(quick) = quick.lock().expect("no panic").take()
+        {
+            let thread = thread::spawn(move || quick.done().map(drop));
+            *keeps.lock().expect("no panic") = Some(thread);
+            waits.lock().expect("no panic").recv().expect("it commits");
         }
         Fate::Done
     });
