@@ -1,5 +1,7 @@
 //! What runs that died have left in a bucket.
 
+use std::collections::BTreeMap;
+
 use mixflow_core::Result;
 use mixflow_core::sink::Removed;
 use mixflow_objects::Objects;
@@ -34,13 +36,25 @@ pub(super) fn sweep_staged(folder: &Objects, name: &str) -> Result<Removed> {
     remove(folder, old(folder, &staged)?)
 }
 
+/// Returns what is old of what is staged. That of one run goes by what it has staged
+/// last: a run that waits for its quota may take days.
 fn old(objects: &Objects, staged: &[(String, i64)]) -> Result<Vec<String>> {
     if staged.is_empty() {
         return Ok(Vec::new());
     }
+    let run_of = |name: &str| match name.rsplit_once('/') {
+        Some((run, _)) if run != OURS => run.to_owned(),
+        _ => name.to_owned(),
+    };
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for (name, ms) in staged {
+        let last = last.entry(run_of(name)).or_insert(*ms);
+        *last = (*last).max(*ms);
+    }
     let now = now(objects)?;
-    let old = staged.iter().filter(|(_, ms)| now - ms > OLD_MS);
-    Ok(old.map(|(name, _)| name.clone()).collect())
+    let is_old = |name: &str| last.get(&run_of(name)).is_some_and(|ms| now - ms > OLD_MS);
+    let old = staged.iter().map(|(name, _)| name);
+    Ok(old.filter(|name| is_old(name)).cloned().collect())
 }
 
 fn remove(objects: &Objects, names: Vec<String>) -> Result<Removed> {

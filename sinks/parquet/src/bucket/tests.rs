@@ -1,6 +1,7 @@
 //! Runs into a folder of objects, in a folder of this machine in the place of a bucket.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use mixflow_core::sink::{Outcome, Sink as _, WriteMode};
 use mixflow_objects::{Location, StoreOptions};
@@ -136,4 +137,37 @@ fn a_folder_that_was_copied_from_a_machine_goes_on_in_a_bucket() {
             .join("_mixflow/ledger-0000000001.json")
             .exists()
     );
+}
+
+#[test]
+fn what_a_run_has_staged_is_old_when_the_last_of_it_is() {
+    let spot = spot();
+    spot.run("20240101T000000Z-00000001", WriteMode::Create, 1, &[24]);
+    let two_days_ago = SystemTime::now() - Duration::from_secs(48 * 3_600);
+    let staged = |run: &str, name: &str, when: Option<SystemTime>| {
+        let folder = spot.folder.path().join("_mixflow").join(run);
+        fs::create_dir_all(&folder).expect("a temp folder");
+        let file = fs::File::create(folder.join(name)).expect("a temp folder");
+        if let Some(when) = when {
+            file.set_modified(when).expect("a temp folder");
+        }
+        folder.join(name)
+    };
+    let dead = [
+        staged("dead", "part-dead-0.part", Some(two_days_ago)),
+        staged("dead", "part-dead-1.part", Some(two_days_ago)),
+        staged("", "events.parquet.dead.part", Some(two_days_ago)),
+    ];
+    let alive = [
+        staged("alive", "part-alive-0.part", Some(two_days_ago)),
+        staged("alive", "part-alive-1.part", None),
+        staged("", "events.parquet.alive.part", None),
+    ];
+    let removed = spot
+        .sink(WriteMode::Append)
+        .vacuum()
+        .expect("it is removed");
+    assert_eq!(removed.files, 3);
+    assert!(dead.iter().all(|path| !path.exists()));
+    assert!(alive.iter().all(|path| path.exists()));
 }
