@@ -23,6 +23,7 @@ mod going;
 mod ledger;
 #[cfg(test)]
 mod made_up;
+mod others;
 mod parts;
 mod sink;
 mod swap;
@@ -42,6 +43,7 @@ pub mod files {
     };
     pub use crate::form::{FileNotes, Form, FormFile, other_form};
     pub use crate::ledger::{Done, FileLedger, Month, MonthRecords, Owner};
+    pub use crate::others::{Others, TRIES, pause, refused};
     pub use crate::parts::Part;
     pub use crate::times::{with_zones, zoned};
     pub use crate::writer::{Target, Writer, keep_memory, properties};

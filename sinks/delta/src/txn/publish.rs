@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{
     ArrayRef, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
@@ -15,10 +14,10 @@ use delta_kernel::transaction::data_layout::DataLayout;
 use delta_kernel::transaction::{CommitResult, Transaction, UpdateTableOperation};
 use delta_kernel::{FilteredEngineData, KernelError, KernelResult, Version};
 use jiff::civil::Date;
-use mixflow_core::sink::{Outcome, WriteMode, already_exists};
+use mixflow_core::Result;
+use mixflow_core::sink::{Outcome, WriteMode};
 use mixflow_core::staged::{cannot, folder_of, sync_folder};
-use mixflow_core::{Error, ErrorKind, Result};
-use mixflow_sink_parquet::files::{Done, FileLedger, Part};
+use mixflow_sink_parquet::files::{Done, FileLedger, Others, Part, TRIES, pause, refused};
 
 use super::DeltaTxn;
 use crate::columns::{DATE, date_field, partition_of, struct_of};
@@ -31,12 +30,6 @@ use crate::leftovers::Mark;
 use crate::rewrite::Rewriting;
 use crate::runs::{has_committed, transaction_of};
 use crate::table::{LiveFile, MARK, Table};
-
-/// How often a commit is tried that others are quicker than.
-const TRIES: u32 = 50;
-
-/// The longest wait before the next try.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Commits after which a reader is spared from reading each of them.
 const COMMITS_A_CHECKPOINT: u64 = 10;
@@ -98,18 +91,14 @@ impl DeltaTxn {
                     _ => return Err(error.in_doubt()),
                 },
             }
-            self.wait(tried)?;
+            self.cx.cancel.wait(pause(tried, fastrand::f64()))?;
         }
-        Err(self
-            .refused(format!("others committed {TRIES} times while it was tried"))
-            .hint("run it again when fewer runs write to the table"))
+        let why = format!("others committed {TRIES} times while it was tried");
+        Err(refused(&self.shown(), why).hint("run it again when fewer runs write to the table"))
     }
 
-    fn wait(&self, tried: u32) -> Result<()> {
-        let longest = Duration::from_millis(20 << tried.min(7)).min(LONGEST_WAIT);
-        self.cx
-            .cancel
-            .wait(longest.mul_f64(0.5 + fastrand::f64() / 2.0))
+    fn shown(&self) -> String {
+        format!("the table `{}`", self.place.shown())
     }
 
     /// Returns whether the commit is there after all, if that can be known.
@@ -120,14 +109,6 @@ impl DeltaTxn {
         }
     }
 
-    fn refused(&self, why: String) -> Error {
-        Error::new(
-            ErrorKind::Destination,
-            format!("cannot commit to the table `{}`", self.place.shown()),
-        )
-        .because(why)
-    }
-
     /// Checks that what others have committed since the run began leaves its own
     /// commit right.
     fn check_others(&self, table: Option<&Table>) -> Result<()> {
@@ -136,16 +117,14 @@ impl DeltaTxn {
             return Ok(());
         }
         let Some((table, version)) = table.zip(now) else {
-            return Err(
-                self.refused("somebody has removed the table since this run began".to_owned())
-            );
+            let why = "somebody has removed the table since this run began";
+            return Err(refused(&self.shown(), why));
         };
         if self.began.version.is_some_and(|began| began > version) {
-            return Err(
-                self.refused("somebody has made the table anew since this run began".to_owned())
-            );
+            let why = "somebody has made the table anew since this run began";
+            return Err(refused(&self.shown(), why));
         }
-        let others = match self.began.version {
+        let found = match self.began.version {
             None => {
                 format!("version {version} is there, and there was no table when this run began")
             }
@@ -157,26 +136,16 @@ impl DeltaTxn {
                 before + 1
             ),
         };
-        match self.going.mode() {
-            WriteMode::Create => {
-                let shown = format!("the table `{}`", self.place.shown());
-                return Err(already_exists(&shown).because(others));
-            }
-            WriteMode::Replace => {
-                return Err(self
-                    .refused(format!("{others}, and its rows would go unseen"))
-                    .hint("look at them, and run it again"));
-            }
-            WriteMode::Append | WriteMode::ReplaceWindow => {}
-        }
-        let days = self.going.days();
-        let ledger = &table.ledger.files;
-        let changed = ledger.changed_days(&self.began.files, self.dataset(), days);
-        if let Some(day) = changed.first() {
-            return Err(self
-                .refused(format!("{others}, with the same days: {day}"))
-                .hint("run it again; it then begins with what is there now"));
-        }
+        let others = Others {
+            shown: &self.shown(),
+            found,
+            mode: self.going.mode(),
+            before: &self.began.files,
+            now: &table.ledger.files,
+            dataset: self.dataset(),
+            days: self.going.days(),
+        };
+        others.check()?;
         self.check
             .preview(&self.place, Some(table), &self.cx)
             .map(drop)

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -11,7 +10,7 @@ use mixflow_core::cancel::CancelToken;
 use mixflow_core::ledger::{DayCounter, days};
 use mixflow_core::sink::{
     CommitSummary, Outcome, PartitionInfo, ReplacedDay, Residue, SinkTxn, TxnContext, WriteMode,
-    already_exists, check_replace, check_shrink,
+    check_replace, check_shrink,
 };
 use mixflow_core::source::Extent;
 use mixflow_core::unit::Dataset;
@@ -26,14 +25,9 @@ use crate::days::{Home, split, zone_of};
 use crate::form::{Form, home, other_form};
 use crate::going::Going;
 use crate::ledger::{Done, FileLedger};
+use crate::others::{Others, TRIES, pause, refused};
 use crate::parts::{Part, Parts, Room};
 use crate::tree::{Found, OURS};
-
-/// How often a commit is tried that others are quicker than.
-const TRIES: u32 = 50;
-
-/// The longest wait before the next try.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Objects that are written at once; each takes some 15 MB.
 const OPEN: usize = 8;
@@ -154,13 +148,14 @@ impl<'s> FolderTxn<'s> {
             if let Some(warnings) = self.try_commit(&folder, tried, outcome)? {
                 return Ok(warnings);
             }
-            let longest = Duration::from_millis(20 << tried.min(7)).min(LONGEST_WAIT);
-            let wait = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
-            self.cx.cancel.wait(wait)?;
+            self.cx.cancel.wait(pause(tried, fastrand::f64()))?;
         }
-        Err(self
-            .refused(format!("others committed {TRIES} times while it was tried"))
-            .hint("run it again when fewer runs write to the folder"))
+        let why = format!("others committed {TRIES} times while it was tried");
+        Err(refused(&self.shown(), why).hint("run it again when fewer runs write to the folder"))
+    }
+
+    fn shown(&self) -> String {
+        format!("the folder `{}`", self.objects.location())
     }
 
     /// Checks that what others have committed since the run began leaves its own
@@ -171,47 +166,27 @@ impl<'s> FolderTxn<'s> {
             return Ok(());
         }
         if before > now {
-            return Err(
-                self.refused("somebody has made the folder anew since this run began".to_owned())
-            );
+            let why = "somebody has made the folder anew since this run began";
+            return Err(refused(&self.shown(), why));
         }
-        let others = if before + 1 == now {
-            format!(
-                "somebody else has committed `{}` since this run began",
-                name_of(now)
-            )
+        let last = name_of(now);
+        let found = if before + 1 == now {
+            format!("somebody else has committed `{last}` since this run began")
         } else {
-            format!(
-                "others have committed `{}` to `{}` since this run began",
-                name_of(before + 1),
-                name_of(now)
-            )
+            let first = name_of(before + 1);
+            format!("others have committed `{first}` to `{last}` since this run began")
         };
-        match self.going.mode() {
-            WriteMode::Create => {
-                let shown = format!("the folder `{}`", self.objects.location());
-                return Err(already_exists(&shown).because(others));
-            }
-            WriteMode::Replace => {
-                return Err(self
-                    .refused(format!("{others}, and its rows would go unseen"))
-                    .hint("look at them, and run it again"));
-            }
-            WriteMode::Append | WriteMode::ReplaceWindow => {}
-        }
-        let ledger = &folder.ledger;
-        let changed = ledger.changed_days(&self.began.ledger, &self.dataset, &self.fetched);
-        if let Some(day) = changed.first() {
-            return Err(self
-                .refused(format!("{others}, with the same days: {day}"))
-                .hint("run it again; it then begins with what is there now"));
-        }
+        let others = Others {
+            shown: &self.shown(),
+            found,
+            mode: self.going.mode(),
+            before: &self.began.ledger,
+            now: &folder.ledger,
+            dataset: &self.dataset,
+            days: &self.fetched,
+        };
+        others.check()?;
         self.sink.preview_folder(folder, &self.cx).map(drop)
-    }
-
-    fn refused(&self, why: String) -> Error {
-        let what = format!("cannot commit to `{}`", self.objects.location());
-        Error::new(ErrorKind::Destination, what).because(why)
     }
 
     /// Commits to a folder that is as `folder` says; `None` if another run was
@@ -314,10 +289,7 @@ impl<'s> FolderTxn<'s> {
         }
         match self.going.mode() {
             WriteMode::Create | WriteMode::Append => Ok(()),
-            WriteMode::Replace => {
-                let shown = format!("the folder `{}`", self.objects.location());
-                check_replace(&shown, ledger.rows(), self.rows)
-            }
+            WriteMode::Replace => check_replace(&self.shown(), ledger.rows(), self.rows),
             WriteMode::ReplaceWindow => {
                 let held = ledger.of(&self.dataset);
                 let days = self.going.days().iter().filter_map(|day| {
