@@ -42,6 +42,8 @@ pub struct RunContext {
     pub workers: NonZeroUsize,
     /// Requests that the run may make, tries included.
     pub(crate) most_requests: Option<u64>,
+    /// Whether a later run compares the [ids](UnitContext::note_ids) of its unit.
+    pub(crate) keeps_ids: bool,
     /// The zone that the days of units are counted in.
     pub(crate) zone: TimeZone,
     pub(crate) counters: Arc<Counters>,
@@ -60,6 +62,7 @@ impl RunContext {
             held: Held::default(),
             workers: NonZeroUsize::MIN,
             most_requests: None,
+            keeps_ids: false,
             zone: TimeZone::UTC,
             counters: Arc::default(),
             notices,
@@ -265,6 +268,14 @@ impl UnitContext {
     pub fn note_version(&self, version: i64) {
         let mut facts = self.facts();
         facts.latest_version = facts.latest_version.max(Some(version));
+    }
+
+    /// Says what stands for who each of the rows is of, the same on every machine, where
+    /// nobody may be in two units.
+    pub fn note_ids(&self, ids: Vec<u64>) {
+        if self.run.keeps_ids {
+            self.facts().ids = ids;
+        }
     }
 
     /// Counts rows that the transform left out, and why in a word: `false`. Rows

@@ -292,6 +292,10 @@ pub struct PartitionReport {
     /// first 100 are counted as `…`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rows_by_event: BTreeMap<String, u64>,
+    /// What stands for who its rows are of, of a run of this unit alone: for who puts
+    /// several together.
+    #[serde(skip)]
+    pub ids: Vec<u64>,
     /// Where its time went; none if its turn did not come.
     #[serde(flatten)]
     pub timing: Option<Timing>,

@@ -169,6 +169,7 @@ impl Slot {
             attempts: self.attempts,
             error: self.error,
             rows_by_event: self.counts.rows_by_event,
+            ids: self.counts.facts.ids,
             timing: self.timing.map(|timing| Timing {
                 write_seconds,
                 ..timing

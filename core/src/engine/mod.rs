@@ -139,6 +139,8 @@ impl<'r, 'o> Run<'r, 'o> {
             held: Held::default(),
             workers: pipeline.options.workers,
             most_requests: setup.most_requests,
+            // One alone is for others to put together with the rest.
+            keeps_ids: matches!(setup.units.as_deref(), Some([_])),
             zone: zone(&txn_cx.source.dataset.zone),
             counters,
             notices,

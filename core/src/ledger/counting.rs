@@ -101,6 +101,8 @@ pub(crate) struct UnitFacts {
     pub(crate) rows_without_day: bool,
     pub(crate) latest_version: Option<i64>,
     pub(crate) outside: u64,
+    /// What stands for who the rows are of, if another run is to compare it.
+    pub(crate) ids: Vec<u64>,
 }
 
 /// A day of a unit, as it was counted.

@@ -491,6 +491,7 @@ impl Session for TestSession {
             days: Vec::new(),
             read: partition.rows,
             rows_by_event: [("Test".to_owned(), partition.rows)].into(),
+            ids: Vec::new(),
             dropped: Dropped::default(),
             warnings: BTreeMap::new(),
         })

@@ -1,8 +1,8 @@
 //! The parts on a stage as a source: what commits a plan is an ordinary run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use mixflow_core::context::{RunContext, UnitContext, incomplete};
@@ -93,6 +93,7 @@ impl Source for StageSource {
         Ok(Box::new(StageSession {
             staged: Arc::clone(&self.staged),
             held: cx.held.clone(),
+            ids: Mutex::default(),
         }))
     }
 
@@ -108,7 +109,13 @@ impl Source for StageSource {
 struct StageSession {
     staged: Arc<Staged>,
     held: Held,
+    /// Who has come with the units so far, and with which.
+    ids: Mutex<HashMap<u64, Arc<str>>>,
 }
+
+/// So many are remembered, in some 150 MB; beyond, the first of each unit, by which one
+/// that is repeated is known all the same.
+const MOST_IDS: usize = 3_500_000;
 
 impl StageSession {
     /// Returns whether the destination has a unit already, with what was fetched
@@ -122,6 +129,39 @@ impl StageSession {
         }
         let receipt = self.staged.receipts.get(&unit.key);
         receipt.is_some_and(|receipt| receipt.is_held_by(&self.held.ledger))
+    }
+
+    /// Says what was counted of a unit where it was read.
+    ///
+    /// Fails if somebody is in another unit, too, which the machines that read the two
+    /// could not see.
+    fn carry(&self, unit: &Unit, receipt: &Receipt, cx: &UnitContext) -> Result<()> {
+        self.check_ids(unit, &receipt.counted.ids)?;
+        cx.carry(receipt.counted.clone())
+    }
+
+    fn check_ids(&self, unit: &Unit, ids: &[u64]) -> Result<()> {
+        let mut seen = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let repeated = ids.iter().filter_map(|id| seen.get(id));
+        if let Some(other) = repeated.clone().next() {
+            let (n, of) = (repeated.count(), ids.len());
+            let label = &unit.label;
+            return Err(Error::new(
+                ErrorKind::Data,
+                format!("{n} of the {of} profiles of {label} are those of {other}"),
+            )
+            .because("a cache in between may repeat itself; which of the two is the wrong one, nobody can tell")
+            .hint("plan anew with `--fresh`, and run its units")
+            .fatal());
+        }
+        let room = match seen.len() < MOST_IDS {
+            true => ids.len(),
+            false => 1,
+        };
+        let label: Arc<str> = unit.label.as_str().into();
+        let new = ids.iter().take(room);
+        seen.extend(new.map(|id| (*id, Arc::clone(&label))));
+        Ok(())
     }
 
     fn receipt(&self, unit: &Unit) -> Result<&Receipt> {
@@ -159,7 +199,7 @@ impl Session for StageSession {
     fn check_file(&self, unit: &Unit, cx: &UnitContext) -> Result<()> {
         let receipt = self.receipt(unit)?;
         check(&self.staged.stage, &receipt.part, &self.staged.scratch)?;
-        cx.carry(receipt.counted.clone())
+        self.carry(unit, receipt, cx)
     }
 
     fn read<'a>(&'a self, unit: &'a Unit, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
@@ -168,7 +208,7 @@ impl Session for StageSession {
         let schema = SchemaRef::clone(&staged.schema);
         let rows = rows(&staged.stage, &receipt.part, schema, &staged.scratch)?;
         cx.count_bytes(receipt.part.bytes);
-        cx.carry(receipt.counted.clone())?;
+        self.carry(unit, receipt, cx)?;
         let mut left = receipt.rows;
         let label = &unit.label;
         let short = move |why: String| Error::new(ErrorKind::Data, why);

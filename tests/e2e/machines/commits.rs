@@ -249,6 +249,44 @@ fn pages_of_profiles_are_committed_in_their_order() {
     machines.commit(2, &[]).ended(0).says("nothing to do");
 }
 
+/// What one machine would have seen at once, several cannot: the commit does.
+#[test]
+fn people_that_are_on_two_pages_of_two_machines_are_refused() {
+    let builder = |faults: bool| {
+        let data = Data::generated(0, 550, 3);
+        let builder = sim(data).page_size(100);
+        match faults {
+            false => builder,
+            true => builder.fault(Fault::always(
+                Matcher::engage_page(3),
+                Action::OtherPage {
+                    content: 1,
+                    admitted: false,
+                },
+            )),
+        }
+    };
+    // Whoever they are in the table.
+    let nobody = "[[transform]]\ntype = \"select\"\ndrop = [\"distinct_id\"]\n";
+    for (faults, transform) in [(true, ""), (true, nobody), (false, nobody)] {
+        let sim = started(builder(faults));
+        let sink = "[sink]\ntype = \"jsonl\"\npath = \"out.jsonl\"\n";
+        let machines = Machines::planning(&pipeline(&[&profiles(&sim, ""), transform, sink]));
+        for n in 0..6 {
+            machines.unit(n, n).ended(0);
+        }
+        let ran = machines.commit(1, &[]);
+        if faults {
+            ran.ended(1)
+                .says("100 of the 100 profiles of page 3 are those of page 1")
+                .says("plan anew with `--fresh`");
+            assert!(!machines.place.path("out.jsonl").exists());
+        } else {
+            ran.ended(0);
+        }
+    }
+}
+
 #[test]
 fn several_pipelines_are_planned_and_committed_together() {
     let sim = started(sim(Data::sample()));

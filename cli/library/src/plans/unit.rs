@@ -100,6 +100,10 @@ pub fn receipt_of(plan_id: &str, left: Left, report: &RunReport) -> Receipt {
         provenance,
     } = left;
     let record = unit.record;
+    let (rows_by_event, ids) = match report.partitions.first() {
+        Some(partition) => (partition.rows_by_event.clone(), partition.ids.clone()),
+        None => Default::default(),
+    };
     Receipt {
         plan_id: plan_id.to_owned(),
         key: record.unit_key.clone(),
@@ -116,11 +120,8 @@ pub fn receipt_of(plan_id: &str, left: Left, report: &RunReport) -> Receipt {
             record,
             days: unit.days,
             read: report.read,
-            rows_by_event: report
-                .partitions
-                .first()
-                .map(|partition| partition.rows_by_event.clone())
-                .unwrap_or_default(),
+            rows_by_event,
+            ids,
             dropped: report.dropped.clone(),
             warnings: report.counted_warnings.clone(),
         },

@@ -216,7 +216,7 @@ impl Pages {
         let label = format!("page {}", asked.number);
         let retry = &self.client.retry;
         let mut may_be_short = retry.max_attempts <= 1;
-        let mut other = None;
+        let (mut other, mut people) = (None, Vec::new());
         let fetched = Tries::new(retry, cx, &label).run(|| {
             other = None;
             let page = attempt(&request, &label)?;
@@ -228,13 +228,14 @@ impl Pages {
                 ));
             }
             let checked = self.check(asked.number, &page);
-            checked.map_err(|(found, reason)| {
+            people = checked.map_err(|(found, reason)| {
                 other = Some(found);
                 self.cut(&label, reason)
             })?;
             Ok(page)
         });
         let page = fetched.map_err(|error| self.judged(error, other, asked))?;
+        cx.note_ids(people);
         if page.count() == 0 && asked.announced > 0 {
             self.empty.note(asked.number);
         }
@@ -279,9 +280,9 @@ impl Pages {
         }
     }
 
-    /// Fails if the answer says that it is another page, or if somebody has come
-    /// with another page, or comes twice.
-    fn check(&self, number: u64, page: &FetchedPage) -> Result<(), (Other, String)> {
+    /// Returns the people of a page. Fails if the answer says that it is another page,
+    /// or if somebody has come with another page, or comes twice.
+    fn check(&self, number: u64, page: &FetchedPage) -> Result<Vec<u64>, (Other, String)> {
         if let Some(found) = page.page.number
             && found != number
         {
@@ -292,7 +293,7 @@ impl Pages {
         let ids = page.page.people(&page.text);
         let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
         match people.admit(&ids) {
-            0 => Ok(()),
+            0 => Ok(ids),
             n => Err((
                 Other::Repeated,
                 format!(
