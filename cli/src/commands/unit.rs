@@ -1,6 +1,7 @@
 //! `mixflow unit`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Subcommand};
 use mixflow::launch::{HistoryEntry, Patience};
@@ -22,7 +23,8 @@ pub(crate) enum UnitCommand {
     /// Read one unit of a plan and leave it on a stage
     ///
     /// On any machine. Prints the receipt as JSON. A unit that somebody has left already is not
-    /// asked for again: its receipt is printed.
+    /// asked for again: its receipt is printed. Of several units one after the other is read, and
+    /// one that fails leaves the others alone.
     Run(RunArgs),
     /// Read one unit of a plan and write its rows as an Arrow stream
     ///
@@ -44,11 +46,39 @@ pub(crate) struct Which {
     pub(crate) index: Option<usize>,
 }
 
+/// Units by their positions: `3`, or `0-9`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Positions {
+    first: usize,
+    last: usize,
+}
+
+impl FromStr for Positions {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Positions, &'static str> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| text.parse().map_err(|_| "write a number, or two: `0-9`");
+        let (first, last) = (number(first)?, number(last)?);
+        match first <= last {
+            true => Ok(Positions { first, last }),
+            false => Err("the first of them comes first: `0-9`"),
+        }
+    }
+}
+
 /// `mixflow unit run`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) which: Which,
+    /// The plan, as `mixflow plan FILE --output` wrote it
+    #[arg(long, value_name = "PLAN.json")]
+    pub(crate) plan: PathBuf,
+    /// The unit, by its key
+    #[arg(long, value_name = "KEY", required_unless_present = "index")]
+    pub(crate) key: Option<String>,
+    /// The unit, by its position in the plan, from 0; `0-9` is the first ten
+    #[arg(long, value_name = "N", conflicts_with = "key")]
+    pub(crate) index: Option<Positions>,
     /// Where the unit is left: a folder, s3://, gs:// or az://
     #[arg(long, value_name = "URL")]
     pub(crate) stage: String,
@@ -76,8 +106,45 @@ fn find<'p>(plan: &'p PlanFile, which: &Which) -> Result<PlannedUnit<'p>> {
 }
 
 fn run(app: &App, args: &RunArgs) -> Result<Exit> {
-    let plan = PlanFile::read(&args.which.plan)?;
-    let found = find(&plan, &args.which)?;
+    let plan = PlanFile::read(&args.plan)?;
+    let units = match (&args.key, args.index) {
+        (Some(key), _) => vec![plan.by_key(key)?],
+        (None, at) => {
+            let Positions { first, last } = at.unwrap_or(Positions { first: 0, last: 0 });
+            // The last one first: a plan that lacks it is the wrong one.
+            plan.by_index(last)?;
+            let all = (first..=last).map(|index| plan.by_index(index));
+            all.collect::<Result<Vec<_>>>()?
+        }
+    };
+    let mut worst = Exit::Done;
+    let mut reports = Reports::of_files(units.len());
+    for found in units {
+        let exit = match leave_unit(app, args, &plan, found, &mut reports) {
+            Ok(exit) => exit,
+            Err(error) => app.fail(&error),
+        };
+        worst = worst.max(exit);
+        // Who interrupts means all of them, and what is wrong with the plan is so for each.
+        if matches!(exit, Exit::Interrupted | Exit::Usage) {
+            break;
+        }
+    }
+    // Nothing was run of a unit that somebody had left.
+    if !reports.list.is_empty() {
+        app.write_report(&reports);
+    }
+    Ok(worst)
+}
+
+/// Reads a unit and leaves it, unless somebody has.
+fn leave_unit(
+    app: &App,
+    args: &RunArgs,
+    plan: &PlanFile,
+    found: PlannedUnit<'_>,
+    reports: &mut Reports,
+) -> Result<Exit> {
     let (n, unit) = (found.pipeline, found.unit);
     let stage = app.stage(&args.stage, &plan.stage_name(n))?;
     if let Some(receipt) = stage.receipt(&unit.key)? {
@@ -86,8 +153,7 @@ fn run(app: &App, args: &RunArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     stage.prepare()?;
-    let Some(pipeline) = app.load_planned(&args.which.plan, &plan.pipelines()[n], Some(&stage))
-    else {
+    let Some(pipeline) = app.load_planned(&args.plan, &plan.pipelines()[n], Some(&stage)) else {
         return Ok(Exit::Usage);
     };
     let (pipeline, sink) = for_stage(pipeline, unit, &stage)?;
@@ -98,7 +164,7 @@ fn run(app: &App, args: &RunArgs) -> Result<Exit> {
     {
         exit = leave(app, &stage, receipt_of(&plan.plan_id, left, &report))?;
     }
-    app.write_report(&Reports::one(report));
+    reports.list.push(report);
     Ok(exit)
 }
 
@@ -115,7 +181,7 @@ fn one(
         entry: HistoryEntry::default(),
         remedy: format!(
             "run it again: `mixflow unit run --plan {} …`",
-            args.which.plan.display()
+            args.plan.display()
         ),
     };
     app.run(pipeline, manner)

@@ -4,7 +4,9 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use arrow::ipc::reader::StreamReader;
+use jiff::civil::date;
 use mixflow_tests::sim::{Action, Cut, Data, Fault, Limits, Matcher};
+use serde_json::Value;
 
 use super::{Machines, SINK, days, unit};
 use crate::support::{Ran, events, pipeline, sim, started};
@@ -166,4 +168,36 @@ fn nothing_is_written_of_a_unit_that_is_not_whole() {
     let read = ["unit", "read", "--plan", "plan.json", "--index", "0"];
     let ran = machines.on(1, &read).ended(1);
     assert_eq!(ran.stdout, b"");
+}
+
+#[test]
+fn several_units_are_read_one_after_the_other() {
+    let refused = Action::Status {
+        code: 400,
+        retry_after: None,
+        body: None,
+    };
+    let fault = Fault::always(Matcher::export_from(date(2024, 1, 2)), refused);
+    let server = started(sim(Data::sample()).fault(fault));
+    let machines = Machines::of_days(&server, 1, 4);
+    let run = |at: &str| machines.on(1, &unit(at, "stage"));
+    // One that fails leaves the others alone.
+    let ran = run("0-3").ended(1);
+    let receipts = serde_json::Deserializer::from_slice(&ran.stdout).into_iter::<Value>();
+    let labels: Vec<String> = receipts
+        .map(|receipt| receipt.unwrap()["counted"]["record"]["label"].to_string())
+        .collect();
+    assert_eq!(
+        labels,
+        ["\"2024-01-01\"", "\"2024-01-03\"", "\"2024-01-04\""]
+    );
+    assert_eq!(machines.staged("receipts").len(), 3);
+    let asked = server.requests().len();
+    run("2-3").ended(0).says("2024-01-03 was read before");
+    assert_eq!(server.requests().len(), asked);
+    run("3-4")
+        .ended(2)
+        .says("no unit of the plan has the index 4");
+    run("3-1").ended(2).says("the first of them comes first");
+    run("all").ended(2).says("write a number, or two");
 }
