@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive_place;
 pub mod batch;
 pub mod cancel;
 pub mod carried;

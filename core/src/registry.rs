@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::archive_place::{ArchivePlace, OpensBucket};
 use crate::config::{Env, Invalid, Reader, local_path, schema_of};
 use crate::roles::ColumnRoles;
 use crate::sink::{RecordFormat, Sink};
@@ -28,8 +29,8 @@ pub struct BuildContext {
     pub home: Option<PathBuf>,
     /// A folder for files that outlive a run: spools, rejects, state.
     pub state: Option<PathBuf>,
-    /// The folder where whole bodies are kept, if they are; of sources.
-    pub archive: Option<PathBuf>,
+    /// Where whole bodies are kept, if they are; of sources.
+    pub archive: Option<ArchivePlace>,
     /// Whether rows come from there instead of from a server: then a source needs
     /// no credentials.
     pub replays: bool,
@@ -146,6 +147,7 @@ pub struct Registry {
     sources: BTreeMap<&'static str, SourceEntry>,
     transforms: BTreeMap<&'static str, TransformEntry>,
     sinks: BTreeMap<&'static str, SinkEntry>,
+    archives_in: Option<OpensBucket>,
 }
 
 impl Registry {
@@ -215,6 +217,15 @@ impl Registry {
         Added {
             schema: &mut added.schema,
         }
+    }
+
+    /// Says that archives may be in buckets, which `opens` opens.
+    pub fn allow_archives_in_buckets(&mut self, opens: OpensBucket) {
+        self.archives_in = Some(opens);
+    }
+
+    pub(crate) fn archives_in(&self) -> Option<OpensBucket> {
+        self.archives_in
     }
 
     /// Returns what the sources are called and take.

@@ -1,7 +1,6 @@
 //! Where rows come from.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -14,6 +13,8 @@ use crate::fit::Provenance;
 use crate::ledger::{Calendar, Held};
 use crate::roles::ColumnRoles;
 use crate::whole_file::WholeFile;
+
+pub use crate::archive_place::{ArchivePlace, BucketAddress, Listed, OpensBucket, Remote};
 
 pub use crate::unit::{DataKind, Dataset, DayRange, Extent, Unit};
 
@@ -53,9 +54,9 @@ pub trait Source: Send + Sync {
         false
     }
 
-    /// Returns the folder that it keeps whole bodies in, or reads them from; `None`
-    /// if it keeps none.
-    fn archive(&self) -> Option<&Path> {
+    /// Returns where it keeps whole bodies, or reads them from; `None` if it keeps
+    /// none.
+    fn archive(&self) -> Option<&ArchivePlace> {
         None
     }
 

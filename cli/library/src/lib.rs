@@ -60,6 +60,8 @@
 #![forbid(unsafe_code)]
 
 pub mod alarms;
+#[cfg(feature = "lake")]
+mod archive_bucket;
 mod catalog;
 pub mod connections;
 mod days;
@@ -122,6 +124,8 @@ pub mod sinks {
 /// Returns a registry of all the components that come with mixflow.
 pub fn registry() -> Registry {
     let mut registry = Registry::empty();
+    #[cfg(feature = "lake")]
+    registry.allow_archives_in_buckets(archive_bucket::opened);
     mixflow_transforms::register(&mut registry);
     mixflow_source_mixpanel::register(&mut registry);
     mixflow_source_synthetic::register(&mut registry);

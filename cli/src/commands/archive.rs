@@ -1,6 +1,6 @@
 //! `mixflow archive`: what is kept, whether it is whole, and removing it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
@@ -102,7 +102,7 @@ fn archives(pipelines: &[(Option<String>, Pipeline)]) -> Vec<Named> {
 
 fn archive_of(pipeline: &Pipeline) -> Archive {
     // Without one it cannot be loaded.
-    Archive::at(pipeline.source.archive().unwrap_or(Path::new("")))
+    Archive::of(&pipeline.source.archive().cloned().unwrap_or_default())
 }
 
 fn verify_all(app: &App, archives: &[Named], args: &ListArgs) -> Exit {
@@ -191,7 +191,7 @@ fn within(archive: &Archive, kept: &Kept) -> String {
 
 fn verify(app: &App, archive: &Archive, args: &ListArgs) -> Result<()> {
     let place = archive.path().display();
-    if !archive.path().exists() {
+    if !archive.is_there()? {
         let message = format!("cannot verify the archive `{place}`");
         return Err(Error::new(ErrorKind::Io, message).because("it is not there"));
     }

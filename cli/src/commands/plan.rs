@@ -113,7 +113,7 @@ fn describe(pipeline: &Pipeline, facts: &[Fact]) -> String {
         );
     }
     if let Some(archive) = pipeline.source.archive() {
-        let place = archive.display();
+        let place = archive.path.display();
         row(
             "archive",
             &format!("each answer is kept in {place}, unmasked"),

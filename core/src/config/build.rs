@@ -53,7 +53,8 @@ pub fn build(
     let metrics = run.as_ref().and_then(|run| run.metrics.as_deref());
     let alarms = alarms(&mut document, &root, metrics, cx.home.as_deref());
     let run = run.map(|run| run.options());
-    let archive = archive_table(&mut document, &root, cx.home.as_deref());
+    let home = cx.home.as_deref();
+    let archive = archive_table(&mut document, &root, home, registry.archives_in());
 
     let store = |table| store_name(registry, table);
     let cx = BuildContext {

@@ -3,27 +3,83 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mixflow_core::error::Result;
 use mixflow_core::private;
+use mixflow_core::source::{ArchivePlace, Remote};
 use mixflow_core::staged::cannot;
 use mixflow_core::unit::{DataKind, Dataset};
 
-/// A folder of whole bodies. Making one is no I/O.
+use crate::remote::Bucket;
+
+/// A folder of whole bodies, here or in a bucket. Making one is no I/O.
 #[derive(Clone, Debug)]
 pub struct Archive {
     path: PathBuf,
+    bucket: Option<Bucket>,
 }
 
 impl Archive {
     /// Creates the archive that is, or will be, the folder at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Archive {
-        Archive { path: path.into() }
+        Archive {
+            path: path.into(),
+            bucket: None,
+        }
     }
 
-    /// Returns the folder.
+    /// Creates the archive that is, or will be, in a bucket, whose address is `path`.
+    pub fn in_bucket(path: impl Into<PathBuf>, remote: Arc<dyn Remote>) -> Archive {
+        let bucket = Bucket {
+            remote,
+            scratch: None,
+        };
+        Archive {
+            path: path.into(),
+            bucket: Some(bucket),
+        }
+    }
+
+    /// Creates the archive at a place that a pipeline names.
+    pub fn of(place: &ArchivePlace) -> Archive {
+        match &place.remote {
+            Some(remote) => Archive::in_bucket(&place.path, Arc::clone(remote)),
+            None => Archive::at(&place.path),
+        }
+    }
+
+    /// Has what is read of a bucket lie in files without a name in `folder` meanwhile.
+    #[must_use]
+    pub fn with_scratch(mut self, folder: Option<&Path>) -> Archive {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.scratch = folder.map(Path::to_owned);
+        }
+        self
+    }
+
+    /// Returns the folder, or its address in a bucket.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
+    }
+
+    /// Returns whether there is an archive, be it an empty folder.
+    pub fn is_there(&self) -> Result<bool> {
+        match &self.bucket {
+            Some(bucket) => Ok(!bucket.remote.list("")?.is_empty()),
+            None => Ok(self.path.exists()),
+        }
+    }
+
+    /// Returns the name in its bucket of what is at `path`.
+    pub(crate) fn name(&self, path: &Path) -> String {
+        let below = path.strip_prefix(&self.path).unwrap_or(path);
+        let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
+        parts.join("/")
     }
 
     /// Makes the folder for the bodies of `dataset`, and tries whether it can be
@@ -31,6 +87,16 @@ impl Archive {
     ///
     /// Fails if not: to be called before anything is fetched.
     pub fn prepare(&self, dataset: &Dataset) -> Result<()> {
+        if let Some(bucket) = &self.bucket {
+            let folder = self.name(&self.folder(dataset));
+            let tried = format!("{folder}/.try.{:016x}", random());
+            let put = bucket.remote.put(&tried, b"");
+            let put = put.and_then(|()| bucket.remote.delete(&tried));
+            let path = self.path.display();
+            return put.map_err(|error| {
+                error.context(format!("cannot keep bodies in the archive `{path}`"))
+            });
+        }
         let tried = self.make(&[]).and_then(|()| {
             let folder = self.folder(dataset);
             self.make(&[&folder])?;
@@ -83,6 +149,12 @@ impl Archive {
             }
         }
     }
+}
+
+/// Returns a number that nobody else has just now.
+fn random() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0)
 }
 
 /// Returns a text as the name of a folder.

@@ -1,7 +1,7 @@
 //! Adding a body: whole, or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write as _};
+use std::io::{self, BufWriter, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,17 +10,18 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use mixflow_core::error::Result;
+use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::staged::{cannot, folder_of};
 use mixflow_core::unit::{Dataset, Extent, Unit};
 use serde_json::Value;
 
 use crate::archive::Archive;
-use crate::hash;
+use crate::hash::{self, Hasher};
 use crate::kept::{Kept, difference, kept_on};
-use crate::name::Stem;
+use crate::name::{BODY, NOTE, Stem};
 use crate::note::{Facts, Note};
-use crate::staging::{Staged, sweep};
+use crate::remote::Bucket;
+use crate::staging::{Staged, claim, sweep};
 
 /// A body that is known to be whole.
 #[derive(Clone, Debug)]
@@ -66,8 +67,18 @@ impl Archive {
     /// left behind.
     pub fn keep(&self, new: &NewBody<'_>, content: Content<'_>) -> Result<PathBuf> {
         let (label, path) = (&new.unit.label, self.path().display());
+        let what = format!("keep {label} in the archive `{path}`");
+        if let Some(bucket) = self.bucket() {
+            let kept = self.try_to_upload(bucket, new, content);
+            return kept.map_err(|error| {
+                error
+                    .context(format!("cannot {what}"))
+                    .hint("see that the bucket can be written, or run it without `[archive]`; what was fetched is not asked for again for a day")
+                    .fatal()
+            });
+        }
         self.try_to_keep(new, content)
-            .map_err(cannot(format!("keep {label} in the archive `{path}`")))
+            .map_err(cannot(what))
             .map_err(|error| match error.hint_text() {
                 Some(_) => error.fatal(),
                 None => error
@@ -81,6 +92,13 @@ impl Archive {
     ///
     /// Fails when that cannot be written.
     pub fn refuse(&self, path: &Path) -> Result<()> {
+        if let Some(bucket) = self.bucket() {
+            let name = self.name(path).replace(BODY, NOTE);
+            let noted = refused_there(bucket, &name);
+            return noted.map_err(|error| {
+                error.context(format!("cannot note that `{}` was refused", path.display()))
+            });
+        }
         let refused = || {
             let folder = folder_of(path);
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -98,6 +116,54 @@ impl Archive {
         )))
     }
 
+    /// Keeps a body in a bucket.
+    ///
+    /// Its note is staged first, under a name that only one run can have. It counts
+    /// when the body is there, so a run that dies has kept it, or not.
+    fn try_to_upload(
+        &self,
+        bucket: &Bucket,
+        new: &NewBody<'_>,
+        content: Content<'_>,
+    ) -> Result<PathBuf> {
+        let day = day_of(new);
+        let path = self.folder(new.dataset).join(day.to_string());
+        let folder = self.name(&path);
+        let mut kept = self.objects(bucket, &format!("{folder}/"))?.kept;
+        kept.retain(|kept| kept.unit_key() == new.unit.key.as_str());
+        let mut packed = Packed::of(bucket, new, content)?;
+        let mut asked_at = new.fetched_at;
+        let (stem, staged, note) = loop {
+            let new = NewBody {
+                fetched_at: asked_at,
+                ..new.clone()
+            };
+            let (stem, fetched_at, is_there) = name_for(&new, &kept);
+            if is_there {
+                return Ok(path.join(stem.body()));
+            }
+            let note = note_of(&new, fetched_at, packed.facts.clone());
+            let staged = format!("{folder}/{}", claim(&stem));
+            if bucket.remote.create(&staged, note.to_text().as_bytes())? {
+                break (stem, staged, note);
+            }
+            asked_at = fetched_at + Duration::from_millis(1);
+        };
+        let body = format!("{folder}/{}", stem.body());
+        if let Err(error) = bucket.remote.upload(&body, &mut packed) {
+            if let Err(error) = bucket.remote.delete(&staged) {
+                log::debug!("{}", error.in_a_line());
+            }
+            return Err(error);
+        }
+        let name = format!("{folder}/{}", stem.note());
+        bucket.remote.put(&name, note.to_text().as_bytes())?;
+        if let Err(error) = bucket.remote.delete(&staged) {
+            log::warn!("{}", error.in_a_line());
+        }
+        Ok(path.join(stem.body()))
+    }
+
     fn try_to_keep(&self, new: &NewBody<'_>, content: Content<'_>) -> io::Result<PathBuf> {
         let day = day_of(new);
         let folder = self.folder(new.dataset).join(day.to_string());
@@ -111,16 +177,7 @@ impl Archive {
             return Ok(path);
         }
         let (file, staged) = stage(&folder, &stem, new, content, &kept)?;
-        let note = Note {
-            dataset: new.dataset.clone(),
-            unit: new.unit.clone(),
-            fetched_at,
-            body: new.body.clone(),
-            file,
-            wire: Some(new.wire.clone()),
-            reading: new.reading.clone(),
-            refused: false,
-        };
+        let note = note_of(new, fetched_at, file);
         let staged_note = stage_note(&folder, &stem, &note)?;
         // From here on it is there: a note that is still staged counts.
         match staged.publish(&path) {
@@ -136,6 +193,95 @@ impl Archive {
         }
         staged_note.replace(&folder.join(stem.note()))?;
         Ok(path)
+    }
+}
+
+fn note_of(new: &NewBody<'_>, fetched_at: Timestamp, file: Facts) -> Note {
+    Note {
+        dataset: new.dataset.clone(),
+        unit: new.unit.clone(),
+        fetched_at,
+        body: new.body.clone(),
+        file,
+        wire: Some(new.wire.clone()),
+        reading: new.reading.clone(),
+        refused: false,
+    }
+}
+
+/// Notes in a bucket that a body was refused.
+fn refused_there(bucket: &Bucket, name: &str) -> Result<()> {
+    let bad = |why: String| {
+        let message = format!("the note `{name}` cannot be read");
+        Error::new(ErrorKind::Data, message).because(why)
+    };
+    let text = bucket.remote.read(&[name.to_owned()])?.pop().flatten();
+    let text = text.ok_or_else(|| bad("it is not there".to_owned()))?;
+    let note = Note {
+        refused: true,
+        ..Note::read(&text).map_err(bad)?
+    };
+    bucket.remote.put(name, note.to_text().as_bytes())
+}
+
+/// The bytes of a body as its object is to have them; reading them to the end fails
+/// unless they are what came.
+struct Packed<'a> {
+    facts: Facts,
+    bytes: Bytes<'a>,
+    seen: Hasher,
+    has_ended: bool,
+}
+
+enum Bytes<'a> {
+    Reader(&'a mut dyn Read),
+    File(File),
+}
+
+impl<'a> Packed<'a> {
+    fn of(bucket: &Bucket, new: &NewBody<'_>, content: Content<'a>) -> Result<Packed<'a>> {
+        let (facts, bytes) = match content {
+            Content::Gzip { reader, facts, .. } => (facts, Bytes::Reader(reader)),
+            Content::Plain(reader) => {
+                let packed = pack(bucket, new, reader);
+                let (facts, file) = packed.map_err(cannot("compress a body"))?;
+                (facts, Bytes::File(file))
+            }
+        };
+        Ok(Packed {
+            facts,
+            bytes,
+            seen: Hasher::default(),
+            has_ended: false,
+        })
+    }
+}
+
+/// Compresses a body into a file without a name.
+fn pack(bucket: &Bucket, new: &NewBody<'_>, reader: &mut dyn Read) -> io::Result<(Facts, File)> {
+    let mut file = bucket.unnamed()?;
+    let mut packed = GzEncoder::new(BufWriter::new(&file), Compression::default());
+    let read = hash::copy(reader, |bytes| packed.write_all(bytes))?.into();
+    compare(&new.body, &read)?;
+    packed.finish()?.flush()?;
+    file.rewind()?;
+    let facts = hash::copy(&mut file, |_| Ok(()))?.into();
+    file.rewind()?;
+    Ok((facts, file))
+}
+
+impl Read for Packed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match &mut self.bytes {
+            Bytes::Reader(reader) => reader.read(buffer)?,
+            Bytes::File(file) => file.read(buffer)?,
+        };
+        self.seen.add(&buffer[..read]);
+        if read == 0 && !buffer.is_empty() && !self.has_ended {
+            compare(&self.facts, &std::mem::take(&mut self.seen).finish().into())?;
+            self.has_ended = true;
+        }
+        Ok(read)
     }
 }
 

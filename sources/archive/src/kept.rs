@@ -18,6 +18,7 @@ use crate::archive::Archive;
 use crate::hash;
 use crate::name::Stem;
 use crate::note::{Facts, Note};
+use crate::remote::Bucket;
 use crate::staging;
 
 /// A body that is kept, or of which something else says that it is.
@@ -31,6 +32,8 @@ pub struct Kept {
     pub path: PathBuf,
     pub(crate) stem: Stem,
     pub(crate) is_there: bool,
+    /// Its name in a bucket, if it is in one.
+    pub(crate) object: Option<(Bucket, String)>,
 }
 
 /// Why nothing is known of a body.
@@ -93,14 +96,29 @@ impl Kept {
             .note
             .as_ref()
             .map_err(|flaw| refuse(flaw.to_string()))?;
-        let file = File::open(&self.path);
-        let mut file = file.map_err(cannot(format!("read `{}`", self.path.display())))?;
+        let mut file = self.file()?;
         let found = hash::copy(&mut file, |_| cancel.check().map_err(io::Error::other));
         cancel.check()?;
         let found = found.map_err(cannot(format!("read `{}`", self.path.display())))?;
         difference(&note.file, &found.into()).map_or(Ok(()), |reason| Err(refuse(reason)))?;
         file.seek(SeekFrom::Start(0))
             .map_err(cannot(format!("read `{}`", self.path.display())))?;
+        Ok(file)
+    }
+}
+
+impl Kept {
+    /// Returns the body's file, of a bucket a copy without a name.
+    fn file(&self) -> Result<File> {
+        let what = || format!("read `{}`", self.path.display());
+        let Some((bucket, name)) = &self.object else {
+            return File::open(&self.path).map_err(cannot(what()));
+        };
+        let mut file = bucket.unnamed().map_err(cannot(what()))?;
+        if !bucket.remote.download(name, &mut file)? {
+            return Err(cannot(what())(io::ErrorKind::NotFound.into()));
+        }
+        file.seek(SeekFrom::Start(0)).map_err(cannot(what()))?;
         Ok(file)
     }
 }
@@ -133,7 +151,11 @@ impl Archive {
     ///
     /// Nothing is there if the folder is not. Fails when it cannot be read.
     pub fn kept(&self, dataset: &Dataset) -> Result<Vec<Kept>> {
-        let mut all = self.looked_through(|all| kind_folder(&self.folder(dataset), all))?;
+        let folder = self.folder(dataset);
+        let mut all = match self.bucket() {
+            Some(bucket) => self.objects(bucket, &format!("{}/", self.name(&folder)))?,
+            None => self.looked_through(|all| kind_folder(&folder, all))?,
+        };
         all.kept.sort_by(|one, other| {
             let order = |kept: &Kept| (!kept.is_refused(), kept.fetched_at(), kept.stem.clone());
             order(one).cmp(&order(other))
@@ -150,6 +172,9 @@ impl Archive {
 
     /// Returns all that is there, by project, kind and day.
     pub(crate) fn all(&self) -> Result<Found> {
+        if let Some(bucket) = self.bucket() {
+            return self.objects(bucket, "");
+        }
         self.looked_through(|all| {
             for project in folders(self.path())? {
                 for kind in folders(&project)? {
@@ -158,6 +183,56 @@ impl Archive {
             }
             Ok(())
         })
+    }
+
+    /// Returns what is kept in a bucket below a folder.
+    pub(crate) fn objects(&self, bucket: &Bucket, below: &str) -> Result<Found> {
+        let mut all = Found::default();
+        let mut folders: BTreeMap<(String, Date), Names> = BTreeMap::new();
+        for listed in bucket.remote.list(below)? {
+            let (folder, name) = listed.name.rsplit_once('/').unwrap_or_default();
+            let parts: Vec<&str> = folder.split('/').collect();
+            let day = match parts.as_slice() {
+                [_, _, day] => day.parse::<Date>().ok(),
+                _ => None,
+            };
+            match day {
+                Some(day) => {
+                    let names = folders.entry((folder.to_owned(), day)).or_default();
+                    if !names.add(name) {
+                        all.strange.push(self.path().join(&listed.name));
+                    }
+                }
+                // Where it is tried whether anything can be written.
+                None if name.starts_with(".try.") => {}
+                None => all.strange.push(self.path().join(&listed.name)),
+            }
+        }
+        let notes = folders.iter().flat_map(|((folder, _), names)| {
+            let notes = names.notes.iter().map(Stem::note);
+            let staged = names.staged.values().flatten().cloned();
+            notes
+                .chain(staged)
+                .map(move |name| format!("{folder}/{name}"))
+        });
+        let notes: Vec<String> = notes.collect();
+        let read = bucket.remote.read(&notes)?;
+        let read: BTreeMap<String, Option<Vec<u8>>> = notes.into_iter().zip(read).collect();
+        for ((folder, day), names) in folders {
+            let read = |name: &str| match read.get(&format!("{folder}/{name}")) {
+                Some(Some(text)) => Note::read(text).map_err(Flaw::BadNote),
+                _ => Err(Flaw::NoNote),
+            };
+            let path = self.path().join(&folder);
+            all.kept.extend(names.kept(day, &path, read).map(|kept| {
+                let name = format!("{folder}/{}", kept.stem.body());
+                Kept {
+                    object: Some((bucket.clone(), name)),
+                    ..kept
+                }
+            }));
+        }
+        Ok(all)
     }
 
     fn looked_through(&self, look: impl FnOnce(&mut Found) -> io::Result<()>) -> Result<Found> {
@@ -218,41 +293,72 @@ fn kind_folder(folder: &Path, all: &mut Found) -> io::Result<()> {
 }
 
 fn day_folder(folder: &Path, day: Date, all: &mut Found) -> io::Result<()> {
-    let (mut bodies, mut notes) = (BTreeSet::new(), BTreeSet::new());
-    let mut staged: BTreeMap<Stem, Vec<PathBuf>> = BTreeMap::new();
+    let mut names = Names::default();
     for (name, path) in names_in(folder)? {
-        if let Some(stem) = Stem::of_body(&name) {
-            bodies.insert(stem);
-        } else if let Some(stem) = Stem::of_note(&name) {
-            notes.insert(stem);
-        } else if let Some(stem) = staging::note_of(&name) {
-            staged.entry(stem).or_default().push(path);
-        } else if !staging::is_staged(&name) {
+        if !names.add(&name) {
             all.strange.push(path);
         }
     }
-    for stem in bodies.union(&notes) {
-        let mut note = Err(Flaw::NoNote);
-        let staged = staged.get(stem).into_iter().flatten().cloned();
-        // The last one again: it may have got its name meanwhile.
-        let places = [folder.join(stem.note())].into_iter();
-        for place in places.clone().chain(staged).chain(places) {
-            note = match read(&place) {
-                // What stands under its name is what counts.
-                Err(Flaw::NoNote) => continue,
-                read => read,
-            };
-            break;
-        }
-        all.kept.push(Kept {
-            note,
-            day,
-            path: folder.join(stem.body()),
-            is_there: bodies.contains(stem),
-            stem: stem.clone(),
-        });
-    }
+    let kept = names.kept(day, folder, |name| read(&folder.join(name)));
+    all.kept.extend(kept);
     Ok(())
+}
+
+/// What is in the folder of a day, by what the names say.
+#[derive(Default)]
+struct Names {
+    bodies: BTreeSet<Stem>,
+    notes: BTreeSet<Stem>,
+    staged: BTreeMap<Stem, Vec<String>>,
+}
+
+impl Names {
+    /// Adds a name, and returns whether it is one of ours.
+    fn add(&mut self, name: &str) -> bool {
+        if let Some(stem) = Stem::of_body(name) {
+            self.bodies.insert(stem);
+        } else if let Some(stem) = Stem::of_note(name) {
+            self.notes.insert(stem);
+        } else if let Some(stem) = staging::note_of(name) {
+            self.staged.entry(stem).or_default().push(name.to_owned());
+        } else {
+            return staging::is_staged(name);
+        }
+        true
+    }
+
+    /// Returns what is kept in the folder, whose notes are to be had by their names.
+    fn kept(
+        self,
+        day: Date,
+        folder: &Path,
+        read: impl Fn(&str) -> Result<Note, Flaw>,
+    ) -> impl Iterator<Item = Kept> {
+        let stems: BTreeSet<Stem> = self.bodies.union(&self.notes).cloned().collect();
+        let folder = folder.to_owned();
+        stems.into_iter().map(move |stem| {
+            let mut note = Err(Flaw::NoNote);
+            let staged = self.staged.get(&stem).into_iter().flatten().cloned();
+            // The last one again: it may have got its name meanwhile.
+            let places = [stem.note()].into_iter();
+            for place in places.clone().chain(staged).chain(places) {
+                note = match read(&place) {
+                    // What stands under its name is what counts.
+                    Err(Flaw::NoNote) => continue,
+                    read => read,
+                };
+                break;
+            }
+            Kept {
+                note,
+                day,
+                path: folder.join(stem.body()),
+                is_there: self.bodies.contains(&stem),
+                stem,
+                object: None,
+            }
+        })
+    }
 }
 
 fn read(path: &Path) -> Result<Note, Flaw> {

@@ -28,6 +28,9 @@ mod kept;
 mod name;
 mod note;
 mod prune;
+mod remote;
+#[cfg(test)]
+mod remote_tests;
 mod staging;
 #[cfg(test)]
 mod tests;

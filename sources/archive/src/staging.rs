@@ -105,6 +105,16 @@ fn prefix(stem: &Stem) -> String {
     format!(".{stem}.")
 }
 
+/// Returns the name of a staged note in a bucket, where only one can have it.
+pub(crate) fn claim(stem: &Stem) -> String {
+    format!(".{stem}.new{NOTE}")
+}
+
+/// Returns the name of the staged note of a body that is about to go.
+pub(crate) fn going(stem: &Stem) -> String {
+    format!(".{stem}.gone{NOTE}")
+}
+
 /// Returns whether a name is that of something staged.
 pub(crate) fn is_staged(name: &str) -> bool {
     name.starts_with('.') && (name.ends_with(BODY) || name.ends_with(NOTE))
@@ -119,7 +129,7 @@ pub(crate) fn note_of(name: &str) -> Option<Stem> {
 
 /// Stages the note at `path` again, so that its body can go.
 pub(crate) fn stage_note(path: &Path, stem: &Stem) -> io::Result<PathBuf> {
-    let staged = folder_of(path).join(format!(".{stem}.gone{NOTE}"));
+    let staged = folder_of(path).join(going(stem));
     fs::rename(path, &staged)?;
     Ok(staged)
 }

@@ -12,7 +12,7 @@ use mixflow_core::context::RunContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::registry::BuildContext;
 use mixflow_core::slots::RequestSlots;
-use mixflow_core::source::{DataKind, Dataset};
+use mixflow_core::source::{ArchivePlace, DataKind, Dataset};
 use mixflow_source_archive::Archive;
 use serde_json::{Map, Value};
 
@@ -53,6 +53,7 @@ pub(crate) struct Project {
     slots: Option<Arc<dyn RequestSlots>>,
     /// Where whole bodies are kept.
     pub(crate) archive: Option<Archive>,
+    pub(crate) archive_place: Option<ArchivePlace>,
     pub(crate) max_rejects: u64,
     /// Things a person should know before the run.
     pub(crate) warnings: Vec<String>,
@@ -91,7 +92,11 @@ impl Project {
             limits: service.limits.with(options.limits),
             state: cx.state.clone(),
             slots: cx.slots.clone(),
-            archive: cx.archive.clone().map(Archive::at),
+            archive: cx
+                .archive
+                .as_ref()
+                .map(|place| Archive::of(place).with_scratch(cx.state.as_deref())),
+            archive_place: cx.archive.clone(),
             max_rejects: options.max_rejects.unwrap_or(MAX_REJECTS),
             warnings,
         }

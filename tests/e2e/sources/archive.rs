@@ -324,7 +324,7 @@ fn check_says_where_an_archive_is_of_no_use() {
         ("[archive]\n", "missing field `path`"),
         ("[archive]\npath = \"\"\n", "this is empty; name a folder"),
         (
-            "[archive]\npath = \"s3://a/b\"\n",
+            "[archive]\npath = \"ftp://a/b\"\n",
             "no file on this machine",
         ),
         (

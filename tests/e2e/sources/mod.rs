@@ -1,6 +1,7 @@
 //! What Mixpanel can do to a run, and what a run does to Mixpanel.
 
 mod archive;
+mod archive_bucket;
 mod bodies;
 mod heavy;
 mod hostile;

@@ -1,15 +1,12 @@
 //! A stream of a project, as the engine's source.
 
-use std::path::Path;
-
 use arrow::datatypes::SchemaRef;
 use mixflow_core::config::Invalid;
 use mixflow_core::context::RunContext;
 use mixflow_core::error::Result;
 use mixflow_core::ledger::Held;
 use mixflow_core::registry::BuildContext;
-use mixflow_core::source::{Outline, Probe, Session, Source, SourceInfo};
-use mixflow_source_archive::Archive;
+use mixflow_core::source::{ArchivePlace, Outline, Probe, Session, Source, SourceInfo};
 use serde_json::json;
 
 use crate::decode::Form;
@@ -99,8 +96,8 @@ impl Source for MixpanelSource {
         self.stream.accepts_short()
     }
 
-    fn archive(&self) -> Option<&Path> {
-        self.project.archive.as_ref().map(Archive::path)
+    fn archive(&self) -> Option<&ArchivePlace> {
+        self.project.archive_place.as_ref()
     }
 
     fn max_rejects(&self) -> u64 {
