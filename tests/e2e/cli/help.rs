@@ -178,8 +178,12 @@ fn components_show_every_table_of_a_pipeline_file() {
 
     [archive]: keeps every whole body as it came, to be replayed later; what
     transforms mask is not masked there
-        path (folder)
+        path (a folder, or one in a bucket: s3://… | gs://… | az://…)
             where the bodies are; for its owner alone
+        endpoint (address, default that of the service)
+            which server has the bucket: MinIO, R2, an emulator
+        region (text)
+            the region of the bucket
     ");
     place
         .mixflow(&["components", "source.retri"])
