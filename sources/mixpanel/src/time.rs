@@ -9,7 +9,7 @@ use mixflow_core::ledger::start_of;
 
 /// The first and the last microsecond of the years 1 to 9999: what DuckDB,
 /// Parquet readers and RFC 3339 can all say.
-const RANGE_US: std::ops::RangeInclusive<i128> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+const RANGE_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// From here on a time counts milliseconds, whatever the options say: as
 /// seconds it would be after the year 30,000. Exports hold both at once, since
@@ -35,11 +35,13 @@ impl EventClock {
 
     /// Reads a number's text: whole, with a fraction, or with an exponent.
     pub(crate) fn read(&self, text: &str) -> Option<i64> {
-        let micros = scaled(text, self.in_ms)?;
+        let micros = match whole(text, self.in_ms) {
+            Some(micros) => micros,
+            None => i64::try_from(scaled(text, self.in_ms)?).ok()?,
+        };
         if !RANGE_US.contains(&micros) {
             return None;
         }
-        let micros = i64::try_from(micros).ok()?;
         match &self.zone {
             None => Some(micros),
             Some(zone) => to_utc(micros, zone),
@@ -56,6 +58,25 @@ fn to_utc(micros: i64, zone: &TimeZone) -> Option<i64> {
     let wall = TimeZone::UTC.to_datetime(wall);
     let instant = zone.to_timestamp(wall).ok()?;
     Some(instant.as_microsecond())
+}
+
+/// Reads a time of digits alone, in microseconds, which nearly all are: a tenth of
+/// the instructions of [`scaled`].
+#[inline]
+fn whole(text: &str, in_ms: bool) -> Option<i64> {
+    if !(1..=15).contains(&text.len()) {
+        return None;
+    }
+    let mut value = 0;
+    for byte in text.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    let is_in_ms = in_ms || value >= 1_000_000_000_000;
+    Some(value * if is_in_ms { 1_000 } else { 1_000_000 })
 }
 
 /// Returns a time in microseconds, rounded: senders write 0.123 as 0.12299999.
@@ -110,7 +131,7 @@ pub(crate) fn last_seen(text: &str) -> Option<i64> {
             instant.as_microsecond()
         }
     };
-    RANGE_US.contains(&i128::from(micros)).then_some(micros)
+    RANGE_US.contains(&micros).then_some(micros)
 }
 
 /// Returns the first instant of `date` in `zone`, in microseconds since 1970.
@@ -133,6 +154,17 @@ mod tests {
     use super::*;
 
     const SECONDS: EventClock = EventClock::UTC_SECONDS;
+
+    proptest::proptest! {
+        #[test]
+        fn digits_alone_are_read_as_any_time_is(text in "[0-9]{0,17}", in_ms: bool) {
+            if let Some(micros) = whole(&text, in_ms) {
+                proptest::prop_assert_eq!(scaled(&text, in_ms), Some(i128::from(micros)));
+            } else {
+                proptest::prop_assert!(text.is_empty() || text.len() > 15);
+            }
+        }
+    }
 
     #[test]
     fn times_are_read_exactly() {
