@@ -19,6 +19,7 @@ use parquet::schema::types::ColumnPath;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::days::DAY_COLUMN;
 use crate::fits;
 use crate::times::with_zones;
 
@@ -75,7 +76,10 @@ pub fn properties(cx: &TxnContext, compression: Compression) -> WriterProperties
             builder = builder
                 .set_column_dictionary_enabled(column.clone(), false)
                 .set_column_statistics_enabled(column, EnabledStatistics::None);
-        } else if field.name() == "insert_id" {
+        } else if ["insert_id", DAY_COLUMN].contains(&field.name().as_str()) {
+            // Likewise; of times, the dictionary would be the column once more, and
+            // numbers beside it. Their differences would be smaller still, but Spark
+            // before 3.3 cannot read them.
             builder = builder.set_column_dictionary_enabled(column, false);
         }
     }
