@@ -59,7 +59,7 @@ impl Bench {
             for round in 0..ROUNDS {
                 let place = self.place(&format!("workers-{workers}-{round}"))?;
                 self.plan(&place, &sim.url, SINKS[0].1, DAYS)?;
-                seconds.push(self.units(&place, workers)?.seconds);
+                seconds.push(self.units(&place, workers, 1)?.seconds);
             }
             medians.push(median(seconds));
             let median = medians[medians.len() - 1];
@@ -77,15 +77,17 @@ impl Bench {
         println!(
             "\n| {EVENTS} events, {DAYS} units, 2 workers | run s | plan s | units s | commit s | together | CPU s of run | CPU s of all |\n|---|---:|---:|---:|---:|---:|---:|---:|"
         );
-        for (name, sink) in SINKS {
+        let cases = SINKS.iter().flat_map(|sink| [(sink, 1), (sink, DAYS / 2)]);
+        for ((name, sink), at_once) in cases {
             let mut rounds: Vec<[f64; 6]> = Vec::new();
             for round in 0..ROUNDS {
-                let place = self.place(&format!("run-{name}-{round}"))?;
+                let round = format!("{name}-{at_once}-{round}");
+                let place = self.place(&format!("run-{round}"))?;
                 self.pipeline(&place, &sim.url, sink, DAYS)?;
                 let run = self.mixflow(&place, &["run", "-q", "scale.toml"])?;
-                let place = self.place(&format!("units-{name}-{round}"))?;
+                let place = self.place(&format!("units-{round}"))?;
                 let plan = self.plan(&place, &sim.url, sink, DAYS)?;
-                let units = self.units(&place, 2)?;
+                let units = self.units(&place, 2, at_once)?;
                 let commit = ["commit", "-q", "--plan", "plan.json", "--stage", "stage"];
                 let commit = self.mixflow(&place, &commit)?;
                 rounds.push([
@@ -102,7 +104,7 @@ impl Bench {
                 .iter()
                 .map(|round| (round[1] + round[2] + round[3]) / round[0]);
             println!(
-                "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} × | {:.1} | {:.1} |",
+                "| {name}, units a process: {at_once} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} × | {:.1} | {:.1} |",
                 figure(0),
                 figure(1),
                 figure(2),
@@ -176,13 +178,13 @@ impl Bench {
         measure::run(&command, place, OsStr::new(""), None)
     }
 
-    /// Runs all units of a plan, by so many workers: each takes every so manyth, one
-    /// process after the other, as a cluster's tasks do.
-    fn units(&self, place: &Path, workers: usize) -> Result<Taken, Failure> {
+    /// Runs all units of a plan, by so many workers: each has one process after the
+    /// other, as a cluster's tasks do, for so many units each.
+    fn units(&self, place: &Path, workers: usize, at_once: usize) -> Result<Taken, Failure> {
         let started = Instant::now();
         let taken: Result<Vec<Taken>, String> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..workers)
-                .map(|n| scope.spawn(move || self.worker(place, n, workers)))
+                .map(|n| scope.spawn(move || self.worker(place, n, workers, at_once)))
                 .collect();
             let ends = threads.into_iter().map(|thread| match thread.join() {
                 Ok(taken) => taken,
@@ -198,14 +200,21 @@ impl Bench {
         })
     }
 
-    fn worker(&self, place: &Path, n: usize, workers: usize) -> Result<Taken, String> {
+    fn worker(
+        &self,
+        place: &Path,
+        n: usize,
+        workers: usize,
+        at_once: usize,
+    ) -> Result<Taken, String> {
         let (mixflow, own) = (&self.mixflow, place.join(format!("worker-{n}")));
         std::fs::create_dir_all(&own).map_err(|error| error.to_string())?;
         let place = place.display();
-        let last = DAYS - 1;
+        let (first, step, last) = (n * at_once, workers * at_once, DAYS - 1);
+        let others = at_once - 1;
         let script = format!(
-            "for n in $(seq {n} {workers} {last}); do \
-             {mixflow} unit run -q --plan {place}/plan.json --index $n --stage {place}/stage || exit 1; done"
+            "for n in $(seq {first} {step} {last}); do \
+             {mixflow} unit run -q --plan {place}/plan.json --index $n-$((n + {others})) --stage {place}/stage || exit 1; done"
         );
         let command = ["sh", "-c", &script].map(str::to_owned);
         measure::run(&command, &own, OsStr::new(""), None).map_err(|error| error.to_string())
