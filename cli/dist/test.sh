@@ -78,7 +78,8 @@ if command -v dpkg-deb >/dev/null; then
     root=$work/root
     mkdir -p "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates" "$root/var/log"
     touch "$root/var/lib/dpkg/status"
-    dpkg-deb -f "$out"/*.deb Depends | tr ',' '\n' | while read -r needed _; do
+    # The libraries: what it was linked with here. What else it needs, apt brings.
+    dpkg-deb -f "$out"/*.deb Depends | tr ',' '\n' | grep '^ *lib' | while read -r needed _; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$needed")" = installed ] ||
             fail "the .deb needs $needed, which is none of this system's"
     done
