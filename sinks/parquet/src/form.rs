@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::days::{Home, has_day, homes, zone_of};
-use crate::writer::{Target, Writer};
+use crate::times::Times;
+use crate::writer::{Compression, Target, Writer, properties};
 
 /// What a later mixflow raises when it writes the same rows in another way.
 const VERSION: u32 = 1;
@@ -72,6 +73,17 @@ pub struct FileNotes {
 }
 
 impl Form {
+    /// Returns the form of the files of a folder that a run makes: of an older one it
+    /// may be another, and then none of these files is taken.
+    pub(crate) fn of_new_folder(cx: &TxnContext, compression: Compression) -> Form {
+        let properties = properties(cx, compression);
+        let cx = TxnContext {
+            schema: Times::Utc.stored(&cx.schema),
+            ..cx.clone()
+        };
+        Form::of_folder(&cx, properties)
+    }
+
     /// Returns the form of the files of a folder, of which `cx` has the columns.
     pub(crate) fn of_folder(cx: &TxnContext, properties: WriterProperties) -> Form {
         let (schema, dataset) = (&cx.schema, &cx.source.dataset);

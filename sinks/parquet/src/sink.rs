@@ -307,12 +307,7 @@ impl Sink for ParquetSink {
         let (Layout::Folder { .. }, FilePlace::Local(_)) = (self.layout, place) else {
             return Ok(None);
         };
-        let properties = writer::properties(cx, self.compression);
-        let cx = TxnContext {
-            schema: Times::Utc.stored(&cx.schema),
-            ..cx.clone()
-        };
-        Ok(Some(Box::new(Form::of_folder(&cx, properties))))
+        Ok(Some(Box::new(Form::of_new_folder(cx, self.compression))))
     }
 
     fn vacuum(&self) -> Result<Removed> {

@@ -27,10 +27,8 @@ pub fn for_stage(
     let nowhere = PartSink::new(stage.clone(), unit.key.clone(), records, None);
     let sinks = std::mem::replace(&mut pipeline.sinks, Sinks::one("stage", Box::new(nowhere)));
     let mut sinks: Vec<_> = sinks.into_iter().collect();
-    let transforms = pipeline.transforms.iter();
-    let is_final = !transforms
-        .rev()
-        .any(|named| named.transform.late().is_some());
+    let mut transforms = pipeline.transforms.iter();
+    let is_final = !transforms.any(|named| named.transform.late().is_some());
     let goes_to = sinks
         .pop()
         .filter(|_| is_final && sinks.is_empty())

@@ -243,12 +243,7 @@ impl Sink for BucketSink {
         if self.whole || self.open()?.path_of(place).is_none() {
             return Ok(None);
         }
-        let properties = writer::properties(cx, self.compression);
-        let cx = TxnContext {
-            schema: Times::Utc.stored(&cx.schema),
-            ..cx.clone()
-        };
-        Ok(Some(Box::new(Form::of_folder(&cx, properties))))
+        Ok(Some(Box::new(Form::of_new_folder(cx, self.compression))))
     }
 
     fn vacuum(&self) -> Result<Removed> {
