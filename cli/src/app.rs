@@ -312,6 +312,29 @@ impl App {
         }
     }
 
+    /// Does `one` for each of the pipelines, and returns the worst that came of it.
+    /// An error ends them all, and is at least as bad.
+    pub(crate) fn in_turn(
+        &self,
+        doing: &str,
+        all: &[OfFile],
+        mut one: impl FnMut(&OfFile) -> Result<Exit, Exit>,
+    ) -> Result<Exit, Exit> {
+        let mut worst = Exit::Done;
+        for of in all {
+            if all.len() > 1 {
+                self.ui.status(&format!("{doing} {}", of.shown()));
+            }
+            let exit = one(of).map_err(|exit| worst.max(exit))?;
+            worst = worst.max(exit);
+            // Who interrupts means all of it.
+            if exit == Exit::Interrupted {
+                break;
+            }
+        }
+        Ok(worst)
+    }
+
     /// Returns the pipelines of a file: one for each of its projects, unless
     /// `overrides` choose one, and otherwise one.
     pub(crate) fn each(&self, file: &Path, overrides: &[Override]) -> Vec<OfFile> {

@@ -94,16 +94,13 @@ pub(crate) fn backfill(app: &App, args: &BackfillArgs) -> Exit {
     {
         return jobs::run(app, "backfill", &flags(args), &all, jobs);
     }
-    let mut worst = Exit::Done;
     let mut reports = Reports {
         several: true,
         ..Reports::default()
     };
-    for (n, of) in all.iter().enumerate() {
-        if all.len() > 1 {
-            app.ui.status(&format!("filling {}", of.shown()));
-        }
-        if n > 0 && args.dry_run {
+    let mut is_first = true;
+    let (Ok(worst) | Err(worst)) = app.in_turn("filling", &all, |of| {
+        if !std::mem::replace(&mut is_first, false) && args.dry_run {
             app.ui.out("\n");
         }
         let mut task = Task {
@@ -114,12 +111,8 @@ pub(crate) fn backfill(app: &App, args: &BackfillArgs) -> Exit {
             last: None,
         };
         let (Ok(exit) | Err(exit)) = task.go(&mut reports.list);
-        worst = worst.max(exit);
-        // Who interrupts means all of it.
-        if exit == Exit::Interrupted {
-            break;
-        }
-    }
+        Ok(exit)
+    });
     if !reports.list.is_empty() {
         app.write_report(&reports);
     }

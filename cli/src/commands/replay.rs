@@ -34,17 +34,11 @@ pub(crate) fn replay(app: &App, args: &ReplayArgs) -> Exit {
         return exit;
     }
     let all = app.each(&args.file, &overrides);
-    let mut worst = Exit::Done;
     let mut reports = Reports::of_files(all.len());
-    for of in &all {
-        if all.len() > 1 {
-            app.ui.status(&format!("replaying {}", of.shown()));
-        }
+    let worst = app.in_turn("replaying", &all, |of| {
         let report = match app.load_to_replay(of) {
             Ok(pipeline) => {
-                if let Err(exit) = app.check_report(&pipeline) {
-                    return worst.max(exit);
-                }
+                app.check_report(&pipeline)?;
                 run(app, &of.file, pipeline)
             }
             Err(unbuilt) => {
@@ -55,13 +49,12 @@ pub(crate) fn replay(app: &App, args: &ReplayArgs) -> Exit {
         };
         let exit = Exit::after(&report);
         reports.list.push(report);
-        worst = worst.max(exit);
-        // Who interrupts means all of it.
-        if exit == Exit::Interrupted {
-            break;
-        }
+        Ok(exit)
+    });
+    if worst.is_ok() {
+        app.write_report(&reports);
     }
-    app.write_report(&reports);
+    let (Ok(worst) | Err(worst)) = worst;
     worst
 }
 

@@ -62,20 +62,14 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
     if let Some(jobs) = args.jobs.filter(|jobs| jobs.get() > 1 && all.len() > 1) {
         return jobs::run(app, "run", &flags(args), &all, jobs);
     }
-    let mut worst = Exit::Done;
     let mut reports = Reports::of_files(all.len());
-    for of in &all {
+    let worst = app.in_turn("running", &all, |of| {
         let file = of.file.as_path();
-        if all.len() > 1 {
-            app.ui.status(&format!("running {}", of.shown()));
-        }
         let report = match app.load_or_report(of) {
             Ok(pipeline) => {
                 // The reports of runs before it are not written either: the
                 // place of them all is this one's destination.
-                if let Err(exit) = app.check_report(&pipeline) {
-                    return worst.max(exit);
-                }
+                app.check_report(&pipeline)?;
                 one(app, args, file, pipeline)
             }
             Err(unbuilt) => {
@@ -89,13 +83,12 @@ pub(crate) fn run(app: &App, args: &RunArgs) -> Exit {
         };
         let exit = Exit::after(&report);
         reports.list.push(report);
-        worst = worst.max(exit);
-        // Who interrupts means all of it.
-        if exit == Exit::Interrupted {
-            break;
-        }
+        Ok(exit)
+    });
+    if worst.is_ok() {
+        app.write_report(&reports);
     }
-    app.write_report(&reports);
+    let (Ok(worst) | Err(worst)) = worst;
     worst
 }
 
