@@ -4,6 +4,8 @@ mod asking;
 mod blocks;
 mod direct;
 mod filters;
+#[cfg(test)]
+mod given;
 mod parallel;
 mod part;
 mod parts;

@@ -3,50 +3,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arrow::record_batch::RecordBatch;
-use arrow::util::pretty::pretty_format_batches;
-use jiff::tz::TimeZone;
 use mixflow_core::cancel::cancellation;
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::Form;
+use crate::events::given::{Given, alone, decoder, line};
 use crate::http::room::Room;
-use crate::time::EventClock;
-
-/// What a body gives, whoever decodes it.
-#[derive(Debug, Default, PartialEq)]
-struct Given {
-    rows: Vec<String>,
-    lengths: Vec<u32>,
-    version: Option<i64>,
-    rejects: Vec<(u64, String, Vec<u8>)>,
-    last: Option<OwnedLine>,
-    /// How it failed.
-    failed: Option<String>,
-}
-
-impl Given {
-    fn add(&mut self, rows: Uncounted) {
-        let (batch, lengths, version) = rows.into_parts();
-        self.rows.extend(shown(&batch));
-        self.lengths.extend(lengths);
-        self.version = self.version.max(version);
-    }
-}
-
-fn shown(batch: &RecordBatch) -> Vec<String> {
-    let rows = (0..batch.num_rows()).map(|n| batch.slice(n, 1));
-    let shown = |row| pretty_format_batches(&[row]).expect("it has a form");
-    rows.map(|row| shown(row).to_string()).collect()
-}
-
-fn decoder() -> Decoder {
-    Decoder::new(Form::Events(EventClock {
-        in_ms: false,
-        zone: Some(TimeZone::UTC),
-    }))
-}
 
 /// Ends with an error, if it does not end before.
 struct Broken(io::Cursor<Vec<u8>>, bool);
@@ -66,37 +28,6 @@ fn rest(body: &[u8], breaks: bool, pending: Option<&OwnedLine>) -> Rest {
         pending: pending.map(|line| line.as_line().to_owned()),
         lines: Lines::new(reader, Room::new(&CancelToken::never())),
     }
-}
-
-/// Decodes a body line by line, as where there is one core.
-fn alone(rest: Rest) -> Given {
-    let Rest {
-        mut pending,
-        mut lines,
-    } = rest;
-    let (mut given, mut decoder) = (Given::default(), decoder());
-    loop {
-        let line = match lines.next() {
-            Ok(Some(line)) => line.to_owned(),
-            Ok(None) => {
-                given.last = pending;
-                break;
-            }
-            Err(error) => {
-                given.failed = Some(error.to_string());
-                break;
-            }
-        };
-        if let Some(line) = pending.replace(line)
-            && let Err(reason) = decoder.push(&line.bytes)
-        {
-            given.rejects.push((line.number, reason, line.bytes));
-        }
-    }
-    if let Some(rows) = decoder.take_uncounted() {
-        given.add(rows);
-    }
-    given
 }
 
 fn started(rest: Rest, decoders: usize, cancel: &CancelToken) -> Parallel {
@@ -128,22 +59,6 @@ fn in_parallel(rest: Rest, decoders: usize) -> Given {
             }
         }
     }
-}
-
-fn line() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => (0..99, "[a-z]{0,20}").prop_map(|(time, text)| {
-            let properties = format!(r#""time":{time},"mp_processing_time_ms":{time},"a":"{text}""#);
-            format!(r#"{{"event":"e","properties":{{{properties}}}}}"#)
-        }),
-        1 => "[ \r]{0,3}",
-        1 => "[x{}\"]{1,9}",
-        // No `time`, and longer than a block.
-        1 => (250..700_usize).prop_map(|n| format!(r#"{{"event":"{}"}}"#, "l".repeat(n))),
-        1 => (250..700_usize).prop_map(|n| {
-            format!(r#"{{"event":"{}","properties":{{"time":1}}}}"#, "l".repeat(n))
-        }),
-    ]
 }
 
 proptest! {
