@@ -20,6 +20,7 @@ mod folder;
 mod footer;
 mod form;
 mod going;
+mod group;
 mod ledger;
 #[cfg(test)]
 mod made_up;

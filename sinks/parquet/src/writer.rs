@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, Write};
+use std::mem::replace;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -10,17 +11,19 @@ use mixflow_core::batch::is_json;
 use mixflow_core::sink::TxnContext;
 use mixflow_core::staged::cannot;
 use mixflow_core::{Error, ErrorKind, Result};
-use parquet::arrow::arrow_writer::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriter};
 use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::days::DAY_COLUMN;
 use crate::fits;
+use crate::group::Group;
 use crate::times::with_zones;
 
 /// Rows of a row group: what DuckDB writes and reads in one go per thread. A
@@ -137,61 +140,136 @@ impl Target for File {
 }
 
 /// A Parquet file that is being written.
+///
+/// The file is what parquet's own `ArrowWriter` makes of the same rows, byte for byte.
+/// After an error it is of no use any more.
 #[derive(Debug)]
 pub struct Writer<T: Target = File> {
-    inner: ArrowWriter<T>,
+    file: SerializedFileWriter<T>,
+    groups: ArrowRowGroupWriterFactory,
+    group: Option<Group>,
     schema: SchemaRef,
     shown: String,
+    broken: bool,
 }
 
 impl<T: Target> Writer<T> {
     /// Begins a file; `shown` is what messages call it.
+    ///
+    /// Of the properties that end a row group it knows the number of rows.
     pub fn new(
         target: T,
         schema: &SchemaRef,
         properties: &WriterProperties,
         shown: String,
     ) -> Result<Writer<T>> {
-        let inner = ArrowWriter::try_new(target, schema.clone(), Some(properties.clone()))
+        let (file, groups) = ArrowWriter::try_new(target, schema.clone(), Some(properties.clone()))
+            .and_then(ArrowWriter::into_serialized_writer)
             .map_err(failed(&shown))?;
         Ok(Writer {
-            inner,
+            file,
+            groups,
+            group: None,
             schema: schema.clone(),
             shown,
+            broken: false,
         })
     }
 
     /// Writes rows, whose columns are those of the file.
     pub fn write(&mut self, records: &RecordBatch) -> Result<()> {
         let records = with_zones(records, &self.schema)?;
-        self.inner.write(&records).map_err(failed(&self.shown))?;
-        if self.memory() > WRITER_MEMORY {
-            self.flush()?;
-        }
-        Ok(())
+        self.attempt(|writer| {
+            writer.encode(records)?;
+            writer.relieve_memory()
+        })
     }
 
     /// Returns the bytes that are held in memory.
     pub fn memory(&self) -> usize {
-        self.inner.memory_size()
+        self.group.as_ref().map_or(0, Group::memory)
     }
 
     /// Returns where the bytes go, for a file that is given up.
     pub fn target(&mut self) -> &mut T {
-        self.inner.inner_mut()
+        self.file.inner_mut()
     }
 
     /// Ends the row group, which goes to the file.
     pub fn flush(&mut self) -> Result<()> {
-        self.inner.flush().map_err(failed(&self.shown))
+        self.attempt(Writer::end_group)
     }
 
     /// Ends the file, has it arrive, and returns its bytes.
-    pub fn finish(self) -> Result<u64> {
-        let target = self.inner.into_inner().map_err(failed(&self.shown))?;
+    pub fn finish(mut self) -> Result<u64> {
+        self.flush()?;
+        let target = self.file.into_inner().map_err(failed(&self.shown))?;
         target
             .finish()
             .map_err(cannot(format_args!("write `{}`", self.shown)))
+    }
+
+    /// Does something, unless an error has left the file without some of its rows.
+    fn attempt(&mut self, what: impl FnOnce(&mut Self) -> Result<(), ParquetError>) -> Result<()> {
+        // Also if it panics.
+        let done = if replace(&mut self.broken, true) {
+            Err(ParquetError::General(
+                "it lacks rows by an earlier error".to_owned(),
+            ))
+        } else {
+            what(self)
+        };
+        self.broken = done.is_err();
+        done.map_err(failed(&self.shown))
+    }
+
+    /// Encodes rows in row groups of as many as there may be.
+    fn encode(&mut self, mut records: RecordBatch) -> Result<(), ParquetError> {
+        let most = self.file.properties().max_row_group_row_count();
+        let most = most.unwrap_or(usize::MAX);
+        while records.num_rows() > 0 {
+            let group = self.group()?;
+            let fit = records.num_rows().min(most - group.rows());
+            group.write(&records.slice(0, fit))?;
+            if group.rows() >= most {
+                self.end_group()?;
+            }
+            records = records.slice(fit, records.num_rows() - fit);
+        }
+        Ok(())
+    }
+
+    /// Returns the row group, which begins if there is none.
+    fn group(&mut self) -> Result<&mut Group, ParquetError> {
+        let group = match self.group.take() {
+            Some(group) => group,
+            None => Group::new(
+                self.groups
+                    .create_column_writers(self.file.flushed_row_groups().len())?,
+                self.file.schema_descr(),
+                self.schema.fields(),
+            ),
+        };
+        Ok(self.group.insert(group))
+    }
+
+    fn end_group(&mut self) -> Result<(), ParquetError> {
+        let Some(group) = self.group.take() else {
+            return Ok(());
+        };
+        let columns = group.close()?;
+        let mut group = self.file.next_row_group()?;
+        for column in columns {
+            column.append_to_row_group(&mut group)?;
+        }
+        group.close().map(drop)
+    }
+
+    fn relieve_memory(&mut self) -> Result<(), ParquetError> {
+        if self.memory() > WRITER_MEMORY {
+            self.end_group()?;
+        }
+        Ok(())
     }
 }
 
@@ -207,3 +285,7 @@ fn failed(shown: &str) -> impl FnOnce(ParquetError) -> Error {
         error => Error::new(ErrorKind::Other, format!("cannot {what}")).with_source(error),
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
