@@ -238,8 +238,15 @@ impl Files {
     }
 
     fn relieve_memory(&mut self) -> Result<()> {
-        let held: usize = self.open.values().map(|open| open.writer.memory()).sum();
-        if held <= OPEN_MEMORY {
+        if self.held() <= OPEN_MEMORY {
+            return Ok(());
+        }
+        // How many rows wait depends on how fast threads are, which is not to say
+        // where row groups end.
+        for open in self.open.values_mut() {
+            open.writer.settle()?;
+        }
+        if self.held() <= OPEN_MEMORY {
             return Ok(());
         }
         let largest = self
@@ -247,6 +254,11 @@ impl Files {
             .values_mut()
             .max_by_key(|open| open.writer.memory());
         largest.map_or(Ok(()), |open| open.writer.flush())
+    }
+
+    /// Returns the bytes that all open writers hold.
+    fn held(&self) -> usize {
+        self.open.values().map(|open| open.writer.memory()).sum()
     }
 }
 

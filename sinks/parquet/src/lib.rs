@@ -7,12 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+mod aside;
 #[cfg(feature = "objects")]
 mod bucket;
 #[cfg(test)]
 mod conformance;
 mod count;
 mod days;
+mod encoders;
 mod existing;
 mod file;
 mod fits;

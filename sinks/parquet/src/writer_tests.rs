@@ -1,10 +1,16 @@
-//! The file is the one that parquet's own writer writes.
+//! The file is the one that parquet's own writer writes, whoever encodes columns.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
 
 use arrow::array::{ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder, StructArray};
 use arrow::datatypes::{DataType, Field, Fields};
+use bytes::Bytes;
 use mixflow_core::batch::json_field;
+use parquet::arrow::arrow_writer::{
+    InMemoryPageStore, PageKey, PageStore, PageStoreArgs, PageStoreFactory,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -108,9 +114,11 @@ fn form(compression: Compression, group_rows: usize) -> WriterProperties {
     form.set_max_row_group_row_count(Some(group_rows)).build()
 }
 
-fn begin(schema: &SchemaRef, form: &WriterProperties) -> Writer<Memory> {
+fn begin(schema: &SchemaRef, form: &WriterProperties, threads: &Arc<Encoders>) -> Writer<Memory> {
     let shown = "a.parquet".to_owned();
-    Writer::new(Memory::default(), schema, form, shown).expect("it has a form")
+    let mut writer = Writer::new(Memory::default(), schema, form, shown).expect("it has a form");
+    writer.encoders = threads.clone();
+    writer
 }
 
 fn end(mut writer: Writer<Memory>) -> Vec<u8> {
@@ -121,9 +129,9 @@ fn end(mut writer: Writer<Memory>) -> Vec<u8> {
 }
 
 /// What a writer makes of batches.
-fn ours(batches: &[RecordBatch], form: &WriterProperties) -> Vec<u8> {
+fn ours(batches: &[RecordBatch], form: &WriterProperties, threads: &Arc<Encoders>) -> Vec<u8> {
     let schema = batches.first().map_or_else(schema, RecordBatch::schema);
-    let mut writer = begin(&schema, form);
+    let mut writer = begin(&schema, form, threads);
     for rows in batches {
         writer.write(rows).expect("it can be written");
     }
@@ -151,11 +159,12 @@ proptest! {
         counts in prop::collection::vec(prop_oneof![0..9_usize, 0..2_500_usize], 0..9),
         bytes in prop_oneof![Just(0), Just(370), Just(1_000)],
         group_rows in prop_oneof![1_000..4_000_usize, Just(ROW_GROUP_ROWS)],
+        threads in 0..3_usize,
         compressed in any::<bool>(),
     ) {
         let compression = if compressed { Compression::Zstd } else { Compression::None };
         let (batches, form) = (batches(&counts, bytes), form(compression, group_rows));
-        let ours = ours(&batches, &form);
+        let ours = ours(&batches, &form, &Encoders::new(threads));
         prop_assert!(ours == theirs(&batches, &form));
     }
 }
@@ -167,7 +176,7 @@ fn a_file_of_one_column_is_that_of_parquets_writer() {
         let one = |rows: &RecordBatch| rows.project(&[place]).expect("it is there");
         let batches: Vec<RecordBatch> = batches.iter().map(one).collect();
         let form = form(Compression::Zstd, 2_500);
-        assert!(ours(&batches, &form) == theirs(&batches, &form));
+        assert!(ours(&batches, &form, &Encoders::new(1)) == theirs(&batches, &form));
     }
 }
 
@@ -175,17 +184,175 @@ fn a_file_of_one_column_is_that_of_parquets_writer() {
 fn a_group_that_holds_too_much_ends_where_that_of_parquets_writer_does() {
     let batches = batches(&[2_000; 45], 1_000);
     let form = form(Compression::None, ROW_GROUP_ROWS);
-    let ours = ours(&batches, &form);
+    let ours = ours(&batches, &form, &Encoders::new(1));
     assert!(ours.len() > 2 * WRITER_MEMORY);
     assert!(ours == theirs(&batches, &form));
 }
 
 #[test]
+fn what_is_held_is_no_more_than_it_says_and_exact_once_all_is_encoded() {
+    let form = form(Compression::Zstd, ROW_GROUP_ROWS);
+    let mut ours = begin(&schema(), &form, &Encoders::new(1));
+    let mut theirs = ArrowWriter::try_new(Vec::new(), schema(), Some(form)).expect("it has a form");
+    for rows in batches(&[2_000; 12], 370) {
+        ours.write(&rows).expect("it can be written");
+        theirs.write(&rows).expect("it can be written");
+        assert!(ours.memory() >= theirs.memory_size());
+    }
+    ours.settle().expect("it can be encoded");
+    assert_eq!(ours.memory(), theirs.memory_size());
+}
+
+#[test]
+fn nothing_waits_where_nobody_is_idle() {
+    let threads = Encoders::new(1);
+    let (batches, form) = (batches(&[2_000; 4], 370), form(Compression::Zstd, 5_000));
+    let _busy = threads.idle();
+    assert!(ours(&batches, &form, &threads) == theirs(&batches, &form));
+}
+
+#[test]
 fn flushing_without_rows_makes_no_row_group() {
     let form = form(Compression::Zstd, 5_000);
-    let mut writer = begin(&schema(), &form);
+    let mut writer = begin(&schema(), &form, &Encoders::new(1));
     writer.flush().expect("there is nothing");
+    writer.settle().expect("there is nothing");
     writer.write(&rows(0, 0, 0)).expect("there is nothing");
     writer.flush().expect("there is nothing");
     assert!(end(writer) == theirs(&[], &form));
+}
+
+/// Where pages of the third column go, `properties`: elsewhere on another thread.
+struct Pages {
+    store: InMemoryPageStore,
+    here: thread::ThreadId,
+    elsewhere: Arc<dyn Fn() -> Result<(), ParquetError> + Send + Sync>,
+}
+
+impl PageStore for Pages {
+    fn put(&mut self, page: Bytes) -> Result<PageKey, ParquetError> {
+        if thread::current().id() != self.here {
+            (self.elsewhere)()?;
+        }
+        self.store.put(page)
+    }
+
+    fn take(&mut self, key: PageKey) -> Result<Bytes, ParquetError> {
+        self.store.take(key)
+    }
+}
+
+struct Elsewhere(Arc<dyn Fn() -> Result<(), ParquetError> + Send + Sync>);
+
+impl std::fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Elsewhere")
+    }
+}
+
+impl PageStoreFactory for Elsewhere {
+    fn create(&self, _: &PageStoreArgs<'_>) -> Result<Box<dyn PageStore>, ParquetError> {
+        Ok(Box::new(Pages {
+            store: InMemoryPageStore::default(),
+            here: thread::current().id(),
+            elsewhere: self.0.clone(),
+        }))
+    }
+}
+
+/// A writer that does something where another thread has a page.
+fn begin_with(
+    threads: &Arc<Encoders>,
+    elsewhere: impl Fn() -> Result<(), ParquetError> + Send + Sync + 'static,
+) -> Writer<Memory> {
+    let form = form(Compression::Zstd, ROW_GROUP_ROWS);
+    let mut writer = begin(&schema(), &form, threads);
+    let elsewhere = Arc::new(Elsewhere(Arc::new(elsewhere)));
+    writer.groups = writer.groups.with_page_store_factory(elsewhere);
+    writer
+}
+
+#[test]
+fn no_more_rows_wait_than_may() {
+    let (go, wait): (Sender<()>, Receiver<()>) = channel();
+    let (mut go, wait) = (Some(go), Mutex::new(wait));
+    let mut writer = begin_with(&Encoders::new(1), move || {
+        let _ = wait.lock().expect("no panic").recv();
+        Ok(())
+    });
+    writer.write(&rows(0, 2_000, 1_000)).expect("it is sent on");
+    let (away, few) = (writer.memory(), rows(0, 100, 1_000));
+    for _ in 0..40 {
+        writer.write(&few).expect("it is sent on");
+        // A MiB of rows may wait, and counts twice; the rest is of other columns.
+        assert!(writer.memory() < away + 3 * (1 << 20));
+        // The thread goes on just before there are too many.
+        if writer.memory() > away + (1 << 20) {
+            go = None;
+        }
+    }
+    assert!(go.is_none());
+}
+
+/// Writes one batch with pages enough, and ends the file.
+fn write_and_end(mut writer: Writer<Memory>) -> Error {
+    writer.write(&rows(0, 2_000, 1_000)).expect("it is sent on");
+    writer.finish().expect_err("rows are lost")
+}
+
+#[test]
+fn an_error_of_the_other_thread_is_one_of_the_file() {
+    let full = || {
+        Err(ParquetError::from(io::Error::from(
+            io::ErrorKind::StorageFull,
+        )))
+    };
+    let error = write_and_end(begin_with(&Encoders::new(1), full));
+    assert_eq!(error.to_string(), "cannot write `a.parquet`");
+    assert_eq!(
+        error.causes().last().map(String::as_str),
+        Some("no storage space")
+    );
+}
+
+#[test]
+fn a_panic_of_the_other_thread_is_an_error_of_the_file() {
+    let error = write_and_end(begin_with(&Encoders::new(1), || panic!("no room")));
+    assert_eq!(error.kind(), ErrorKind::Panic);
+    assert_eq!(error.to_string(), "cannot write `a.parquet`");
+    assert_eq!(
+        error.causes(),
+        ["the encoding of columns panicked", "no room"]
+    );
+}
+
+#[test]
+fn after_an_error_a_file_is_never_ended() {
+    let mut writer = begin_with(&Encoders::new(1), || panic!("no room"));
+    writer.write(&rows(0, 2_000, 1_000)).expect("it is sent on");
+    writer.settle().expect_err("it panicked");
+    writer.write(&rows(0, 1, 0)).expect_err("rows are lost");
+    writer.flush().expect_err("rows are lost");
+    let error = writer.finish().expect_err("rows are lost");
+    assert!(error.causes()[0].contains("earlier error"));
+}
+
+#[test]
+fn a_file_can_be_given_up_while_its_columns_are_away() {
+    let threads = Encoders::new(1);
+    let (go, wait): (Sender<()>, Receiver<()>) = channel();
+    let wait = Mutex::new(wait);
+    let mut writer = begin_with(&threads, move || {
+        let _ = wait.lock().expect("no panic").recv();
+        Ok(())
+    });
+    writer.write(&rows(0, 2_000, 1_000)).expect("it is sent on");
+    drop(writer);
+    assert!(threads.idle().is_none());
+    drop(go);
+    while threads.idle().is_none() {
+        thread::yield_now();
+    }
+    let (batches, form) = (batches(&[2_000; 4], 370), form(Compression::Zstd, 5_000));
+    assert!(ours(&batches, &form, &threads) == theirs(&batches, &form));
 }
