@@ -21,6 +21,7 @@ mod open;
 mod outside;
 mod pull;
 mod query;
+mod queue;
 mod readable;
 mod reading;
 mod rows;

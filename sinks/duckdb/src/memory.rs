@@ -70,6 +70,8 @@ pub(crate) struct Allowance {
     bytes: u64,
     /// Threads that may take rows at once.
     threads: u64,
+    /// Those that the first rows have room for.
+    first: Option<u64>,
 }
 
 /// Returns how many threads may take rows at once on this machine.
@@ -89,21 +91,22 @@ impl Allowance {
             rows: 0,
             bytes: 0,
             threads,
+            first: None,
         }
     }
 
-    /// Returns how many threads are to take the next rows: one until there is
-    /// a row group, so that a small table is the same however often it is made,
-    /// and then as many as have room for one each. Never more again than there
-    /// were.
+    /// Returns how many threads are to take the next rows: as many as have room
+    /// for a row group each, by the first rows and, when there is a row group, by
+    /// all of them. From then on never more again than there were.
     pub(crate) fn threads(&mut self) -> u64 {
-        if self.rows <= ROW_GROUP {
-            return 1;
-        }
-        let group = (self.bytes / self.rows * ROW_GROUP).max(1);
+        let group = (self.bytes / self.rows.max(1) * ROW_GROUP).max(1);
         let room = self.usual_mb.saturating_sub(BESIDE_MB) * 1_000_000;
-        self.threads = (room / group).clamp(1, self.threads);
-        self.threads
+        let fitting = (room / group).clamp(1, self.threads);
+        if self.rows <= ROW_GROUP {
+            return *self.first.get_or_insert(fitting);
+        }
+        self.threads = fitting;
+        fitting
     }
 
     /// Returns the limit in MB that a batch needs, if it is above what was.

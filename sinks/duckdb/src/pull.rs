@@ -17,6 +17,7 @@ use mixflow_core::{Error, ErrorKind, Result};
 use crate::columns::quoted;
 use crate::database::Database;
 use crate::open::failed;
+use crate::queue::Queue;
 use crate::rows::{Feed, Offered};
 
 /// Rows that DuckDB takes at once: its `STANDARD_VECTOR_SIZE`.
@@ -48,6 +49,7 @@ fn by_threads(database: &Database, threads: u64, insert: &str) -> duckdb::Result
 /// An `INSERT` that goes on, on a thread which has the database meanwhile.
 pub(crate) struct Pull {
     queue: Sender<RecordBatch>,
+    is_closed: Arc<AtomicBool>,
     is_whole: Arc<AtomicBool>,
     thread: JoinHandle<(Database, duckdb::Result<usize>)>,
     threads: u64,
@@ -66,10 +68,11 @@ impl Pull {
         threads: u64,
     ) -> Result<Pull> {
         let (queue, rows) = bounded(QUEUED);
+        let is_closed = Arc::new(AtomicBool::new(false));
         let is_whole = Arc::new(AtomicBool::new(false));
         let feed = Feed {
             schema: schema.clone(),
-            rows,
+            rows: Queue::new(rows, Arc::clone(&is_closed)),
             is_whole: Arc::clone(&is_whole),
         };
         let offered = Offered::new(feed);
@@ -93,6 +96,7 @@ impl Pull {
             })?;
         Ok(Pull {
             queue,
+            is_closed,
             is_whole,
             thread,
             threads,
@@ -141,6 +145,7 @@ impl Pull {
     }
 
     fn join(self, what: &str) -> (Option<Database>, Result<usize>) {
+        self.is_closed.store(true, Ordering::Release);
         drop(self.queue);
         match self.thread.join() {
             Ok((database, inserted)) => (Some(database), inserted.map_err(failed(what))),

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-use crossbeam::channel::Receiver;
 use duckdb::Connection;
 use duckdb::core::{DataChunkHandle, LogicalTypeHandle, LogicalTypeId};
 use duckdb::vtab::{
@@ -19,16 +17,17 @@ use mixflow_core::batch::is_json;
 
 use crate::memory::MOST_THREADS;
 use crate::open::failed;
+use crate::queue::Queue;
 
 /// What DuckDB can read from, by number. A function of a database has no other
 /// way to a value of ours than through what is global.
 static FEEDS: Mutex<BTreeMap<u64, Arc<Feed>>> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// The end of a queue that DuckDB's threads take rows from.
+/// Rows that DuckDB's threads take.
 pub(crate) struct Feed {
     pub(crate) schema: SchemaRef,
-    pub(crate) rows: Receiver<RecordBatch>,
+    pub(crate) rows: Queue,
     /// Whether the end of the queue is the end of the rows; else the run has
     /// given up, and so must the `INSERT`.
     pub(crate) is_whole: Arc<AtomicBool>,
@@ -113,13 +112,13 @@ impl<const THREADS: u64> VTab for Rows<THREADS> {
         output: &mut DataChunkHandle,
     ) -> Result<(), Box<dyn StdError>> {
         let feed = function.get_bind_data();
-        match feed.rows.recv() {
-            Ok(records) => record_batch_to_duckdb_data_chunk(&records, output),
-            Err(_) if feed.is_whole.load(Ordering::Acquire) => {
+        match feed.rows.next() {
+            Some(records) => record_batch_to_duckdb_data_chunk(&records, output),
+            None if feed.is_whole.load(Ordering::Acquire) => {
                 output.set_len(0);
                 Ok(())
             }
-            Err(_) => Err("the run gave up".into()),
+            None => Err("the run gave up".into()),
         }
     }
 

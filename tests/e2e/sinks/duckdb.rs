@@ -272,6 +272,41 @@ fn all_threads_together_write_each_row_once() {
 }
 
 #[test]
+fn a_small_table_is_in_the_order_of_its_rows() {
+    let place = Place::new();
+    let few = ["--set", "source.rows=32768"];
+    place.run_with(&pipeline(&[MANY, DUCKDB]), &few).0.ended(0);
+    let (ran, _) = place.run_with(&pipeline(&[MANY, STDOUT]), &few);
+    let sent: Vec<Event> = in_lines(&ran.ended(0).stdout);
+    assert_same(&in_table(&place.path("out.db"), "events"), &sent);
+}
+
+/// The others wait until it has had the first rows.
+#[test]
+fn a_first_thread_that_fails_ends_the_run() {
+    let day = date(2024, 1, 4);
+    let data = Data::generated_between(day, day, 60_000, 0, 1);
+    let late = data.events_on(day).nth(32_000).unwrap();
+    let late: serde_json::Value = serde_json::from_slice(late).unwrap();
+    let late = late["properties"]["$insert_id"].as_str().unwrap();
+    let place = Place::new();
+    let store = Store::open(place.path("out.db")).unwrap();
+    let table = format!(
+        "CREATE TABLE events (event_name VARCHAR, event_time TIMESTAMP, distinct_id VARCHAR, \
+         insert_id VARCHAR CHECK (insert_id <> '{late}'), properties JSON)"
+    );
+    store.connection().unwrap().execute_batch(&table).unwrap();
+    drop(store);
+    let sim = started(sim(data));
+    let source = events(&sim, &format!("from = \"{day}\"\nto = \"{day}\"\n"));
+    let (ran, report) = place.run(&pipeline(&[&source, DUCKDB, "mode = \"append\"\n"]));
+    assert_eq!(report["status"], "aborted", "{}", ran.stderr);
+    assert!(ran.stderr.contains("CHECK constraint"), "{}", ran.stderr);
+    let rows = place.sql("out.db", "SELECT count(*) FROM events");
+    assert_eq!(rows, [["0"]]);
+}
+
+#[test]
 fn a_run_that_fails_while_all_threads_write_leaves_what_was_there() {
     let place = Place::new();
     let replacing = pipeline(&[MANY, DUCKDB, "mode = \"replace\"\n"]);
