@@ -3,6 +3,7 @@
 use mixflow_core::context::{UnitContext, incomplete};
 use mixflow_core::error::{Error, ErrorKind};
 
+use super::ahead::{Ahead, AheadRows};
 use super::direct::{DIFFERENT_ENDS, ask_twice};
 use super::part::Part;
 use super::rows::spool_error;
@@ -11,6 +12,7 @@ use crate::http::body::{Body, receive};
 use crate::http::checkpoint::Checkpoint;
 use crate::http::client::{Client, Request};
 use crate::http::retry::{Failure, Size, Tries};
+use crate::http::room::Room;
 use crate::http::store::Retention;
 use crate::http::sum::Sum;
 use crate::http::tail::{BodyError, Content};
@@ -21,8 +23,13 @@ pub(super) struct Asking<'a> {
     request: Request,
     /// Where the body is kept for the next run, should this one die.
     checkpoint: Option<Checkpoint>,
+    /// Whether it may be decoded while it comes: parts are put together first.
+    is_all: bool,
     cx: &'a UnitContext,
 }
+
+/// A body, and the rows that were decoded of it while it came.
+pub(super) type Fetched = (Body, Option<AheadRows>);
 
 /// Why a body could not be had.
 pub(super) struct Unfetched {
@@ -49,6 +56,7 @@ impl<'a> Asking<'a> {
             window,
             request,
             checkpoint,
+            is_all: *part == Part::all(window.days),
             cx,
         }
     }
@@ -65,7 +73,7 @@ impl<'a> Asking<'a> {
 
     /// Fetches the body until it is whole, or seems too large after so many
     /// tries.
-    pub(super) fn body(&self, too_large_after: u32) -> Result<Body, Unfetched> {
+    pub(super) fn body(&self, too_large_after: u32) -> Result<Fetched, Unfetched> {
         let place = match &self.checkpoint {
             Some(checkpoint) => Retention::UntilCommit(checkpoint),
             None => Retention::ThisRun(self.window.spool),
@@ -90,14 +98,15 @@ impl<'a> Asking<'a> {
     /// One that nothing proves is asked for again; it is whole when two
     /// answers are the same. `earlier` is what the last one was, over all
     /// tries.
-    fn whole(&self, place: Retention<'_>, earlier: &mut Option<Sum>) -> Result<Body, Failure> {
+    fn whole(&self, place: Retention<'_>, earlier: &mut Option<Sum>) -> Result<Fetched, Failure> {
         loop {
-            let body = self.ask(place)?;
+            let (body, ahead) = self.ask(place)?;
             let before = earlier.replace(body.sum());
             if body.is_proven() || before == Some(body.sum()) {
-                return body
+                let body = body
                     .settle()
-                    .map_err(|error| Failure::again(self.cut(&error.to_string())));
+                    .map_err(|error| Failure::again(self.cut(&error.to_string())))?;
+                return Ok((body, ahead));
             }
             if before.is_some() {
                 return Err(Failure::again(self.cut(DIFFERENT_ENDS)));
@@ -107,25 +116,33 @@ impl<'a> Asking<'a> {
     }
 
     /// Makes the request and keeps its answer.
-    fn ask(&self, place: Retention<'_>) -> Result<Body, Failure> {
+    fn ask(&self, place: Retention<'_>) -> Result<Fetched, Failure> {
         let EventWindow { client, room, .. } = self.window;
         let mut answer = client.send(&self.request, self.label(), self.cx)?;
         let mut after = 0;
         let hashed = self.window.hashed();
-        let content = Content::Lines(room);
+        let ahead = || Ahead::new(self.window.decoder.another(), Room::clone(room));
+        let mut ahead = self.is_all.then(ahead);
+        let mut listener = |bytes: &[u8]| {
+            if let Some(ahead) = &mut ahead {
+                ahead.take(bytes);
+            }
+        };
+        let content = Content::Lines(room, Some(&mut listener));
         let body = receive(&mut answer.wire, content, place, hashed, |bytes| {
             after += bytes;
             self.cx.count_bytes(bytes);
         });
         // After a cancel the end of a body may be of our own making.
         self.cx.cancel.check()?;
-        body.map_err(|broken| match broken {
+        let body = body.map_err(|broken| match broken {
             BodyError::Truncated(reason) => {
                 Failure::of_size(self.cut(&reason), Size::BrokeOff { after })
             }
             BodyError::Malformed(reason) => Failure::Final(no_export(client, reason)),
             BodyError::Io(error) => Failure::Final(spool_error(error)),
-        })
+        })?;
+        Ok((body, ahead.and_then(Ahead::finish)))
     }
 
     fn cut(&self, reason: &str) -> Error {

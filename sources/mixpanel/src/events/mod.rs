@@ -1,5 +1,6 @@
 //! Events: date windows of the export endpoint.
 
+mod ahead;
 mod asking;
 mod blocks;
 mod direct;
@@ -42,7 +43,7 @@ use self::replay::{Asked, ReplaySession};
 use self::wanted::Wanted;
 use self::window::EventWindow;
 use self::windows::{Window, WindowSize, zone};
-use crate::decode::Form;
+use crate::decode::{Decoder, Form};
 use crate::http::checkpoint::Checkpoints;
 use crate::http::client::{Client, Request};
 use crate::http::endpoint::Service;
@@ -315,7 +316,7 @@ impl Session for EventsSession {
         let window = EventWindow {
             unit,
             days,
-            form: &self.events.form,
+            decoder: Decoder::new(self.events.form.clone()).with_stand_ins(cx.stand_ins()),
             reading: self.events.reading,
             query: &self.events.query,
             names: &self.events.names,

@@ -10,7 +10,7 @@ use mixflow_core::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::asking::{Asking, Unfetched};
+use super::asking::{Asking, Fetched, Unfetched};
 use super::part::Part;
 use super::rows::spool_error;
 use super::window::EventWindow;
@@ -52,7 +52,7 @@ impl Known {
 pub(super) struct Parts<'a> {
     window: &'a EventWindow<'a>,
     cx: &'a UnitContext,
-    whole: Vec<(Part, Body)>,
+    whole: Vec<(Part, Fetched)>,
     /// Events that came where only those before some time were asked for.
     before_a_bound: u64,
 }
@@ -64,7 +64,7 @@ impl<'a> Parts<'a> {
     /// asked for. If the first of them fails like that as well, size is not
     /// the cause, and it ends. Where no day has ever come whole, other causes
     /// are likelier than size.
-    pub(super) fn fetch(window: &'a EventWindow<'a>, cx: &'a UnitContext) -> Result<Body> {
+    pub(super) fn fetch(window: &'a EventWindow<'a>, cx: &'a UnitContext) -> Result<Fetched> {
         let mut parts = Parts {
             window,
             cx,
@@ -86,14 +86,14 @@ impl<'a> Parts<'a> {
         let asking = Asking::new(self.window, part, self.cx);
         if let Some(body) = asking.left() {
             self.tell_left(part);
-            return Ok(self.add(part, body)?);
+            return Ok(self.add(part, (body, None))?);
         }
         let pieces = self.pieces(part);
         let too_large = if pieces.first().is_some_and(|first| self.is_left(first)) {
             None
         } else {
             match asking.body(tries) {
-                Ok(body) => return Ok(self.add(part, body)?),
+                Ok(fetched) => return Ok(self.add(part, fetched)?),
                 Err(unfetched) if pieces.is_empty() || !self.goes_on(part, unfetched.size) => {
                     return Err(unfetched);
                 }
@@ -160,14 +160,14 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn add(&mut self, part: &Part, mut body: Body) -> Result<()> {
+    fn add(&mut self, part: &Part, mut fetched: Fetched) -> Result<()> {
         if part.is_by_time() {
-            let events = self.check_times(part, &mut body)?;
+            let events = self.check_times(part, &mut fetched.0)?;
             if part.is_bounded() {
                 self.before_a_bound += events;
             }
         }
-        self.whole.push((part.clone(), body));
+        self.whole.push((part.clone(), fetched));
         Ok(())
     }
 
@@ -189,13 +189,15 @@ impl<'a> Parts<'a> {
     }
 
     /// Makes one body of them all.
-    fn into_body(mut self) -> Result<Body> {
+    fn into_body(mut self) -> Result<Fetched> {
         let label = &self.window.unit.label;
         if self.whole.len() == 1 {
-            let (_, body) = self.whole.pop().expect("there is one");
-            return Ok(body);
+            let (_, fetched) = self.whole.pop().expect("there is one");
+            return Ok(fetched);
         }
-        let (parts, bodies): (Vec<Part>, Vec<Body>) = self.whole.drain(..).unzip();
+        // What was decoded of parts is given up: the one body is read again.
+        let whole = self.whole.drain(..).map(|(part, (body, _))| (part, body));
+        let (parts, bodies): (Vec<Part>, Vec<Body>) = whole.unzip();
         let by_time = parts.iter().any(Part::is_by_time);
         // A server for which no time is before another might leave all of them
         // out of every part.
@@ -214,7 +216,8 @@ impl<'a> Parts<'a> {
             "{label} was too large in one answer: fetched in {n} parts by {way}"
         )));
         let hashed = self.window.hashed();
-        joined(bodies, self.window.room, self.window.spool, hashed).map_err(spool_error)
+        let body = joined(bodies, self.window.room, self.window.spool, hashed);
+        Ok((body.map_err(spool_error)?, None))
     }
 
     /// Returns the error of answers that cannot be those to `where` with times.

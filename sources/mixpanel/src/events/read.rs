@@ -11,14 +11,14 @@ use super::part::Part;
 use super::parts::Parts;
 use super::rows::{BodyRows, spool_error};
 use super::window::EventWindow;
-use crate::decode::Decoder;
+use crate::http::lines::Lines;
 
 /// Reads the rows; see [`Session::read`](mixflow_core::source::Session::read).
 pub(super) fn read<'a>(window: EventWindow<'a>, cx: &'a UnitContext) -> Result<BatchIter<'a>> {
-    let decoder = Decoder::new(window.form.clone()).with_stand_ins(cx.stand_ins());
     // A day without events has no bytes, which is known.
     cx.count_records(Some(&[]), &[]);
     let (label, room) = (&window.unit.label, window.room.clone());
+    let decoder = window.decoder.another();
     // What is to be kept must be whole first.
     if cx.delivery == Delivery::Direct && window.keeper.is_none() {
         let request = window.request(&Part::all(window.days));
@@ -26,7 +26,7 @@ pub(super) fn read<'a>(window: EventWindow<'a>, cx: &'a UnitContext) -> Result<B
         let rows = DirectRows::new(client, request, label, decoder, room, cx);
         return Ok(Box::new(rows));
     }
-    let mut body = Parts::fetch(&window, cx)?;
+    let (mut body, ahead) = Parts::fetch(&window, cx)?;
     let came = body.wire().map_err(spool_error)?;
     cx.note_body(BodyFacts {
         fetched_at: body.asked_at(),
@@ -36,5 +36,10 @@ pub(super) fn read<'a>(window: EventWindow<'a>, cx: &'a UnitContext) -> Result<B
         keeper.keep(window.unit, json!(window.reading), &mut body)?;
     }
     let reader = body.into_reader().map_err(spool_error)?;
-    Ok(Box::new(BodyRows::new(reader, room, decoder, label, cx)))
+    let lines = match &ahead {
+        Some(ahead) => ahead.lines_after(reader, room),
+        None => Lines::new(reader, room),
+    };
+    let rows = BodyRows::new(lines, decoder, label, cx);
+    Ok(Box::new(rows.after(ahead)))
 }

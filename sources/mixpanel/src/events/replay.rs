@@ -183,7 +183,7 @@ impl Session for ReplaySession {
             Form::Events(_) | Form::Profiles => Form::Events(clock),
         };
         let decoder = Decoder::new(form).with_stand_ins(cx.stand_ins());
-        let rows = BodyRows::new(body, room, decoder, &unit.label, cx);
+        let rows = BodyRows::new(Lines::new(body, room), decoder, &unit.label, cx);
         Ok(Box::new(rows.of(taken)))
     }
 }

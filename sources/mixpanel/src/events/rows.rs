@@ -7,17 +7,19 @@ use mixflow_core::context::UnitContext;
 use mixflow_core::error::{Error, ErrorKind, Result};
 use mixflow_core::reject::Reject;
 
+use super::ahead::AheadRows;
 use super::parallel::{Feed, Rest, Step};
 use super::taken::Taken;
 use crate::cores::Cores;
 use crate::decode::{Decoder, Uncounted};
 use crate::http::encoding::Reader;
 use crate::http::lines::{Line, Lines};
-use crate::http::room::Room;
 
 /// The rows of a body that is known to be whole.
 pub(super) struct BodyRows<'a> {
-    /// `None` at its end.
+    /// What was decoded while the body came: its beginning.
+    ahead: Option<AheadRows>,
+    /// The rest; `None` at its end.
     feed: Option<Feed>,
     /// What other threads have decoded, which comes before what `decoder` has.
     ready: VecDeque<Uncounted>,
@@ -62,16 +64,16 @@ impl Records<'_> {
 }
 
 impl<'a> BodyRows<'a> {
-    /// Reads the rows of `body`, which is the unit called `label`.
+    /// Reads the rows of `lines`, which are those of the unit called `label`.
     pub(super) fn new(
-        body: Reader<'static>,
-        room: Room,
+        lines: Lines<Reader<'static>>,
         decoder: Decoder,
         label: &'a str,
         cx: &'a UnitContext,
     ) -> BodyRows<'a> {
         BodyRows {
-            feed: Some(Feed::Lines(Rest::of(Lines::new(body, room)))),
+            ahead: None,
+            feed: Some(Feed::Lines(Rest::of(lines))),
             ready: VecDeque::new(),
             decoder,
             batches: 0,
@@ -82,6 +84,11 @@ impl<'a> BodyRows<'a> {
             },
             _core: Cores::one(),
         }
+    }
+
+    /// Begins with rows that were decoded while the body came.
+    pub(super) fn after(self, ahead: Option<AheadRows>) -> BodyRows<'a> {
+        BodyRows { ahead, ..self }
     }
 
     /// Reads the rows of some days. Records that cannot be read are those of the
@@ -123,8 +130,30 @@ impl<'a> BodyRows<'a> {
         Err(spool_error(failed))
     }
 
+    /// Takes what was decoded while the body came. The threads for the rest are
+    /// started meanwhile.
+    fn take_ahead(&mut self) -> Result<()> {
+        let cancel = &self.records.cx.cancel;
+        while self.ready.is_empty()
+            && let Some(ahead) = &mut self.ahead
+        {
+            let Some(decoded) = ahead.next(cancel)? else {
+                self.ahead = None;
+                break;
+            };
+            for (line, reason) in &decoded.rejects {
+                self.records.reject(&line.as_line(), reason)?;
+            }
+            self.ready.extend(decoded.rows);
+            let feed = self.feed.take();
+            self.feed = feed.map(|feed| feed.spread(0, &self.decoder, cancel));
+        }
+        Ok(())
+    }
+
     /// Returns the next rows, decoded; `None` if there are none.
     fn take(&mut self) -> Result<Option<Uncounted>> {
+        self.take_ahead()?;
         while self.ready.is_empty()
             && !self.decoder.is_full()
             && let Some(mut feed) = self.feed.take()

@@ -8,7 +8,7 @@ use mixflow_core::unit::Unit;
 use super::part::Part;
 use super::reading::Reading;
 use super::windows::Window;
-use crate::decode::Form;
+use crate::decode::Decoder;
 use crate::http::checkpoint::Checkpoints;
 use crate::http::client::{Client, Request};
 use crate::http::hashing::Hashed;
@@ -19,7 +19,8 @@ use crate::keeper::Keeper;
 pub(super) struct EventWindow<'a> {
     pub(super) unit: &'a Unit,
     pub(super) days: Window,
-    pub(super) form: &'a Form,
+    /// Decodes its lines. It has no rows, and others like it are made.
+    pub(super) decoder: Decoder,
     pub(super) reading: Reading,
     /// The filters, as they are sent.
     pub(super) query: &'a [(&'static str, String)],

@@ -242,7 +242,7 @@ mod tests {
         };
         match receive(
             &mut wire,
-            Content::Lines(&room),
+            Content::Lines(&room, None),
             Retention::ThisRun(None),
             Hashed::AsItCame,
             |_| {},
@@ -321,7 +321,7 @@ mod tests {
                 framed: true,
                 asked_at: Timestamp::UNIX_EPOCH,
             };
-            let (content, place) = (Content::Lines(&room), Retention::ThisRun(None));
+            let (content, place) = (Content::Lines(&room, None), Retention::ThisRun(None));
             let kept = receive(&mut read, content, place, Hashed::AsItCame, |bytes| {
                 counted += bytes
             });
@@ -344,7 +344,7 @@ mod tests {
                     framed: true,
                     asked_at: Timestamp::UNIX_EPOCH,
                 };
-                let (content, place) = (Content::Lines(&room), Retention::ThisRun(None));
+                let (content, place) = (Content::Lines(&room, None), Retention::ThisRun(None));
                 let kept = receive(&mut read, content, place, hashed, |_| {});
                 let mut body = kept.unwrap_or_else(|_| panic!("it is whole"));
                 let came = body.wire().expect("memory can be read");

@@ -33,6 +33,26 @@ impl Encoding {
     }
 }
 
+/// Reads what comes after so many bytes, which are skipped when the first are asked
+/// for.
+pub(crate) struct After<R> {
+    pub(crate) reader: R,
+    pub(crate) skip: u64,
+}
+
+impl<R: Read> Read for After<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.skip > 0 {
+            let skipped = io::copy(&mut self.reader.by_ref().take(self.skip), &mut io::sink())?;
+            if skipped < self.skip {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.skip = 0;
+        }
+        self.reader.read(buffer)
+    }
+}
+
 /// Reads what `raw` decodes to.
 pub(crate) fn decoded<'a>(raw: Reader<'a>, encoding: Encoding) -> Reader<'a> {
     match encoding {

@@ -38,7 +38,7 @@ pub(crate) fn joined(
         asked_at,
     };
     let place = Retention::ThisRun(spool);
-    let content = Content::Lines(room);
+    let content = Content::Lines(room, None);
     receive(&mut wire, content, place, hashed, |_| {}).map_err(|broken| match broken {
         BodyError::Io(error) => error,
         BodyError::Truncated(reason) | BodyError::Malformed(reason) => io::Error::other(reason),
@@ -117,7 +117,7 @@ mod tests {
             framed: true,
             asked_at: Timestamp::from_second(second).expect("a time"),
         };
-        let content = Content::Lines(&room);
+        let content = Content::Lines(&room, None);
         let place = Retention::ThisRun(None);
         match receive(&mut wire, content, place, Hashed::AsItCame, |_| {}) {
             Ok(body) => body,

@@ -85,6 +85,11 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// Has the next line be the one after so many.
+    pub(crate) fn after(self, number: u64) -> Lines<R> {
+        Lines { number, ..self }
+    }
+
     /// Returns the next line; `None` at the end of the body.
     ///
     /// May wait for room if it is a long one.

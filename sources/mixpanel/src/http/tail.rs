@@ -11,13 +11,15 @@ use super::last_line::LastLine;
 use super::lines::{MAX_LINE, too_long};
 use super::room::{Place, Room, USUAL};
 
+/// Is given what a body decodes to while it is checked.
+pub(crate) type Listener<'a> = &'a mut (dyn FnMut(&[u8]) + Send);
+
 /// What a body is made of.
-#[derive(Clone, Copy)]
 pub(crate) enum Content<'a> {
     /// One value, which is whole if it can be parsed.
     Page,
     /// Records, a line each; long ones need room.
-    Lines(&'a Room),
+    Lines(&'a Room, Option<Listener<'a>>),
 }
 
 /// Why a body could not be had.
@@ -130,7 +132,7 @@ impl<'a> Tail<'a> {
     /// Adds to the line that is not ended yet, for which there may have to be
     /// room first.
     fn extend(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Content::Lines(room) = self.content
+        if let Content::Lines(room, _) = &self.content
             && self.line.len() + bytes.len() > USUAL
             && self.place.is_none()
         {
@@ -157,8 +159,10 @@ impl Write for Tail<'_> {
         }
         let missing = HEAD.saturating_sub(self.head.len());
         self.head.extend(bytes.iter().take(missing));
-        if matches!(self.content, Content::Page) {
-            return Ok(bytes.len());
+        match &mut self.content {
+            Content::Page => return Ok(bytes.len()),
+            Content::Lines(_, Some(listener)) => listener(bytes),
+            Content::Lines(_, None) => {}
         }
         if self.line.len() > MAX_LINE {
             return Err(too_long());
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn an_html_page_is_called_that() {
         let room = Room::new(&CancelToken::never());
-        for content in [Content::Lines(&room), Content::Page] {
+        for content in [Content::Lines(&room, None), Content::Page] {
             let mut tail = Tail::new(content, Hashed::AsItCame);
             tail.write_all(b"\n<!DOCTYPE html>\n<p>Please log in</p>\n")
                 .expect("memory");
@@ -242,7 +246,7 @@ mod tests {
     #[test]
     fn a_long_line_gives_its_room_back_when_another_is_the_last() {
         let room = Room::new(&CancelToken::never());
-        let mut tail = Tail::new(Content::Lines(&room), Hashed::AsItCame);
+        let mut tail = Tail::new(Content::Lines(&room, None), Hashed::AsItCame);
         tail.write_all(&vec![b'x'; USUAL]).expect("memory");
         tail.write_all(b"x\nshort").expect("memory");
         assert!(tail.place.is_some());
@@ -259,7 +263,7 @@ mod tests {
         ) {
             let body = parts.join("\n");
             let room = Room::new(&CancelToken::never());
-            let mut tail = Tail::new(Content::Lines(&room), Hashed::AsItCame);
+            let mut tail = Tail::new(Content::Lines(&room, None), Hashed::AsItCame);
             let mut rest = body.as_bytes();
             let mut cuts = cuts.iter().cycle();
             while !rest.is_empty() {
