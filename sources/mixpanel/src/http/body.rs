@@ -1,10 +1,12 @@
 //! A response's body, kept as it came until it is known to be whole.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::thread;
 
 use jiff::Timestamp;
 use mixflow_source_archive::{Content as Bytes, Facts, Hasher};
 
+use super::checking::Checking;
 use super::checkpoint::BodyFile;
 use super::encoding::{Encoding, Reader, STEP, decoded};
 use super::hashing::Hashed;
@@ -57,37 +59,40 @@ pub(crate) fn receive(
     hashed: Hashed,
     mut count: impl FnMut(u64),
 ) -> Result<Body, BodyError> {
-    let mut store = Store::new(place);
-    let mut check = Check::new(wire.encoding, content, hashed);
-    let mut sum = SumHasher::default();
-    let mut wire_hasher = Hasher::default();
-    let mut buffer = vec![0; STEP];
-    loop {
-        let read = match wire.reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                return Err(BodyError::Truncated(format!(
-                    "the connection broke off: {error}"
-                )));
-            }
-        };
-        count(read as u64);
-        sum.add(&buffer[..read]);
-        wire_hasher.add(&buffer[..read]);
-        check.write(&buffer[..read])?;
-        store.append(&buffer[..read]).map_err(BodyError::Io)?;
-    }
-    let decoded = check.finish().map_err(BodyError::Truncated)?;
-    Ok(Body {
-        encoding: wire.encoding,
-        store,
-        sum: sum.done(),
-        proven: wire.proves_its_end(),
-        asked_at: wire.asked_at,
-        wire: Some(wire_hasher.finish().into()),
-        decoded,
+    let check = Check::new(wire.encoding, content, hashed);
+    thread::scope(|scope| {
+        let mut store = Store::new(place);
+        let mut checking = Checking::new(check);
+        let mut sum = SumHasher::default();
+        let mut wire_hasher = Hasher::default();
+        let mut buffer = vec![0; STEP];
+        loop {
+            let read = match wire.reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(BodyError::Truncated(format!(
+                        "the connection broke off: {error}"
+                    )));
+                }
+            };
+            count(read as u64);
+            sum.add(&buffer[..read]);
+            wire_hasher.add(&buffer[..read]);
+            checking.write(&buffer[..read], scope)?;
+            store.append(&buffer[..read]).map_err(BodyError::Io)?;
+        }
+        let decoded = checking.finish()?;
+        Ok(Body {
+            encoding: wire.encoding,
+            store,
+            sum: sum.done(),
+            proven: wire.proves_its_end(),
+            asked_at: wire.asked_at,
+            wire: Some(wire_hasher.finish().into()),
+            decoded,
+        })
     })
 }
 
@@ -233,9 +238,13 @@ mod tests {
     }
 
     fn try_keep(wire: &[u8], encoding: Encoding) -> Result<Vec<u8>, String> {
+        try_read(Box::new(Cursor::new(wire.to_vec())), encoding)
+    }
+
+    fn try_read(reader: Reader<'static>, encoding: Encoding) -> Result<Vec<u8>, String> {
         let room = Room::new(&CancelToken::never());
         let mut wire = Wire {
-            reader: Box::new(Cursor::new(wire.to_vec())),
+            reader,
             encoding,
             framed: true,
             asked_at: Timestamp::UNIX_EPOCH,
@@ -354,6 +363,62 @@ mod tests {
                 assert_eq!(decoded.bytes, WHOLE.len() as u64);
             }
         }
+    }
+
+    /// Gives out a few bytes at a time, so that a thread of its own has most of it.
+    struct Drip(Cursor<Vec<u8>>);
+
+    impl Read for Drip {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let few = buffer.len().min(30);
+            self.0.read(&mut buffer[..few])
+        }
+    }
+
+    #[test]
+    fn a_body_is_judged_the_same_on_a_thread_of_its_own() {
+        let mut body = Vec::new();
+        for n in 0..200_u32 {
+            let text = n.wrapping_mul(2_654_435_761);
+            body.extend_from_slice(format!("{{\"event\":\"{text:x}\"}}\n").as_bytes());
+        }
+        for (wire, encoding) in [
+            (gzip(&body), Encoding::Gzip),
+            (body.clone(), Encoding::Identity),
+        ] {
+            for end in (0..wire.len())
+                .step_by(37)
+                .chain([wire.len() - 1, wire.len()])
+            {
+                let cut = &wire[..end];
+                let drip = Drip(Cursor::new(cut.to_vec()));
+                let kept = try_read(Box::new(drip), encoding);
+                assert_eq!(kept, try_keep(cut, encoding), "{end} bytes");
+                assert_eq!(kept.is_ok_and(|kept| kept == body), end == wire.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_inflated_is_given_up_before_its_end() {
+        /// Never ends.
+        struct Garbage;
+
+        impl Read for Garbage {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let few = &mut buffer[..30];
+                few.fill(0xa7);
+                Ok(few.len())
+            }
+        }
+
+        let begins = Cursor::new(gzip(&WHOLE.repeat(100)));
+        let reader = Drip(begins).chain(Garbage);
+        let reason = try_read(Box::new(reader), Encoding::Gzip).expect_err("it never ends");
+        assert!(
+            reason.starts_with("the body cannot be inflated"),
+            "{reason}"
+        );
     }
 
     #[test]

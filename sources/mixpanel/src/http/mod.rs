@@ -8,14 +8,15 @@
 //!   [`connector`] and [`proxy`] are its transports, [`retry`] is the policy for
 //!   trying again, and [`quota`] says whether a request may be made now.
 //!   [`question`] is a request that is made to learn whether others would do.
-//! - [`body`]: an answer's bytes, checked by [`tail`] while they come in, whose
-//!   end [`last_line`] judges. [`store`] is where they are until they are read,
+//! - [`body`]: an answer's bytes, checked by [`tail`] while they come in, on a thread
+//!   of its own ([`checking`]) if they are many, whose end [`last_line`] judges. [`store`] is where they are until they are read,
 //!   and [`checkpoint`] where the next run finds them after a crash. [`joined`]
 //!   makes one of several.
 //! - [`lines`]: the lines of a body. [`room`] bounds the memory of long ones.
 
 mod answer;
 pub(crate) mod body;
+mod checking;
 pub(crate) mod checkpoint;
 pub(crate) mod client;
 mod connector;
