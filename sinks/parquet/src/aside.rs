@@ -7,8 +7,8 @@ use arrow::array::RecordBatch;
 use mixflow_core::Error;
 use parquet::errors::{ParquetError, Result};
 
+use crate::columns::Columns;
 use crate::encoders::{Answer, Encoders};
-use crate::group::Columns;
 
 /// Bytes of rows that may wait for the thread, which has at most as many and a batch
 /// itself. Of events, two batches.

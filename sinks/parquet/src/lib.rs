@@ -10,6 +10,7 @@
 mod aside;
 #[cfg(feature = "objects")]
 mod bucket;
+mod columns;
 #[cfg(test)]
 mod conformance;
 mod count;

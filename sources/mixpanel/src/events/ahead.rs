@@ -13,7 +13,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use mixflow_core::cancel::CancelToken;
 use mixflow_core::error::Result;
 
-use super::rows::spool_error;
+use super::window::spool_error;
 use crate::cores::Cores;
 use crate::decode::{Decoder, Uncounted};
 use crate::http::encoding::{After, Reader};

@@ -12,8 +12,7 @@ use serde_json::value::RawValue;
 
 use super::asking::{Asking, Fetched, Unfetched};
 use super::part::Part;
-use super::rows::spool_error;
-use super::window::EventWindow;
+use super::window::{EventWindow, spool_error};
 use crate::http::body::Body;
 use crate::http::joined::joined;
 use crate::http::lines::Lines;

@@ -6,8 +6,8 @@ use arrow::record_batch::RecordBatch;
 use mixflow_core::context::UnitContext;
 use mixflow_core::error::Result;
 
-use super::rows::spool_error;
 use super::taken::Taken;
+use super::window::spool_error;
 use crate::decode::{Decoder, Form};
 use crate::http::encoding::Reader;
 use crate::http::lines::Lines;

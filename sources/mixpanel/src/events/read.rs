@@ -9,8 +9,8 @@ use serde_json::json;
 use super::direct::DirectRows;
 use super::part::Part;
 use super::parts::Parts;
-use super::rows::{BodyRows, spool_error};
-use super::window::EventWindow;
+use super::rows::BodyRows;
+use super::window::{EventWindow, spool_error};
 use crate::http::lines::Lines;
 
 /// Reads the rows; see [`Session::read`](mixflow_core::source::Session::read).

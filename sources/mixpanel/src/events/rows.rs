@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use arrow::record_batch::RecordBatch;
 use mixflow_core::context::UnitContext;
-use mixflow_core::error::{Error, ErrorKind, Result};
+use mixflow_core::error::Result;
 use mixflow_core::reject::Reject;
 
 use super::ahead::AheadRows;
 use super::parallel::{Feed, Rest, Step};
 use super::taken::Taken;
+use super::window::spool_error;
 use crate::cores::Cores;
 use crate::decode::{Decoder, Uncounted};
 use crate::http::encoding::Reader;
@@ -190,10 +191,4 @@ impl Iterator for BodyRows<'_> {
             }
         }
     }
-}
-
-pub(super) fn spool_error(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, "cannot keep the export on disk")
-        .with_source(error)
-        .hint("free space for temporary files, or fetch smaller windows with `window_days`")
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use mixflow_core::error::{Error, ErrorKind};
 use mixflow_core::unit::Unit;
 
 use super::part::Part;
@@ -55,4 +56,11 @@ impl EventWindow<'_> {
     pub(super) fn hashed(&self) -> Hashed {
         Keeper::hashed(self.keeper)
     }
+}
+
+/// Returns the error of a body that cannot be kept, or read again.
+pub(super) fn spool_error(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "cannot keep the export on disk")
+        .with_source(error)
+        .hint("free space for temporary files, or fetch smaller windows with `window_days`")
 }
