@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 
 use super::query::{ask, filled, told};
 use crate::pty::Terminal;
-use crate::support::Place;
+use crate::support::{DUCKDB, Place, pipeline};
 
 const PROMPT: &str = "mixflow>";
 
@@ -51,6 +51,18 @@ impl Shell {
         self.terminal.press("\x04");
         let (code, shown) = self.terminal.end();
         assert_eq!(code, Some(0), "{shown}");
+    }
+}
+
+/// DuckDB is asked for the names to complete meanwhile, which must not go on while the
+/// process ends.
+#[test]
+fn the_shell_can_be_left_at_once() {
+    let place = Place::new();
+    let many = "[source]\ntype = \"synthetic_events\"\nrows = 150000\nfrom = \"2024-01-01\"\nto = \"2024-01-03\"\n";
+    place.run(&pipeline(&[many, DUCKDB])).0.ended(0);
+    for _ in 0..10 {
+        Shell::of(&place).leave();
     }
 }
 

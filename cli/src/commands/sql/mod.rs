@@ -70,7 +70,7 @@ struct Shell<'a> {
 impl Shell<'_> {
     /// Asks what is typed, until the end of it.
     fn interactive(&mut self) -> Result<()> {
-        let names = Names::looked_for(self.path.clone());
+        let (names, _looking) = Names::looked_for(self.path.clone());
         let history = self
             .app
             .state_folder()

@@ -1,7 +1,9 @@
 //! The names that the shell completes: tables, columns, properties.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mixflow::catalog_of;
 use mixflow_core::Result;
@@ -25,22 +27,50 @@ pub(super) struct Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names(Arc<Mutex<Known>>);
 
+/// Looks for names until it is dropped.
+///
+/// A thread that asks DuckDB while the process ends, and with it what DuckDB stands on,
+/// crashed once: the shell was left in its first half second.
+pub(super) struct Looking {
+    thread: Option<JoinHandle<()>>,
+    /// Ends what the database is asked.
+    interrupt: Arc<OnceLock<Interrupt>>,
+}
+
+type Interrupt = Box<dyn Fn() + Send + Sync>;
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // One question may have ended just now, and the next one not begun.
+        while !thread.is_finished() {
+            if let Some(interrupt) = self.interrupt.get() {
+                interrupt();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
 impl Names {
     /// Looks for the names of a database, on a thread of its own. Without them
     /// nothing is completed, which is not worth an error.
-    pub(super) fn looked_for(path: PathBuf) -> Names {
+    pub(super) fn looked_for(path: PathBuf) -> (Names, Looking) {
         let names = Names::default();
-        let found = names.clone();
+        let interrupt = Arc::default();
+        let (found, may_interrupt) = (names.clone(), Arc::clone(&interrupt));
         let thread = std::thread::Builder::new().name("mixflow-names".to_owned());
         let started = thread.spawn(move || {
-            if let Err(error) = found.look(&path) {
+            if let Err(error) = found.look(&path, &may_interrupt) {
                 log::info!("cannot complete names: {}", error.in_a_line());
             }
         });
-        if let Err(error) = started {
-            log::info!("cannot complete names: {error}");
-        }
-        names
+        let thread = started
+            .inspect_err(|error| log::info!("cannot complete names: {error}"))
+            .ok();
+        (names, Looking { thread, interrupt })
     }
 
     /// Calls `look` with what is known by now.
@@ -58,8 +88,9 @@ impl Names {
         }
     }
 
-    fn look(&self, path: &PathBuf) -> Result<()> {
+    fn look(&self, path: &PathBuf, interrupt: &OnceLock<Interrupt>) -> Result<()> {
         let store = Store::open_for_queries(path, None)?;
+        interrupt.get_or_init(|| Box::new(store.interrupter()));
         let tables = store.list_tables()?;
         let mut with_properties = Vec::new();
         for table in &tables {
