@@ -13,8 +13,9 @@ use crate::cores::Cores;
 /// Bytes, as they came, after which a body is a large one.
 const LARGE: usize = if cfg!(test) { 64 } else { 1 << 20 };
 
-/// Pieces of a body that may wait to be checked.
-const WAITING: usize = 8;
+/// Pieces of a body, of 64 KB, that may wait to be checked: as many as come while
+/// others are made durable.
+const WAITING: usize = 64;
 
 /// A check of a body, on this thread or on one of its own.
 pub(super) enum Checking<'scope, 'env> {
