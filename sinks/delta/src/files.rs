@@ -16,16 +16,13 @@ use mixflow_core::staged::{cannot, link_or_copy};
 use mixflow_core::whole_file::{FilePlace, WholeFile};
 use mixflow_core::{Error, ErrorKind, Result};
 use mixflow_objects::{Copying, Upload};
-use mixflow_sink_parquet::files::{Home, Target, Writer, other_form, with_zones};
+use mixflow_sink_parquet::files::{Home, Target, Writer, other_form, relieve_all, with_zones};
 use parquet::file::properties::WriterProperties;
 
 use crate::columns::to_stored;
 use crate::failed::failed;
 use crate::leftovers::{Mark, remove_empty};
 use crate::place::Place;
-
-/// What all open writers together may hold; the largest gives way first.
-const OPEN_MEMORY: usize = 64 << 20;
 
 /// Files that are open at once. Each that goes to a store holds some parts.
 const OPEN_FILES: usize = 16;
@@ -121,7 +118,7 @@ impl Files {
             open.stats.merge(&records).map_err(failed(what))?;
             open.writer.write(&records)?;
         }
-        self.relieve_memory()
+        relieve_all(self.open.values_mut().map(|open| &mut open.writer))
     }
 
     /// Takes a file that is there already.
@@ -235,30 +232,6 @@ impl Files {
             Some((home, open)) => self.end(home, open),
             None => Ok(()),
         }
-    }
-
-    fn relieve_memory(&mut self) -> Result<()> {
-        if self.held() <= OPEN_MEMORY {
-            return Ok(());
-        }
-        // How many rows wait depends on how fast threads are, which is not to say
-        // where row groups end.
-        for open in self.open.values_mut() {
-            open.writer.settle()?;
-        }
-        if self.held() <= OPEN_MEMORY {
-            return Ok(());
-        }
-        let largest = self
-            .open
-            .values_mut()
-            .max_by_key(|open| open.writer.memory());
-        largest.map_or(Ok(()), |open| open.writer.flush())
-    }
-
-    /// Returns the bytes that all open writers hold.
-    fn held(&self) -> usize {
-        self.open.values().map(|open| open.writer.memory()).sum()
     }
 }
 

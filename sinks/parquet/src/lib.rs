@@ -50,7 +50,7 @@ pub mod files {
     pub use crate::others::{Others, TRIES, pause, refused};
     pub use crate::parts::Part;
     pub use crate::times::{with_zones, zoned};
-    pub use crate::writer::{Target, Writer, keep_memory, properties};
+    pub use crate::writer::{Target, Writer, keep_memory, properties, relieve_all};
 }
 
 use mixflow_core::config::Invalid;

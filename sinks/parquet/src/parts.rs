@@ -14,10 +14,7 @@ use mixflow_core::{Error, ErrorKind};
 use parquet::file::properties::WriterProperties;
 
 use crate::days::Home;
-use crate::writer::{Target, Writer};
-
-/// What all open writers together may hold; the largest gives way first.
-const OPEN_MEMORY: usize = 64 << 20;
+use crate::writer::{Target, Writer, relieve_all};
 
 /// Where files are made before they count.
 pub(crate) trait Room {
@@ -145,7 +142,7 @@ impl<R: Room> Parts<R> {
             open.used = self.clock;
             open.writer.write(records)?;
         }
-        self.relieve_memory()
+        relieve_all(self.open.values_mut().map(|open| &mut open.writer))
     }
 
     /// Takes a file whose rows all belong to `home`.
@@ -225,29 +222,5 @@ impl<R: Room> Parts<R> {
             },
             None => Ok(()),
         }
-    }
-
-    fn relieve_memory(&mut self) -> Result<()> {
-        if self.held() <= OPEN_MEMORY {
-            return Ok(());
-        }
-        // How many rows wait depends on how fast threads are, which is not to say
-        // where row groups end.
-        for open in self.open.values_mut() {
-            open.writer.settle()?;
-        }
-        if self.held() <= OPEN_MEMORY {
-            return Ok(());
-        }
-        let largest = self
-            .open
-            .values_mut()
-            .max_by_key(|open| open.writer.memory());
-        largest.map_or(Ok(()), |open| open.writer.flush())
-    }
-
-    /// Returns the bytes that all open writers hold.
-    fn held(&self) -> usize {
-        self.open.values().map(|open| open.writer.memory()).sum()
     }
 }

@@ -35,6 +35,9 @@ const ROW_GROUP_ROWS: usize = 122_880;
 /// What one writer may hold before it ends its row group early.
 const WRITER_MEMORY: usize = 32 << 20;
 
+/// What all files that are open together may hold; the largest gives way first.
+const OPEN_MEMORY: usize = 64 << 20;
+
 /// More than a page has before compression; pages of ordinary events have 2 MB.
 const PAGE: usize = 8 << 20;
 
@@ -294,6 +297,30 @@ impl<T: Target> Writer<T> {
         }
         Ok(())
     }
+}
+
+/// Ends the row group of the largest file, if all of them together hold too much.
+pub fn relieve_all<'w, T: Target + 'w>(
+    files: impl IntoIterator<Item = &'w mut Writer<T>>,
+) -> Result<()> {
+    let mut files: Vec<_> = files.into_iter().collect();
+    let too_much = |files: &[&mut Writer<T>]| {
+        let held: usize = files.iter().map(|file| file.memory()).sum();
+        held > OPEN_MEMORY
+    };
+    if !too_much(&files) {
+        return Ok(());
+    }
+    // How many rows wait depends on how fast threads are, which is not to say where
+    // row groups end.
+    for file in &mut files {
+        file.settle()?;
+    }
+    if !too_much(&files) {
+        return Ok(());
+    }
+    let largest = files.into_iter().max_by_key(|file| file.memory());
+    largest.map_or(Ok(()), Writer::flush)
 }
 
 /// Returns a function that wraps an error of `parquet`, with the error inside it
