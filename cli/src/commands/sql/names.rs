@@ -41,7 +41,7 @@ type Interrupt = Box<dyn Fn() + Send + Sync>;
 
 impl Drop for Looking {
     fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else {
+        let Some(thread) = &self.thread else {
             return;
         };
         // One question may have ended just now, and the next one not begun.

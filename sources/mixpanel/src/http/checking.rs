@@ -69,16 +69,14 @@ impl<'scope, 'env> Checking<'scope, 'env> {
                 // It has ended before it was told to, so it has failed.
                 self.end().map(drop)
             }
-            Checking::Ended => Ok(()),
+            Checking::Ended => Err(ended()),
         }
     }
 
     /// Returns what the body is, decoded, if that was to be hashed. Fails if the
     /// body is not whole.
     pub(super) fn finish(mut self) -> Result<Option<Facts>, BodyError> {
-        let check = self.end()?;
-        let decoded = check.map(Check::finish).transpose();
-        decoded.map(Option::flatten).map_err(BodyError::Truncated)
+        self.end()?.finish().map_err(BodyError::Truncated)
     }
 
     /// Goes on with a thread, if there is a core that nobody uses; else it looks again
@@ -98,19 +96,22 @@ impl<'scope, 'env> Checking<'scope, 'env> {
     }
 
     /// Waits until all that has come is checked.
-    fn end(&mut self) -> Result<Option<Check<'env>>, BodyError> {
+    fn end(&mut self) -> Result<Check<'env>, BodyError> {
         match std::mem::replace(self, Checking::Ended) {
-            Checking::Here { check, .. } => Ok(Some(check)),
+            Checking::Here { check, .. } => Ok(check),
             Checking::Beside(beside) => {
                 drop(beside.pieces);
                 let checked = beside.thread.join();
-                checked
-                    .unwrap_or_else(|panic| resume_unwind(panic))
-                    .map(Some)
+                checked.unwrap_or_else(|panic| resume_unwind(panic))
             }
-            Checking::Ended => Ok(None),
+            Checking::Ended => Err(ended()),
         }
     }
+}
+
+/// Returns the error of a body that was found to be none before.
+fn ended() -> BodyError {
+    BodyError::Truncated("what came before was refused".to_owned())
 }
 
 impl<'scope, 'env> Beside<'scope, 'env> {
