@@ -6,7 +6,6 @@
 
 use std::io::{self, Read};
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -18,6 +17,7 @@ use crate::cores::Cores;
 use crate::decode::{Decoder, Uncounted};
 use crate::http::encoding::{After, Reader};
 use crate::http::lines::{Lines, OwnedLine};
+use crate::http::loan::{Loan, Pool};
 use crate::http::room::Room;
 
 /// Bytes of lines that may be decoded ahead, of all bodies together.
@@ -38,7 +38,7 @@ const PIECE: usize = if cfg!(test) { 40 } else { 256 << 10 };
 const LONGEST: usize = if cfg!(test) { 200 } else { 1 << 20 };
 
 /// Bytes of lines that are ahead.
-static AHEAD: AtomicUsize = AtomicUsize::new(0);
+static AHEAD: Pool = Pool::of(MOST);
 
 /// Takes in a body while it is checked.
 pub(super) struct Ahead {
@@ -47,7 +47,7 @@ pub(super) struct Ahead {
     piece: Vec<u8>,
     /// What has gone over.
     read: Extent,
-    share: Share,
+    loan: Loan,
 }
 
 /// Who decodes.
@@ -83,7 +83,7 @@ pub(super) struct AheadRows {
     thread: Option<Thread>,
     /// What was read, unless that is all of the body.
     read: Option<Extent>,
-    _share: Share,
+    _loan: Loan,
 }
 
 impl Ahead {
@@ -93,7 +93,7 @@ impl Ahead {
             work: Work::Waits(Vec::new(), Box::new(decoder), room),
             piece: Vec::new(),
             read: Extent::default(),
-            share: Share(0),
+            loan: AHEAD.loan(),
         }
     }
 
@@ -132,14 +132,14 @@ impl Ahead {
         Some(AheadRows {
             thread: Some(thread?),
             read: (!is_all).then_some(self.read),
-            _share: self.share,
+            _loan: self.loan,
         })
     }
 
     /// Gives whole lines over; `false` if they may not wait in memory, and so are
     /// not read ahead.
     fn give(&mut self, piece: Vec<u8>) -> bool {
-        if !self.share.grow(piece.len()) {
+        if !self.loan.grow(piece.len()) {
             self.end();
             return false;
         }
@@ -287,27 +287,6 @@ impl Read for Pieces {
                 Err(_) => return Ok(0),
             }
         }
-    }
-}
-
-/// Memory for what is ahead, until it is dropped.
-struct Share(usize);
-
-impl Share {
-    /// Takes more; `false` if there is not so much.
-    fn grow(&mut self, bytes: usize) -> bool {
-        let grow = |ahead: usize| Some(ahead + bytes).filter(|ahead| *ahead <= MOST);
-        let grown = AHEAD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow);
-        if grown.is_ok() {
-            self.0 += bytes;
-        }
-        grown.is_ok()
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        AHEAD.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 

@@ -146,7 +146,7 @@ fn nothing_is_read_ahead_from_a_long_line_on() {
 /// A body that breaks off is given up with what was read of it.
 #[test]
 fn what_is_given_up_gives_memory_and_core_back() {
-    let taken = || AHEAD.load(Ordering::Relaxed);
+    let taken = || AHEAD.lent();
     let body: String = (0..10).map(record).collect();
     for _ in 0..50 {
         let mut ahead = ahead();
@@ -182,7 +182,7 @@ fn nobody_waits_for_rows_after_a_cancel() {
     let mut rows = AheadRows {
         thread: Some(thread),
         read: None,
-        _share: Share(0),
+        _loan: AHEAD.loan(),
     };
     let waiting = std::thread::spawn(move || rows.next(&cancel).is_err());
     drop(guard);
@@ -201,7 +201,7 @@ fn a_panic_of_the_thread_is_one_of_whoever_asks() {
     let mut rows = AheadRows {
         thread: Some(Thread { decoded, handle }),
         read: None,
-        _share: Share(0),
+        _loan: AHEAD.loan(),
     };
     let _ends = rows.next(&CancelToken::never());
 }

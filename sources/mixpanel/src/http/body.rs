@@ -10,7 +10,8 @@ use super::checking::Checking;
 use super::checkpoint::BodyFile;
 use super::encoding::{Encoding, Reader, STEP, decoded};
 use super::hashing::Hashed;
-use super::store::{Loan, Retention, Storage, Store};
+use super::loan::Loan;
+use super::store::{Retention, Storage, Store};
 use super::sum::{Sum, SumHasher};
 use super::tail::{BodyError, Check, Content};
 

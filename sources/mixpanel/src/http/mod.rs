@@ -12,7 +12,8 @@
 //!   of its own ([`checking`]) if they are many, whose end [`last_line`] judges. [`store`] is where they are until they are read,
 //!   and [`checkpoint`] where the next run finds them after a crash. [`joined`]
 //!   makes one of several.
-//! - [`lines`]: the lines of a body. [`room`] bounds the memory of long ones.
+//! - [`lines`]: the lines of a body. [`room`] bounds the memory of long ones, and
+//!   [`loan`] that of what waits there for want of a disk, or is decoded early.
 
 mod answer;
 pub(crate) mod body;
@@ -26,6 +27,7 @@ pub(crate) mod hashing;
 pub(crate) mod joined;
 pub(crate) mod last_line;
 pub(crate) mod lines;
+pub(crate) mod loan;
 mod proxy;
 pub(crate) mod question;
 pub mod quota;

@@ -9,12 +9,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 
 use super::checkpoint::{Checkpoint, Part};
 use super::encoding::{Encoding, Reader};
+use super::loan::{Loan, Pool};
 use super::sum::{Sum, sum_of};
 
 /// Bodies up to this many bytes, as they came, stay in memory.
@@ -26,7 +26,7 @@ const IN_MEMORY: usize = 8 << 20;
 /// Bytes, of all bodies together, that memory takes when no disk does.
 const LAST_RESORT: usize = 256 << 20;
 
-static LENT: AtomicUsize = AtomicUsize::new(0);
+static LENT: Pool = Pool::of(LAST_RESORT);
 
 /// Where a body is kept.
 #[derive(Clone, Copy)]
@@ -197,8 +197,10 @@ impl Store {
             }
         }
         let (mut all, mut loan) = match &mut self.kept {
-            Storage::Memory(kept, loan) => (std::mem::take(kept), std::mem::take(loan)),
-            _ => (Vec::new(), Loan::default()),
+            Storage::Memory(kept, loan) => {
+                (std::mem::take(kept), std::mem::replace(loan, LENT.loan()))
+            }
+            _ => (Vec::new(), LENT.loan()),
         };
         let there = usize::try_from(self.length).unwrap_or(usize::MAX);
         if !loan.grow((there - all.len()).saturating_add(bytes.len())) {
@@ -240,7 +242,7 @@ impl Store {
 
 impl Storage {
     fn nothing() -> Storage {
-        Storage::Memory(Vec::new(), Loan::default())
+        Storage::Memory(Vec::new(), LENT.loan())
     }
 }
 
@@ -252,29 +254,6 @@ fn tell(error: &io::Error) {
             "cannot keep what is fetched where it belongs, so it is kept elsewhere: {error}"
         );
     });
-}
-
-/// Memory that was lent, until it is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Loan(usize);
-
-impl Loan {
-    /// Takes more; `false` if there is not so much.
-    fn grow(&mut self, bytes: usize) -> bool {
-        let grown = LENT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lent| {
-            lent.checked_add(bytes).filter(|lent| *lent <= LAST_RESORT)
-        });
-        if grown.is_ok() {
-            self.0 += bytes;
-        }
-        grown.is_ok()
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        LENT.fetch_sub(self.0, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]
@@ -327,7 +306,7 @@ mod tests {
     fn what_needs_no_name_is_left_alone() {
         let sum = sum_of(&mut &b"bytes"[..]).expect("memory can be read");
         for kept in [
-            Storage::Memory(b"bytes".to_vec(), Loan::default()),
+            Storage::Memory(b"bytes".to_vec(), LENT.loan()),
             Storage::File(full(b"bytes")),
         ] {
             let mut store = Store {
@@ -345,11 +324,11 @@ mod tests {
 
     #[test]
     fn the_last_resort_is_bounded_and_given_back() {
-        let mut loan = Loan::default();
+        let mut loan = LENT.loan();
         assert!(!loan.grow(LAST_RESORT + 1));
         assert!(loan.grow(LAST_RESORT / 2));
-        assert!(!Loan::default().grow(LAST_RESORT / 2 + 1));
+        assert!(!LENT.loan().grow(LAST_RESORT / 2 + 1));
         drop(loan);
-        assert!(Loan::default().grow(LAST_RESORT / 2 + 1));
+        assert!(LENT.loan().grow(LAST_RESORT / 2 + 1));
     }
 }
