@@ -12,10 +12,10 @@ use mixflow_core::stand_in::StandIns;
 use super::properties::{self, Properties, Run};
 use super::record::{Refused, inside, meaning, plain, read, scan};
 use super::rows::{Columns, Records, Rows};
-use crate::json::keys::Keys;
-use crate::json::scan::{Fault, Kind, Scanner, Value};
 use crate::schema;
 use crate::time::last_seen;
+use mixflow_core::json::keys::Keys;
+use mixflow_core::json::scan::{Fault, Kind, Scanner, Value};
 
 /// Decodes profiles.
 pub(super) struct Profiles {

@@ -6,7 +6,7 @@ use arrow::array::StringBuilder;
 
 use super::record::Refused;
 use crate::json::mend::mended;
-use crate::json::scan::{Fault, Key, Scanner, Value};
+use mixflow_core::json::scan::{Fault, Key, Scanner, Value};
 
 /// Where members that follow one another begin and end.
 pub(super) type Run = (usize, usize);

@@ -2,9 +2,9 @@
 
 use mixflow_core::json::unescape;
 
-use crate::json::keys::Keys;
 use crate::json::repair::repair;
-use crate::json::scan::{Fault, Key, Kind, Scanner, Value};
+use mixflow_core::json::keys::Keys;
+use mixflow_core::json::scan::{Fault, Key, Kind, Scanner, Value};
 
 /// Why a record is not decoded.
 pub(super) enum Refused {

@@ -1,7 +1,7 @@
 //! What the last line of a body says about the whole of it.
 
 use crate::json::repair::{excerpt, repair};
-use crate::json::scan::{Fault, Scanner};
+use mixflow_core::json::scan::{Fault, Scanner};
 
 /// Words of a server that could not go on. A line of text with one of them is
 /// no record that somebody has spoilt.

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use mixflow_core::json::{unescape, without_halves};
 
-use super::scan::{Fault, Key, Scanner};
+use mixflow_core::json::scan::{Fault, Key, Scanner};
 
 /// Returns the text of an object, mended; at every level of it.
 ///

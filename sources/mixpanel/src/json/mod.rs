@@ -1,12 +1,8 @@
-//! JSON as the decoder needs it: checked, found in place, and never a tree.
+//! What the decoder does with records that [`mixflow_core::json`], which reads each
+//! once, gives back.
 //!
-//! - [`scan`]: the scanner, which reads a record once.
-//! - [`keys`]: whether an object may have a key twice.
-//! - [`mend`]: the slow way, for records of which that is so.
-//! - [`repair`]: the slow way, for records whose bytes are no JSON.
-//!
-//! What escapes stand for is [`mixflow_core::json`], which transforms and
-//! sinks need, too.
+//! - [`mend`]: those that may have a key twice.
+//! - [`repair`]: those whose bytes are no JSON.
 //!
 //! This is the hot path of every run. Its benchmark counts instructions, which
 //! are the same on every machine however busy it is, for the sample of 8,000
@@ -19,7 +15,5 @@
 //! It runs `sources/mixpanel/examples/decode.rs`, which by itself is there for
 //! profilers.
 
-pub(crate) mod keys;
 pub(crate) mod mend;
 pub(crate) mod repair;
-pub(crate) mod scan;

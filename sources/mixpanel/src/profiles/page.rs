@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use mixflow_core::json::unescape;
 
-use crate::json::scan::{Fault, Kind, Scanner, Value};
+use mixflow_core::json::scan::{Fault, Kind, Scanner, Value};
 
 /// What stands around the profiles of a page, and where these stand.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 //! On the decoder's hot path, so it answers "no" or "perhaps": `mend` looks
 //! again, slowly, at the few records of which it says "perhaps".
 
-use mixflow_core::json::unescape;
+use super::unescape;
 
 /// Places for keys, of which half are used at most: a record has 30 keys on
 /// average. They are 8 KB, and stay in the processor's nearest cache.
@@ -13,7 +13,7 @@ const PLACES: usize = 1024;
 const FARTHEST: usize = 16;
 
 /// The keys of a record, each with the object that it stands in, as hashes.
-pub(crate) struct Keys {
+pub struct Keys {
     /// The record in the upper half, so that nothing is cleared between
     /// records, and the hash in the lower one.
     places: Box<[u64; PLACES]>,
@@ -43,7 +43,7 @@ impl Default for Keys {
 
 impl Keys {
     /// Forgets all keys, for the next record.
-    pub(crate) fn start_over(&mut self) {
+    pub fn start_over(&mut self) {
         self.record = match self.record.checked_add(1) {
             Some(record) => record,
             None => {
@@ -59,13 +59,13 @@ impl Keys {
     }
 
     /// Returns whether an object may have had a key twice.
-    pub(crate) fn may_be_repeated(&self) -> bool {
+    pub fn may_be_repeated(&self) -> bool {
         self.repeated || self.used > PLACES / 2
     }
 
     /// Notes that an object begins.
     #[inline]
-    pub(crate) fn enter(&mut self) {
+    pub fn enter(&mut self) {
         self.outer.push(self.object);
         self.objects = self.objects.wrapping_add(1);
         self.object = self.objects;
@@ -73,13 +73,13 @@ impl Keys {
 
     /// Notes that the object ends.
     #[inline]
-    pub(crate) fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.object = self.outer.pop().unwrap_or(0);
     }
 
     /// Notes a key of the object: what stands in `text` from `start` to `end`.
     #[inline]
-    pub(crate) fn note(&mut self, text: &[u8], start: usize, end: usize) {
+    pub fn note(&mut self, text: &[u8], start: usize, end: usize) {
         let hash = hash(self.object, text, start, end);
         let entry = u64::from(self.record) << 32 | u64::from(hash);
         let place = &mut self.places[hash as usize % PLACES];
@@ -110,7 +110,7 @@ impl Keys {
 
     /// Notes a key that has escapes: `"\u0061"` is `"a"`.
     #[cold]
-    pub(crate) fn note_escaped(&mut self, key: &str) {
+    pub fn note_escaped(&mut self, key: &str) {
         let key = unescape(key);
         self.note(key.as_bytes(), 0, key.len());
     }

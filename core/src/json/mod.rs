@@ -1,8 +1,17 @@
-//! The escapes of JSON's texts, and JSON that stays as it was written.
+//! JSON as it is read here: checked, found in place, and never a tree.
+//!
+//! - [`scan`]: the scanner, which reads a text once.
+//! - [`keys`]: whether an object may have a key twice.
+//!
+//! What stands here itself is what escapes stand for, and JSON that stays as it was
+//! written.
 //!
 //! Here, below everybody, since sources, transforms and sinks know nothing of
 //! each other and all of them meet texts that were cut in the middle of an
 //! emoji: `"\ud83d"` is valid JSON for which there is no text.
+
+pub mod keys;
+pub mod scan;
 
 use std::borrow::Cow;
 

@@ -1,50 +1,65 @@
 //! A validating JSON scanner that finds values without building them.
 //!
-//! The hot path of the decoder. It reads a record once, checks the whole
-//! grammar of RFC 8259 (nothing invalid may enter a JSON column), and gives
-//! the byte ranges of members. It keeps no tree and does not recurse, so a
-//! record nested 100,000 deep costs 100,000 bits, and four bytes for each
-//! object where keys are noted, not a stack.
+//! The hot path of the decoder, and of what looks into JSON columns. It reads a record
+//! once, checks the whole grammar of RFC 8259 (nothing invalid may enter a JSON
+//! column), and gives the byte ranges of members. It keeps no tree and does not
+//! recurse, so a record nested 100,000 deep costs 100,000 bits, and four bytes for
+//! each object where keys are noted, not a stack.
 
 use std::ops::Range;
 
-use mixflow_core::json::{Half, half, unescape};
 use wide::u8x16;
 
 use super::keys::Keys;
+use super::{Half, half, unescape};
 
 /// Why a text is not JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) at: usize,
-    pub(crate) reason: &'static str,
+pub struct Fault {
+    /// The byte at which it shows.
+    pub at: usize,
+    /// What is wrong there.
+    pub reason: &'static str,
 }
 
 /// What kind of value stands at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `{…}`
     Object,
+    /// `[…]`
     Array,
-    String { escaped: bool },
+    /// `"…"`
+    String {
+        /// Whether a backslash is in it.
+        escaped: bool,
+    },
+    /// Digits.
     Number,
+    /// `true` or `false`.
     Bool,
+    /// `null`.
     Null,
 }
 
 /// A value: its kind and the bytes that it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Value {
-    pub(crate) kind: Kind,
-    pub(crate) span: Range<usize>,
+pub struct Value {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands, with its quotes or brackets.
+    pub span: Range<usize>,
 }
 
 /// A key: the bytes between its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
+pub struct Key {
     /// Where the opening quote stands.
-    pub(crate) start: usize,
-    pub(crate) text_end: usize,
-    pub(crate) escaped: bool,
+    pub start: usize,
+    /// Where the closing quote stands.
+    pub text_end: usize,
+    /// Whether a backslash is in it.
+    pub escaped: bool,
 }
 
 impl Key {
@@ -53,7 +68,7 @@ impl Key {
     /// In place, so that a name that is known when this is compiled is compared as a
     /// word or two.
     #[inline(always)]
-    pub(crate) fn is(self, text: &str, name: &str) -> bool {
+    pub fn is(self, text: &str, name: &str) -> bool {
         if self.escaped {
             return self.is_unescaped(text, name);
         }
@@ -67,18 +82,22 @@ impl Key {
 }
 
 /// Reads JSON from a text, front to back.
-pub(crate) struct Scanner<'a> {
+///
+/// Whatever fails says where and why; what was read until then is lost.
+pub struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
-    pub(crate) at: usize,
+    /// The byte that is read next.
+    pub at: usize,
     /// Where keys are noted, if somebody asks whether one stands twice.
     keys: Option<&'a mut Keys>,
     /// Whether half of an emoji was escaped without its other half.
-    pub(crate) has_half: bool,
+    pub has_half: bool,
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(text: &'a str) -> Scanner<'a> {
+    /// Creates a scanner at the beginning of a text.
+    pub fn new(text: &'a str) -> Scanner<'a> {
         Scanner {
             text,
             bytes: text.as_bytes(),
@@ -89,7 +108,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Creates a scanner that notes the keys of every object.
-    pub(crate) fn noting(text: &'a str, keys: &'a mut Keys) -> Scanner<'a> {
+    pub fn noting(text: &'a str, keys: &'a mut Keys) -> Scanner<'a> {
         keys.start_over();
         Scanner {
             keys: Some(keys),
@@ -99,19 +118,20 @@ impl<'a> Scanner<'a> {
 
     /// Returns whether what was read is to be mended: certainly if it has half
     /// of an emoji, perhaps if it seems to have a key twice.
-    pub(crate) fn is_to_be_mended(&self) -> bool {
+    pub fn is_to_be_mended(&self) -> bool {
         let keys = self.keys.as_deref();
         self.has_half || keys.is_some_and(Keys::may_be_repeated)
     }
 
     /// Reads `{`, or says that this is not an object.
-    pub(crate) fn enter_object(&mut self) -> Result<(), Fault> {
+    pub fn enter_object(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         self.expect(b'{', "expected an object")?;
         self.entered_object();
         Ok(())
     }
 
+    #[inline]
     fn entered_object(&mut self) {
         if let Some(keys) = &mut self.keys {
             keys.enter();
@@ -119,7 +139,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads `[`, or says that this is not an array.
-    pub(crate) fn enter_array(&mut self) -> Result<(), Fault> {
+    pub fn enter_array(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         self.expect(b'[', "expected an array")
     }
@@ -132,7 +152,7 @@ impl<'a> Scanner<'a> {
     /// members: as the result of a call, a key or value goes through memory, and
     /// reading it there at once was a third of the decoder's time.
     #[inline(always)]
-    pub(crate) fn next_key(&mut self, first: &mut bool) -> Result<Option<Key>, Fault> {
+    pub fn next_key(&mut self, first: &mut bool) -> Result<Option<Key>, Fault> {
         // Mixpanel writes no white space, so this is nearly always what comes.
         if !*first && matches!(self.bytes.get(self.at..self.at + 2), Some(b",\"")) {
             self.at += 1;
@@ -186,7 +206,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads up to the next element; `false` at the array's end.
-    pub(crate) fn next_element(&mut self, first: &mut bool) -> Result<bool, Fault> {
+    pub fn next_element(&mut self, first: &mut bool) -> Result<bool, Fault> {
         self.skip_whitespace();
         match self.peek() {
             Some(b']') => {
@@ -208,20 +228,21 @@ impl<'a> Scanner<'a> {
     }
 
     /// Returns whether an object comes next.
-    pub(crate) fn at_object(&mut self) -> bool {
+    #[inline]
+    pub fn at_object(&mut self) -> bool {
         self.skip_whitespace();
         self.peek() == Some(b'{')
     }
 
     /// Returns whether an array comes next.
-    pub(crate) fn at_array(&mut self) -> bool {
+    pub fn at_array(&mut self) -> bool {
         self.skip_whitespace();
         self.peek() == Some(b'[')
     }
 
     /// Reads a whole value.
     #[inline(always)]
-    pub(crate) fn value(&mut self) -> Result<Value, Fault> {
+    pub fn value(&mut self) -> Result<Value, Fault> {
         self.skip_whitespace();
         let start = self.at;
         let kind = match self.peek() {
@@ -245,7 +266,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// Says whether only white space is left.
-    pub(crate) fn end(&mut self) -> Result<(), Fault> {
+    #[inline]
+    pub fn end(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         if self.at == self.bytes.len() {
             Ok(())
@@ -254,10 +276,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline]
     fn fault(&self, reason: &'static str) -> Fault {
         Fault {
             at: self.at,
@@ -265,6 +289,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8, reason: &'static str) -> Result<(), Fault> {
         match self.peek() {
             Some(found) if found == byte => {
