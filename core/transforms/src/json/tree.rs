@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use mixflow_core::error::{Error, ErrorKind, Result};
-use serde::de::{self, Deserializer as _, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use mixflow_core::json::scan::{Fault, Scanner};
 
 use super::keys::Keys;
 use super::path::JsonPath;
@@ -165,74 +164,57 @@ impl Node {
 
 /// Gives each key and value of an object to `visit`, as they stand in `json`.
 ///
-/// A value that is not an object has none.
+/// A value that is not an object has none. One that is not JSON is an error, whatever
+/// `visit` says.
 pub(crate) fn members<'j>(
     json: &'j str,
     mut visit: impl FnMut(&'j str, &'j str) -> Result<()>,
 ) -> Result<()> {
-    struct Members<F>(F);
-    impl<'de, F: FnMut(&'de str, &'de str) -> Result<()>> Visitor<'de> for Members<F> {
-        type Value = Result<()>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Result<()>, A::Error> {
-            while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                if let Err(error) = (self.0)(key.get(), value.get()) {
-                    while map
-                        .next_entry::<de::IgnoredAny, de::IgnoredAny>()?
-                        .is_some()
-                    {}
-                    return Ok(Err(error));
-                }
-            }
-            Ok(Ok(()))
-        }
-    }
-    if !json.trim_ascii_start().starts_with('{') {
+    let mut scanner = Scanner::new(json);
+    if !scanner.at_object() {
         return Ok(());
     }
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let visited = reader.deserialize_map(Members(&mut visit));
+    scanner.enter_object().map_err(not_json)?;
+    let (mut first, mut visited) = (true, Ok(()));
+    while let Some(key) = scanner.next_key(&mut first).map_err(not_json)? {
+        let value = scanner.value().map_err(not_json)?;
+        if visited.is_ok() {
+            visited = visit(&json[key.start..=key.text_end], &json[value.span]);
+        }
+    }
+    scanner.end().map_err(not_json)?;
     visited
-        .and_then(|visited| reader.end().map(|()| visited))
-        .map_err(not_json)?
 }
 
 /// Gives each element of an array to `visit`, as it stands in `json`.
-pub(super) fn elements<'j>(json: &'j str, visit: impl FnMut(&'j str) -> Result<()>) -> Result<()> {
-    struct Elements<F>(F);
-    impl<'de, F: FnMut(&'de str) -> Result<()>> Visitor<'de> for Elements<F> {
-        type Value = Result<()>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an array")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Result<()>, A::Error> {
-            let mut visited = Ok(());
-            while let Some(item) = items.next_element::<&RawValue>()? {
-                if visited.is_ok() {
-                    visited = (self.0)(item.get());
-                }
-            }
-            Ok(visited)
+pub(super) fn elements<'j>(
+    json: &'j str,
+    mut visit: impl FnMut(&'j str) -> Result<()>,
+) -> Result<()> {
+    let mut scanner = Scanner::new(json);
+    scanner.enter_array().map_err(not_json)?;
+    let (mut first, mut visited) = (true, Ok(()));
+    while scanner.next_element(&mut first).map_err(not_json)? {
+        let value = scanner.value().map_err(not_json)?;
+        if visited.is_ok() {
+            visited = visit(&json[value.span]);
         }
     }
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let visited = reader.deserialize_seq(Elements(visit));
-    visited.map_err(not_json)?
+    scanner.end().map_err(not_json)?;
+    visited
 }
 
-fn not_json(error: serde_json::Error) -> Error {
-    // The parser's own message has a place, and nothing of the text.
-    Error::new(ErrorKind::Data, "a value is not JSON").with_source(error)
+fn not_json(fault: Fault) -> Error {
+    // A place, and nothing of the text.
+    Error::new(ErrorKind::Data, "a value is not JSON")
+        .because(format!("{} at byte {}", fault.reason, fault.at))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn find(paths: &[&str], json: &str) -> Vec<String> {
@@ -296,6 +278,65 @@ mod tests {
             "}".repeat(100_000)
         );
         assert_eq!(find(&["x.x.x.a"], &json), ["-"]);
+    }
+
+    /// What `serde_json` finds.
+    struct Entries<'j>(Vec<(&'j str, &'j str)>);
+
+    impl<'de> serde::Deserialize<'de> for Entries<'de> {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Map;
+            impl<'de> serde::de::Visitor<'de> for Map {
+                type Value = Entries<'de>;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: serde::de::MapAccess<'de>>(
+                    self,
+                    mut map: A,
+                ) -> Result<Entries<'de>, A::Error> {
+                    let mut entries = Vec::new();
+                    while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                        entries.push((key.get(), value.get()));
+                    }
+                    Ok(Entries(entries))
+                }
+            }
+            deserializer.deserialize_map(Map)
+        }
+    }
+
+    proptest! {
+        /// Also where a byte of it is another one.
+        #[test]
+        fn members_are_what_serde_json_finds(
+            json in r#" ?\{ ?("[a-b\\"é]{0,2}" ?: ?(-?[0-2]{1,2}(\.[0-2])?|"(\\[nu"]|[0-9a-cé"]){0,9}"|true|null|\[1,\{"x":\[\]\}\]|\{\}) ?,? ?){0,4}\} ?"#,
+            at in any::<prop::sample::Index>(),
+            other in prop::option::of(r#"[ -~\n\u{1}]"#),
+        ) {
+            let mut json = json;
+            if let Some(other) = other {
+                let place = at.index(json.len());
+                if json.is_char_boundary(place) && json.is_char_boundary(place + 1) {
+                    json.replace_range(place..place + 1, &other);
+                }
+            }
+            let mut found = Vec::new();
+            let is_object = json.trim_start().starts_with('{');
+            let read = members(&json, |key, value| {
+                found.push((key, value));
+                Ok(())
+            });
+            match serde_json::from_str::<Entries>(&json) {
+                Ok(Entries(entries)) => {
+                    prop_assert!(read.is_ok());
+                    prop_assert_eq!(found, entries);
+                }
+                Err(_) => prop_assert_eq!(read.is_err(), is_object),
+            }
+        }
     }
 
     #[test]
