@@ -12,7 +12,6 @@ use mixflow_core::made_of::Existing;
 use mixflow_core::transform::{LateColumns, Survey};
 use mixflow_core::transform::{Transform, TransformSession};
 
-use super::super::json::JsonValue;
 use super::super::properties::{Facts, Properties};
 use super::super::scrub::json_column;
 use super::choice::{Candidate, Choice};
@@ -129,8 +128,7 @@ impl Survey for Look {
             // What cannot be read has no properties; it fails its unit where its
             // values are to be extracted.
             self.properties.count(json, |seen, value| {
-                let is_value = seen.observed.note(&JsonValue::of(value));
-                seen.filled += u64::from(is_value);
+                seen.filled += u64::from(seen.observed.note_json(value));
             });
         }
     }

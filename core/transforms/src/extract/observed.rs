@@ -44,6 +44,14 @@ impl Observed {
         true
     }
 
+    /// Notes a value by its JSON, and decodes a text only if it can tell something.
+    pub(crate) fn note_json(&mut self, json: &str) -> bool {
+        let is_known = self
+            .texts
+            .is_some_and(|texts| !texts.dates && !texts.timestamps);
+        (is_known && json.starts_with('"')) || self.note(&JsonValue::of(json))
+    }
+
     fn note_text(&mut self, text: &str) {
         let texts = self.texts.get_or_insert(Texts {
             dates: true,
@@ -113,9 +121,12 @@ mod tests {
 
     fn observed(values: &[&str]) -> Observed {
         let mut observed = Observed::default();
+        let mut by_json = Observed::default();
         for json in values {
-            observed.note(&JsonValue::of(json));
+            let is_value = observed.note(&JsonValue::of(json));
+            assert_eq!(by_json.note_json(json), is_value, "{json}");
         }
+        assert_eq!(by_json, observed, "{values:?}");
         observed
     }
 
