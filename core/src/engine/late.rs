@@ -6,8 +6,10 @@
 //! columns are fixed, or until it is their unit that fixes them.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -19,11 +21,15 @@ use crate::context::{RunContext, UnitContext};
 use crate::error::Result;
 use crate::made_of::Existing;
 use crate::source::BatchIter;
+use crate::staged::cannot;
 use crate::transform::{LateColumns, NamedTransform, OpenTransform};
 
 /// The bytes of rows that wait in memory. A unit of 30,000 ordinary events has
 /// 25 MB; of larger ones the rest waits on disk.
 const IN_MEMORY: u64 = if cfg!(test) { 64 } else { 32 << 20 };
+
+/// Batches on their way to where they wait.
+const QUEUED: usize = 2;
 
 /// The last transform of an attempt, whose columns are not fixed yet.
 pub(super) struct Late {
@@ -123,13 +129,17 @@ impl Late {
     /// Looks at all rows of a unit, fixes the columns, and returns the rows.
     fn settle<'a>(&self, first: RecordBatch, batches: BatchIter<'a>) -> Result<BatchIter<'a>> {
         let mut survey = self.columns.survey(&self.existing);
-        let mut rows = Waiting::default();
-        for records in std::iter::once(Ok(first)).chain(batches) {
-            let records = records?;
-            self.cx.cancel.check()?;
-            survey.count(&records);
-            rows.push(records, &self.scratch)?;
-        }
+        let rows = Waiting::filled(&self.scratch, |keep| {
+            for records in std::iter::once(Ok(first)).chain(batches) {
+                let records = records?;
+                self.cx.cancel.check()?;
+                if keep.send(records.clone()).is_err() {
+                    break;
+                }
+                survey.count(&records);
+            }
+            Ok(())
+        })?;
         let transform = NamedTransform::new(&self.kind, survey.settle()?).open(&self.cx)?;
         let mut turns = self.lock();
         log::debug!("the columns are fixed: {}", transform.columns());
@@ -189,6 +199,32 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// Returns the rows that `give` sends, once it has sent all.
+    ///
+    /// They are kept on another thread: to compress them takes as long as to look at
+    /// them does. If they cannot be kept, `give` can send no more.
+    fn filled(
+        scratch: &Path,
+        give: impl FnOnce(Sender<RecordBatch>) -> Result<()>,
+    ) -> Result<Waiting> {
+        let (keep, rows) = bounded::<RecordBatch>(QUEUED);
+        thread::scope(|scope| {
+            let keeping = thread::Builder::new()
+                .name("mixflow-waiting".to_owned())
+                .spawn_scoped(scope, move || {
+                    let mut waiting = Waiting::default();
+                    for records in rows {
+                        waiting.push(records, scratch)?;
+                    }
+                    Ok(waiting)
+                })
+                .map_err(cannot("start a thread for rows that wait"))?;
+            let given = give(keep);
+            let kept = keeping.join().unwrap_or_else(|panic| resume_unwind(panic));
+            given.and(kept)
+        })
+    }
+
     fn push(&mut self, records: RecordBatch, scratch: &Path) -> Result<()> {
         let rest = match &mut self.rest {
             Some(rest) => rest,
@@ -211,5 +247,71 @@ impl Waiting {
         let first = self.first.into_iter().map(Ok);
         let rest = self.rest.map(RowFile::read).transpose()?;
         Ok(Box::new(first.chain(rest.into_iter().flatten())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, AsArray as _, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    fn numbers(numbers: std::ops::Range<i64>) -> RecordBatch {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+        RecordBatch::try_from_iter([("n", numbers)]).expect("it fits")
+    }
+
+    /// Gives ten batches of five rows, of which the first fits into memory, or fewer if
+    /// they are not taken.
+    fn give(keep: &Sender<RecordBatch>) -> usize {
+        let batches = (0..10).map(|n| numbers(5 * n..5 * (n + 1)));
+        batches
+            .take_while(|rows| keep.send(rows.clone()).is_ok())
+            .count()
+    }
+
+    #[test]
+    fn rows_that_wait_come_back_in_their_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let waiting = Waiting::filled(folder.path(), |keep| {
+            assert_eq!(give(&keep), 10);
+            Ok(())
+        });
+        let rows = waiting.and_then(Waiting::read).expect("they were kept");
+        let mut all = Vec::new();
+        for records in rows {
+            let records = records.expect("they are read");
+            let numbers = records.column(0).as_primitive::<Int64Type>();
+            all.extend_from_slice(numbers.values());
+        }
+        assert_eq!(all, (0..50).collect::<Vec<i64>>());
+    }
+
+    #[test]
+    fn rows_that_cannot_be_kept_end_it_with_the_reason() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let gone = folder.path().join("gone");
+        let waiting = Waiting::filled(&gone, |keep| {
+            assert!(give(&keep) < 10);
+            Ok(())
+        });
+        let error = waiting.err().expect("there is no such folder");
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.in_a_line().contains("gone"), "{error:?}");
+    }
+
+    #[test]
+    fn what_ends_the_unit_counts_and_not_what_was_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let waiting = Waiting::filled(folder.path(), |keep| {
+            give(&keep);
+            Err(Error::new(ErrorKind::Interrupted, "cannot go on"))
+        });
+        let error = waiting.err().expect("it was cancelled");
+        assert_eq!(error.message(), "cannot go on");
     }
 }
