@@ -126,18 +126,17 @@ impl DuckdbTxn {
 
     fn prepare(&mut self, target: &Target) -> Result<()> {
         let what = format!("begin to write the table `{}`", self.table);
-        self.create_table(target, Codecs::Best, &what)
-            .or_else(|error| {
-                if is_unavailable(&error) {
-                    // The error has ended the transaction.
-                    self.connection()
-                        .execute_batch("ROLLBACK")
-                        .map_err(failed(&what))?;
-                    self.create_table(target, Codecs::Theirs, &what)
-                } else {
-                    Err(error)
-                }
-            })?;
+        let mut codecs = Codecs::ALL;
+        while let Err(error) = self.create_table(target, codecs, &what) {
+            let Some(left) = codecs.without_refused(&error) else {
+                return Err(error);
+            };
+            codecs = left;
+            // The error has ended the transaction.
+            self.connection()
+                .execute_batch("ROLLBACK")
+                .map_err(failed(&what))?;
+        }
         let ledger = TableLedger::new(self.connection(), &self.table);
         ledger.create()?;
         if self.is_new {
@@ -338,14 +337,6 @@ fn open(database: &Option<Database>) -> &Connection {
 /// Returns where the file that is to stand at `path` is made.
 fn in_folder(folder: &StagedFolder, path: &Path) -> PathBuf {
     folder.path().join(path.file_name().unwrap_or_default())
-}
-
-/// Whether the file is of a storage version that has no such compression.
-fn is_unavailable(error: &Error) -> bool {
-    let causes = error.causes();
-    causes
-        .iter()
-        .any(|cause| cause.contains("not available yet"))
 }
 
 impl SinkTxn for DuckdbTxn {
