@@ -8,16 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::datatypes::SchemaRef;
 use duckdb::Connection;
 use duckdb::core::{DataChunkHandle, LogicalTypeHandle, LogicalTypeId};
-use duckdb::vtab::{
-    BindInfo, InitInfo, TableFunctionInfo, VTab, record_batch_to_duckdb_data_chunk,
-    to_duckdb_logical_type_for_field,
-};
+use duckdb::vtab::{BindInfo, InitInfo, TableFunctionInfo, VTab, to_duckdb_logical_type_for_field};
 use mixflow_core::Result;
 use mixflow_core::batch::is_json;
 
 use crate::memory::MOST_THREADS;
 use crate::open::failed;
 use crate::queue::Queue;
+use crate::vectors::fill;
 
 /// What DuckDB can read from, by number. A function of a database has no other
 /// way to a value of ours than through what is global.
@@ -113,7 +111,7 @@ impl<const THREADS: u64> VTab for Rows<THREADS> {
     ) -> Result<(), Box<dyn StdError>> {
         let feed = function.get_bind_data();
         match feed.rows.next() {
-            Some(records) => record_batch_to_duckdb_data_chunk(&records, output),
+            Some(records) => fill(output, &records),
             None if feed.is_whole.load(Ordering::Acquire) => {
                 output.set_len(0);
                 Ok(())

@@ -13,3 +13,4 @@ mod macros;
 pub mod plugin;
 mod several;
 mod sql;
+mod vectors;
