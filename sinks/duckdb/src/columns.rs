@@ -136,6 +136,11 @@ pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Returns a text that SQL reads as exactly this one.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// What stands under a name in a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Relation {

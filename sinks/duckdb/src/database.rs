@@ -13,16 +13,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use duckdb::Connection;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::open::{Access, check_new, connect, failed};
+use crate::open::{self, Access, Opened, check_new};
 use crate::rows;
 use crate::storage::StorageVersion;
+
+/// Why a file that somebody uses is found.
+const STAYS: &str = "it is open until its last user is gone";
 
 /// What this process has open.
 static OPEN: Mutex<BTreeMap<FileId, Open>> = Mutex::new(BTreeMap::new());
 
 struct Open {
-    /// What further connections are made of; nothing is asked through it.
-    connection: Connection,
+    /// What connections are made of.
+    opened: Opened,
     access: Access,
     users: usize,
     /// Whether somebody is in a transaction that writes.
@@ -43,21 +46,12 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the file at `path`, or joins whoever in this process has it open.
+    /// Opens the file at `path`, or joins whoever in this process has it open. Where
+    /// there is none, it is made if `access` writes.
     ///
     /// Fails as DuckDB does, and with [`ErrorKind::Locked`] if this
     /// process has it open for reading and now wants to write.
     pub(crate) fn open(path: &Path, access: Access) -> Result<Database> {
-        Database::open_as(path, access, &StorageVersion::default())
-    }
-
-    /// Opens the database as [`open`](Database::open) does; one that is made gets
-    /// the storage version.
-    pub(crate) fn open_as(
-        path: &Path,
-        access: Access,
-        version: &StorageVersion,
-    ) -> Result<Database> {
         let mut open = open_files();
         let there = FileId::of(path).ok();
         if let Some(file) = there
@@ -68,22 +62,36 @@ impl Database {
         if access.writes() {
             check_new(path)?;
         }
-        let connection = connect(path, access, version)?;
+        Database::first(&mut open, path, access, open::open(path, access)?)
+    }
+
+    /// Makes the file at `path`, where there is none, for a run.
+    pub(crate) fn create(path: &Path, version: &StorageVersion) -> Result<Database> {
+        check_new(path)?;
+        let opened = open::create(path, version)?;
+        Database::first(&mut open_files(), path, Access::Run, opened)
+    }
+
+    /// Returns the first connection to what was opened.
+    fn first(
+        open: &mut BTreeMap<FileId, Open>,
+        path: &Path,
+        access: Access,
+        opened: Opened,
+    ) -> Result<Database> {
+        let connection = opened.connect()?;
         if access.writes() {
             rows::register(&connection)?;
         }
         let file = FileId::of(path).map_err(|error| unlooked(path, error))?;
-        let first = connection
-            .try_clone()
-            .map_err(failed("open a connection"))?;
         let entry = Open {
-            connection,
+            opened,
             access,
             users: 1,
             writing: false,
         };
         open.insert(file.clone(), entry);
-        Ok(Database::new(first, file, access))
+        Ok(Database::new(connection, file, access))
     }
 
     fn new(connection: Connection, file: FileId, access: Access) -> Database {
@@ -98,10 +106,10 @@ impl Database {
     /// Returns another connection to it.
     pub(crate) fn try_clone(&self) -> Result<Database> {
         let mut open = open_files();
-        let connection = (**self).try_clone().map_err(failed("open a connection"))?;
-        if let Some(entry) = open.get_mut(&self.file) {
-            entry.users += 1;
-        }
+        let entry = open.get_mut(&self.file);
+        let entry = entry.expect(STAYS);
+        let connection = entry.opened.connect()?;
+        entry.users += 1;
         Ok(Database::new(connection, self.file.clone(), self.access))
     }
 
@@ -115,6 +123,13 @@ impl Database {
         open_files()
             .get(&self.file)
             .is_none_or(|entry| entry.users == 1)
+    }
+
+    /// Returns the rows of a row group that is written to it.
+    pub(crate) fn row_group(&self) -> u64 {
+        let open = open_files();
+        let entry = open.get(&self.file).expect(STAYS);
+        entry.opened.row_group()
     }
 
     /// Checks that this process can write to the file once this connection is
@@ -155,10 +170,7 @@ impl Open {
         if !self.access.allows(access) {
             return Err(open_for_reading(path));
         }
-        let connection = self
-            .connection
-            .try_clone()
-            .map_err(failed("open a connection"))?;
+        let connection = self.opened.connect()?;
         self.users += 1;
         Ok(Database::new(connection, file, self.access))
     }

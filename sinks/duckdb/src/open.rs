@@ -1,12 +1,14 @@
 //! Opens database files, and says in plain words why that did not work.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use duckdb::{AccessMode, Config, Connection, params};
 use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::memory::{READ_MB, STORE_MB, run_mb};
+use crate::columns::{literal, quoted};
+use crate::memory::{READ_MB, ROW_GROUP, STORE_MB, THEIR_ROW_GROUP, run_mb};
 use crate::storage::{self, StorageVersion};
 
 /// How a database is opened.
@@ -42,40 +44,108 @@ impl Access {
     }
 }
 
+/// A database file that is open.
+pub(crate) struct Opened {
+    connection: Connection,
+    /// What it is called, where DuckDB has a database beside it.
+    name: Option<String>,
+}
+
+impl Opened {
+    /// Returns a connection to it.
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        let what = "open a connection";
+        let connection = self.connection.try_clone().map_err(failed(what))?;
+        if let Some(name) = &self.name {
+            let used = connection.execute_batch(&format!("USE {}", quoted(name)));
+            used.map_err(failed(what))?;
+        }
+        Ok(connection)
+    }
+
+    /// Returns the rows of a row group that is written to it.
+    pub(crate) fn row_group(&self) -> u64 {
+        match self.name {
+            Some(_) => ROW_GROUP,
+            None => THEIR_ROW_GROUP,
+        }
+    }
+}
+
 /// Opens the database at `path`, which nobody in this process may have open.
-///
-/// A file that is made gets the storage version, one that is there keeps its own.
 ///
 /// Extensions are neither loaded nor installed by themselves: a query must not
 /// reach out to the network.
 ///
 /// Fails with [`ErrorKind::Locked`] when another process holds the file
 /// (naming it), when the file is no database, or when its folder is missing.
-pub(crate) fn connect(path: &Path, access: Access, version: &StorageVersion) -> Result<Connection> {
-    let memory = access.memory_mb();
-    let config = quiet()
-        .and_then(|config| config.max_memory(&format!("{memory}MB")))
-        // `automatic` is what makes the file if it is not there.
-        .and_then(|config| {
-            if access.writes() {
-                config.with(storage::SETTING, version.as_str())
-            } else {
-                config.access_mode(AccessMode::ReadOnly)
-            }
-        })
-        .and_then(|config| {
-            if access == Access::Run {
-                // An `INSERT` that keeps the order is the work of one thread.
-                config.with("preserve_insertion_order", "false")
-            } else {
-                Ok(config)
-            }
-        })
-        .map_err(failed("configure DuckDB"))?;
+pub(crate) fn open(path: &Path, access: Access) -> Result<Opened> {
+    let config = config(access, &StorageVersion::default());
+    let config = config.map_err(failed("configure DuckDB"))?;
     let connection =
         Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))?;
     set_zone(&connection)?;
-    Ok(connection)
+    Ok(Opened {
+        connection,
+        name: None,
+    })
+}
+
+/// Makes a database at `path` for a run, of the storage version, with row groups of
+/// [`ROW_GROUP`] rows.
+///
+/// The size of row groups can be said only of a file that is attached.
+pub(crate) fn create(path: &Path, version: &StorageVersion) -> Result<Opened> {
+    // What DuckDB calls the database if it opens the file, for what is kept in it by
+    // full name.
+    let name = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    let config = config(Access::Run, version);
+    let (Some(file), false) = (path.to_str(), THEIRS.contains(&name)) else {
+        let connection = config.and_then(|config| Connection::open_with_flags(path, config));
+        let connection = connection.map_err(|error| unopened(path, &error))?;
+        set_zone(&connection)?;
+        return Ok(Opened {
+            connection,
+            name: None,
+        });
+    };
+    let connection = config
+        .and_then(|config| config.with("temp_directory", format!("{file}.tmp")))
+        .and_then(Connection::open_in_memory_with_flags)
+        .map_err(failed("configure DuckDB"))?;
+    let attach = format!(
+        "ATTACH {} AS {} (ROW_GROUP_SIZE {ROW_GROUP}, STORAGE_VERSION {})",
+        literal(file),
+        quoted(name),
+        literal(version.as_str())
+    );
+    let attached = connection.execute_batch(&attach);
+    attached.map_err(|error| unopened(path, &error))?;
+    set_zone(&connection)?;
+    Ok(Opened {
+        connection,
+        name: Some(name.to_owned()),
+    })
+}
+
+/// Names of databases that DuckDB has anyway.
+const THEIRS: [&str; 4] = ["", "memory", "system", "temp"];
+
+fn config(access: Access, version: &StorageVersion) -> duckdb::Result<Config> {
+    let memory = access.memory_mb();
+    let config = quiet()?.max_memory(&format!("{memory}MB"))?;
+    // `automatic` is what makes the file if it is not there.
+    let config = if access.writes() {
+        config.with(storage::SETTING, version.as_str())?
+    } else {
+        config.access_mode(AccessMode::ReadOnly)?
+    };
+    if access == Access::Run {
+        // An `INSERT` that keeps the order is the work of one thread.
+        config.with("preserve_insertion_order", "false")
+    } else {
+        Ok(config)
+    }
 }
 
 /// Opens a database that holds nothing and reaches nothing.

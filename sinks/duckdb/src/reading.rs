@@ -8,6 +8,7 @@
 use duckdb::{Connection, params};
 use mixflow_core::{Error, ErrorKind, Result};
 
+use crate::columns::literal;
 use crate::open::{connect_to_nothing, failed, full_text, unanswered};
 
 /// Shuts a connection off, and its switches with it.
@@ -85,7 +86,7 @@ fn statements(connection: &Connection, sql: &str) -> Result<Statements> {
 /// Asks DuckDB's binder whether one statement is a `SELECT` through and
 /// through: `WITH a AS (COPY …) FROM a` is one for the parser.
 fn check_select(connection: &Connection, sql: &str) -> Result<()> {
-    let nested = format!("FROM query('{}')", sql.replace('\'', "''"));
+    let nested = format!("FROM query({})", literal(sql));
     let Err(error) = connection.prepare(&nested) else {
         return Ok(());
     };

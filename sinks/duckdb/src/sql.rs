@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::columns::literal;
+
 /// What a piece of SQL is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -103,7 +105,7 @@ pub fn with_values<'v>(sql: &str, value: impl Fn(&str) -> Option<&'v str>) -> St
         // Only a parameter surely begins with a character of one byte.
         let name = (piece.kind == Kind::Parameter).then(|| &text[1..]);
         match name.and_then(&value) {
-            Some(value) => filled.push_str(&format!("'{}'", value.replace('\'', "''"))),
+            Some(value) => filled.push_str(&literal(value)),
             None => filled.push_str(text),
         }
     }

@@ -59,7 +59,7 @@ impl Target {
     /// Makes the database, at `path` until it is whole.
     pub(crate) fn new_database(&self, path: &Path) -> Result<Database> {
         let version = self.storage_version.clone().unwrap_or_default();
-        Database::open_as(path, Access::Run, &version)
+        Database::create(path, &version)
     }
 
     /// Returns what people should know of how the file that is there is stored.

@@ -85,7 +85,7 @@ impl DuckdbTxn {
             None => target.database(Access::Run)?,
         };
         database.take_turn(&target.path)?;
-        let usual_mb = database.access().memory_mb();
+        let (usual_mb, row_group) = (database.access().memory_mb(), database.row_group());
         // Events of a window have no order; pages of profiles have.
         let threads = match cx.source.partitions_are_days {
             true => most_threads(),
@@ -109,7 +109,7 @@ impl DuckdbTxn {
             announced: Vec::new(),
             rows: 0,
             macros: target.macros,
-            allowance: Allowance::new(usual_mb, threads),
+            allowance: Allowance::new(usual_mb, threads, row_group),
             warnings: Vec::new(),
         };
         if txn.staged.is_none() {

@@ -173,6 +173,37 @@ fn a_table_is_queried_by_json_path_and_time() {
     assert_eq!(count, [["8000".to_owned(), late.to_string()]]);
 }
 
+/// A file that is made is attached, which nobody is to notice but by its row groups: the
+/// name of one may be any.
+#[test]
+fn a_new_file_has_small_row_groups_whatever_its_name_is() {
+    let days = (date(2024, 1, 1), date(2024, 1, 3));
+    let sim = started(sim(Data::generated_between(days.0, days.1, 70_000, 20, 7)));
+    for (name, rows) in [
+        ("out.db", 61_440),
+        ("it's a \"test\".v1.db", 61_440),
+        // Names that DuckDB has for databases of its own.
+        ("memory.db", 122_880),
+        ("temp", 122_880),
+    ] {
+        let place = Place::new();
+        let sink = format!("[sink]\ntype = \"duckdb\"\npath = {name:?}\n");
+        let text = pipeline(&[&events(&sim, "window_days = 1\n"), &sink]);
+        place.run(&text).0.ended(0);
+        assert_eq!(place.names(), [name]);
+        // A group ends where its thread has written so many, or has no more.
+        let sql = "SELECT (SELECT count(*) FROM events), max(rows) FROM (SELECT sum(count) AS rows FROM pragma_storage_info('events') WHERE column_name = 'event_name' AND segment_type = 'VARCHAR' GROUP BY row_group_id)";
+        let found = place.sql(name, sql);
+        let largest: u64 = found[0][1].parse().unwrap();
+        assert_eq!(found[0][0], "70000", "{name}");
+        assert!(largest <= rows, "{name}: {largest}");
+        let more = format!("{sink}mode = \"append\"\n");
+        place.run(&pipeline(&[&events(&sim, ""), &more])).0.ended(0);
+        let sql = "SELECT count(*), (SELECT count(*) FROM mf_daily('x')) FROM events";
+        assert_eq!(place.sql(name, sql)[0][0], "140000", "{name}");
+    }
+}
+
 /// DuckDB 1.1 has no zstd, nor have files that later ones make for it; from 1.3 on
 /// there is no FSST.
 #[test]
