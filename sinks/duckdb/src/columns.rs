@@ -8,6 +8,7 @@ use mixflow_core::ledger::DATASET_COLUMN;
 use mixflow_core::{Error, ErrorKind, Result};
 
 use crate::open::failed;
+use crate::sql::quoted;
 
 /// Returns the SQL type of a column, or says that there is none.
 pub(crate) fn sql_type(field: &Field) -> Result<&'static str> {
@@ -129,16 +130,6 @@ fn compression(field: &Field, codecs: Codecs) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// Returns an identifier that SQL reads as exactly this name.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Returns a text that SQL reads as exactly this one.
-pub(crate) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// What stands under a name in a database.

@@ -10,10 +10,10 @@ use duckdb::Connection;
 use mixflow_core::sink::TxnContext;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::quoted;
 use crate::database::Database;
 use crate::metadata;
 use crate::open::{Access, failed, log_of};
+use crate::sql::quoted;
 
 /// Checks that a file which was closed has all of a table in it.
 pub(crate) fn check_whole(file: &Path, table: &str, rows: u64) -> Result<()> {

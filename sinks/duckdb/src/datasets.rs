@@ -7,10 +7,11 @@ use mixflow_core::Result;
 use mixflow_core::ledger::{self, DATASET_COLUMN, Scope, check_scope};
 use mixflow_core::unit::{Dataset, DatasetKey};
 
-use crate::columns::{columns_of, quoted};
+use crate::columns::columns_of;
 use crate::ledger::TableLedger;
 use crate::metadata;
 use crate::open::failed;
+use crate::sql::quoted;
 
 /// Checks that a run of `dataset` may replace days of a table.
 pub(crate) fn check(

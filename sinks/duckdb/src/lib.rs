@@ -37,11 +37,11 @@ mod vectors;
 
 pub use duckdb;
 
-pub use columns::quoted;
 pub use fill::TableInput;
 pub use metadata::{Missing, TableMetadata};
 pub use query::{Batches, Query};
 pub use sink::{DuckdbOptions, DuckdbSink};
+pub use sql::quoted;
 pub use store::Store;
 pub use tables::{ColumnInfo, TableInfo};
 pub use target::default_path;

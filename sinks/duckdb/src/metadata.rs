@@ -10,9 +10,10 @@ use mixflow_core::sink::TxnContext;
 pub(crate) use mixflow_core::table::Fetch;
 pub use mixflow_core::table::TableMetadata;
 
-use crate::columns::{Relation, find, quoted};
+use crate::columns::{Relation, find};
 use crate::ledger::TableLedger;
 use crate::open::failed;
+use crate::sql::quoted;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS _metadata (\
     table_name VARCHAR, type VARCHAR, fetched_at TIMESTAMP, from_date DATE, to_date DATE, \

@@ -8,9 +8,10 @@ use mixflow_core::Result;
 use mixflow_core::sink::{PartitionInfo, ReplacedDay, WriteMode, check_replace, check_shrink};
 use mixflow_core::source::Extent;
 
-use crate::columns::{Relation, find, has_keys, quoted};
+use crate::columns::{Relation, find, has_keys};
 use crate::open::failed;
 use crate::outside::Outside;
+use crate::sql::quoted;
 
 /// What becomes of the rows of before.
 pub(crate) struct OldRows {

@@ -1,14 +1,13 @@
 //! Opens database files, and says in plain words why that did not work.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use duckdb::{AccessMode, Config, Connection, params};
 use mixflow_core::remedy::Remedy;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{literal, quoted};
 use crate::memory::{READ_MB, ROW_GROUP, STORE_MB, THEIR_ROW_GROUP, run_mb};
+use crate::sql::{literal, quoted};
 use crate::storage::{self, StorageVersion};
 
 /// How a database is opened.
@@ -57,7 +56,8 @@ impl Opened {
         let what = "open a connection";
         let connection = self.connection.try_clone().map_err(failed(what))?;
         if let Some(name) = &self.name {
-            let used = connection.execute_batch(&format!("USE {}", quoted(name)));
+            // With the schema: one word might be a schema of the other database.
+            let used = connection.execute_batch(&format!("USE {}.main", quoted(name)));
             used.map_err(failed(what))?;
         }
         Ok(connection)
@@ -80,7 +80,10 @@ impl Opened {
 /// Fails with [`ErrorKind::Locked`] when another process holds the file
 /// (naming it), when the file is no database, or when its folder is missing.
 pub(crate) fn open(path: &Path, access: Access) -> Result<Opened> {
-    let config = config(access, &StorageVersion::default());
+    open_file(path, config(access, &StorageVersion::default()))
+}
+
+fn open_file(path: &Path, config: duckdb::Result<Config>) -> Result<Opened> {
     let config = config.map_err(failed("configure DuckDB"))?;
     let connection =
         Connection::open_with_flags(path, config).map_err(|error| unopened(path, &error))?;
@@ -94,20 +97,12 @@ pub(crate) fn open(path: &Path, access: Access) -> Result<Opened> {
 /// Makes a database at `path` for a run, of the storage version, with row groups of
 /// [`ROW_GROUP`] rows.
 ///
-/// The size of row groups can be said only of a file that is attached.
+/// Their size can be said only of a file that is attached to another database. Where
+/// the name of the file does not allow that, they are DuckDB's own.
 pub(crate) fn create(path: &Path, version: &StorageVersion) -> Result<Opened> {
-    // What DuckDB calls the database if it opens the file, for what is kept in it by
-    // full name.
-    let name = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
     let config = config(Access::Run, version);
-    let (Some(file), false) = (path.to_str(), THEIRS.contains(&name)) else {
-        let connection = config.and_then(|config| Connection::open_with_flags(path, config));
-        let connection = connection.map_err(|error| unopened(path, &error))?;
-        set_zone(&connection)?;
-        return Ok(Opened {
-            connection,
-            name: None,
-        });
+    let Some((file, name)) = attachable(path) else {
+        return open_file(path, config);
     };
     let connection = config
         .and_then(|config| config.with("temp_directory", format!("{file}.tmp")))
@@ -128,8 +123,22 @@ pub(crate) fn create(path: &Path, version: &StorageVersion) -> Result<Opened> {
     })
 }
 
-/// Names of databases that DuckDB has anyway.
-const THEIRS: [&str; 4] = ["", "memory", "system", "temp"];
+/// Returns a path as SQL has it, and what DuckDB calls the database when it opens the
+/// file, for what is kept in it by full name; `None` where there is no such text, or
+/// such a database already.
+fn attachable(path: &Path) -> Option<(&str, &str)> {
+    let file = path.to_str()?;
+    let name = path.file_name()?.to_str()?.split('.').next()?;
+    let is_taken = THEIRS
+        .iter()
+        .any(|theirs| name.eq_ignore_ascii_case(theirs));
+    // Behind `?` DuckDB looks for options.
+    let is_plain = !name.is_empty() && !file.contains('?');
+    (is_plain && !is_taken).then_some((file, name))
+}
+
+/// Names that DuckDB keeps for itself, or for the database that it begins with.
+const THEIRS: [&str; 4] = ["main", "memory", "system", "temp"];
 
 fn config(access: Access, version: &StorageVersion) -> duckdb::Result<Config> {
     let memory = access.memory_mb();

@@ -12,9 +12,9 @@ use mixflow_core::source::DayRange;
 use mixflow_core::text::hex;
 use sha2::{Digest as _, Sha256};
 
-use crate::columns::quoted;
 use crate::ledger::day_value;
 use crate::open::failed;
+use crate::sql::quoted;
 
 /// The rows of one transaction that lie outside, and those of before.
 pub(crate) struct Outside {

@@ -14,11 +14,11 @@ use arrow::record_batch::RecordBatch;
 use crossbeam::channel::{Sender, bounded};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::quoted;
 use crate::database::Database;
 use crate::open::failed;
 use crate::queue::Queue;
 use crate::rows::{Feed, Offered};
+use crate::sql::quoted;
 
 /// Rows that DuckDB takes at once: its `STANDARD_VECTOR_SIZE`.
 const CHUNK_ROWS: usize = 2_048;

@@ -8,8 +8,8 @@
 use duckdb::{Connection, params};
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::literal;
 use crate::open::{connect_to_nothing, failed, full_text, unanswered};
+use crate::sql::literal;
 
 /// Shuts a connection off, and its switches with it.
 pub(crate) fn lock_down(connection: &Connection) -> Result<()> {

@@ -1,9 +1,7 @@
 //! The outer form of SQL: what is text in it, where statements end, which
-//! parameters it has.
+//! parameters it has, and how names and texts are written in it.
 
 use std::ops::Range;
-
-use crate::columns::literal;
 
 /// What a piece of SQL is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +95,16 @@ pub fn parameters(sql: &str) -> Vec<&str> {
     names
 }
 
+/// Returns an identifier that SQL reads as exactly this name.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Returns a text that SQL reads as exactly this one.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// Returns the SQL with the text of `value` for each parameter.
 pub fn with_values<'v>(sql: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
     let mut filled = String::with_capacity(sql.len());
@@ -122,9 +130,9 @@ fn next(sql: &str, at: usize) -> (Kind, usize, bool) {
         Some('\'') => {
             let escapes = before.is_some_and(|c| matches!(c, 'e' | 'E'))
                 && !sql[..at - 1].chars().next_back().is_some_and(is_of_word);
-            quoted(rest, '\'', escapes, Kind::Text)
+            in_quotes(rest, '\'', escapes, Kind::Text)
         }
-        Some('"') => quoted(rest, '"', false, Kind::Name),
+        Some('"') => in_quotes(rest, '"', false, Kind::Name),
         Some('-') if rest.starts_with("--") => match rest.find('\n') {
             Some(end) => (Kind::Comment, end + 1, true),
             None => (Kind::Comment, rest.len(), true),
@@ -137,7 +145,7 @@ fn next(sql: &str, at: usize) -> (Kind, usize, bool) {
 }
 
 /// Measures what stands between quotes; two of them are one in it.
-fn quoted(rest: &str, quote: char, escapes: bool, kind: Kind) -> (Kind, usize, bool) {
+fn in_quotes(rest: &str, quote: char, escapes: bool, kind: Kind) -> (Kind, usize, bool) {
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((n, c)) = chars.next() {
         if c == '\\' && escapes {

@@ -8,11 +8,12 @@ pub use mixflow_core::table::ColumnInfo;
 use mixflow_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use crate::columns::{Relation, find, quoted};
+use crate::columns::{Relation, find};
 use crate::ledger::TableLedger;
 use crate::made_of;
 use crate::metadata::{self, TableMetadata};
 use crate::open::failed;
+use crate::sql::quoted;
 use crate::store::Store;
 use crate::target::check_name;
 

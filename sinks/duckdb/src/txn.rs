@@ -14,7 +14,7 @@ use mixflow_core::staged::{StagedFolder, cannot, publish_new, sweep};
 use mixflow_core::unit::DatasetKey;
 use mixflow_core::{Error, ErrorKind, Result};
 
-use crate::columns::{Codecs, add_columns, definition, quoted};
+use crate::columns::{Codecs, add_columns, definition};
 use crate::commit::{Closed, check_whole, fate, judged};
 use crate::database::Database;
 use crate::datasets::{is_of, share};
@@ -28,6 +28,7 @@ use crate::open::{Access, check_new, failed, limit_memory, uncommitted};
 use crate::outside::Outside;
 use crate::pull::Pull;
 use crate::readable::readable;
+use crate::sql::quoted;
 use crate::target::Target;
 
 /// A transaction on a table. Dropping it rolls back.

@@ -182,8 +182,10 @@ fn a_new_file_has_small_row_groups_whatever_its_name_is() {
     for (name, rows) in [
         ("out.db", 61_440),
         ("it's a \"test\".v1.db", 61_440),
-        // Names that DuckDB has for databases of its own.
-        ("memory.db", 122_880),
+        // Names that DuckDB has for databases and schemas of its own.
+        ("main.db", 122_880),
+        ("Memory.db", 122_880),
+        (".db", 122_880),
         ("temp", 122_880),
     ] {
         let place = Place::new();
