@@ -265,8 +265,8 @@ mod tests {
         RecordBatch::try_from_iter([("n", numbers)]).expect("it fits")
     }
 
-    /// Gives ten batches of five rows, of which the first fits into memory, or fewer if
-    /// they are not taken.
+    /// Gives ten batches of five rows, of which the first alone fits into memory, until
+    /// one is not taken; returns how many were.
     fn give(keep: &Sender<RecordBatch>) -> usize {
         let batches = (0..10).map(|n| numbers(5 * n..5 * (n + 1)));
         batches
